@@ -1,0 +1,3 @@
+//! An authoritative multiplayer game server.
+
+pub mod game;
