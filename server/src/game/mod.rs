@@ -65,6 +65,9 @@ pub trait Game: Send + 'static {
     /// A player is gone for good.
     fn leave(&mut self, player: u32);
 
+    /// Whether the player's stream is there. While it is not, the game treats the controls as let go.
+    fn set_connected(&mut self, player: u32, connected: bool);
+
     /// A player's controls from now on; at most a few per tick. Buttons that were down in any of a tick's moves count as
     /// pressed in that tick. A refusal changes nothing else: the move's controls are then ignored.
     fn apply(&mut self, player: u32, controls: &Controls) -> Result<(), Refusal>;
