@@ -49,16 +49,16 @@ from_go() { # PACKAGE VERSION DIR
   basename "$1"
 }
 
-from_debian() { # PACKAGE PROGRAM DIR: the distribution chooses the version
+from_debian() { # PACKAGE PROGRAM VERSION DIR: VERSION is `any`, the distribution chooses it
   local sudo=
   if ! have "$2"; then
     have apt-get || { echo "apt-get is missing" >&2; return 1; }
     [ "$(id -u)" = 0 ] || sudo="sudo -n" # never wait for a password in the middle of the tests
-    $sudo apt-get -qq update >&2 </dev/null || return
+    $sudo apt-get -qq update >/dev/null </dev/null || return
     $sudo env DEBIAN_FRONTEND=noninteractive \
-      apt-get -qq install -y --no-install-recommends "$1" >&2 </dev/null || return
+      apt-get -qq install -y --no-install-recommends "$1" >/dev/null </dev/null || return
   fi
-  wrap "$(where "$2")" "$3"
+  wrap "$(where "$2")" "$4"
 }
 
 # PROGRAM DIR: a script and not a link, because some programs look for their files beside themselves.
@@ -69,7 +69,7 @@ any_chromium() { # VERSION DIR: any will do, since the tests drive it over its s
   for found in "${FRAY_CHROMIUM:-}" chromium-headless-shell chromium google-chrome; do
     if [ -n "$found" ] && have "$found"; then wrap "$(where "$found")" "$2"; return; fi
   done
-  from_debian chromium-headless-shell chromium-headless-shell "$2"
+  from_debian chromium-headless-shell chromium-headless-shell "$@"
 }
 
 wheel_or_crate() { # WHEEL CRATE PROGRAM VERSION DIR
