@@ -7,7 +7,6 @@ use crate::session::message::{Hello, Incoming, Outgoing, Welcome};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use fray_proto::update::GRPC_PREFIX_BYTES;
 use fray_proto::v1;
-use prost::Message as _;
 
 /// The most bytes of a game's own part of a move.
 const MOVE_PAYLOAD_BYTES_MAX: usize = 64;
