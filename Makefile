@@ -1,0 +1,40 @@
+# `make` alone lists what there is.
+.DEFAULT_GOAL := help
+.PHONY: help play test lint fmt web vectors swarm soak clean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+play: ## Build, start the server and some bots, print the page's address
+	cargo build --release --locked -p fray-server -p fray-bot
+	@exec scripts/play.sh
+
+test: ## Check everything, as CI does; installs the tools that it needs
+	@exec scripts/test.sh
+
+lint: ## Only the quick checks: formatting, spelling, protocol, clippy
+	@scripts/tools.sh buf typos
+	cargo fmt --all --check
+	PATH="$${FRAY_TOOLS:-$$HOME/.cache/fray-tools}/bin:$$PATH" typos
+	cd proto && PATH="$${FRAY_TOOLS:-$$HOME/.cache/fray-tools}/bin:$$PATH" buf lint
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+fmt: ## Format the Rust code
+	cargo fmt --all
+
+web: ## Rebuild the browser page that the server embeds (needs Node 20)
+	cd web && npm ci && npm run build
+
+vectors: ## Regenerate the test vectors that every client is checked against
+	cargo run --locked -p fray-server --example vectors -- proto/vectors
+
+swarm: ## Send PLAYERS bots (200) to a running server at URL for SECONDS (60)
+	cargo run --release --locked -p fray-bot -- swarm --players $(or $(PLAYERS),200) \
+	  --url $(or $(URL),http://127.0.0.1:7777) --duration $(or $(SECONDS),60)
+
+soak: ## What takes too long for every change (nothing yet)
+	@echo "There are no soak tests yet." >&2; exit 1
+
+clean: ## Remove what was built
+	cargo clean
+	rm -rf web/node_modules web/dist web/src/gen
