@@ -275,7 +275,7 @@ fn put_attributes(out: &mut Vec<u8>, before: &[i32; ATTRIBUTES], after: &[i32; A
 /// Length + 1, or 0 for none, then the bytes.
 fn put_payload(out: &mut Vec<u8>, entity: &Entity) {
     match entity.payload.as_deref() {
-        None => put_varint(out, 0),
+        None | Some([]) => put_varint(out, 0),
         Some(payload) => {
             // A game that gives more is cut here, for everybody alike, rather than refused by every client.
             let payload = &payload[..payload.len().min(PAYLOAD_BYTES_MAX)];
@@ -533,7 +533,8 @@ impl Reader<'_> {
         let Some(length) = (self.varint()? as usize).checked_sub(1) else {
             return Ok(None);
         };
-        if length > PAYLOAD_BYTES_MAX {
+        // An empty payload is none; were it something else, checksums could not tell the two apart.
+        if length == 0 || length > PAYLOAD_BYTES_MAX {
             return Err(DecodeError::OutOfRange("a payload's length"));
         }
         let (payload, rest) = self

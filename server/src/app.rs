@@ -143,7 +143,13 @@ impl Parts {
     /// Serves one player's connection, of whatever kind, until it ends.
     pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
         let stop = CancellationToken::new();
-        listener::connection(&listener::http(self.tuning), stream, self.players.clone(), stop).await;
+        listener::connection(
+            &listener::http(self.tuning),
+            stream,
+            self.players.clone(),
+            stop,
+        )
+        .await;
     }
 
     /// What all streams share.
@@ -195,10 +201,22 @@ impl App {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
         let (players, operators) = (TaskTracker::new(), TaskTracker::new());
         let (stop_players, stop_operators) = (CancellationToken::new(), CancellationToken::new());
-        let watchdog = watch_ticks(Arc::clone(&self.sessions), Arc::clone(&self.health), stop_players.clone());
+        let watchdog = watch_ticks(
+            Arc::clone(&self.sessions),
+            Arc::clone(&self.health),
+            stop_players.clone(),
+        );
         spawn_named(&players, "watchdog", watchdog);
-        spawn_named(&players, "players' listener", self.players.serve(stop_players.clone()));
-        spawn_named(&operators, "operators' listener", self.operators.serve(stop_operators.clone()));
+        spawn_named(
+            &players,
+            "players' listener",
+            self.players.serve(stop_players.clone()),
+        );
+        spawn_named(
+            &operators,
+            "operators' listener",
+            self.operators.serve(stop_operators.clone()),
+        );
 
         stop.await;
         tracing::info!("shutting down: taking no more players");
