@@ -247,7 +247,7 @@ impl Names {
                 self.paths.insert(before.to_owned());
             }
             syn::UseTree::Group(group) => {
-                group.items.iter().for_each(|item| self.tree(item, before))
+                group.items.iter().for_each(|item| self.tree(item, before));
             }
         }
     }

@@ -155,21 +155,21 @@ impl World {
                 }
             }
             Happening::Steer(of, turn, thrust) => with(local, of, |entity| {
-                (entity.turn, entity.thrust) = (turn, thrust)
+                (entity.turn, entity.thrust) = (turn, thrust);
             }),
             Happening::Kick(of, velocity) => with(local, of, |entity| entity.velocity = velocity),
             Happening::Jump(of, position) => with(local, of, |entity| entity.position = position),
             Happening::Attribute(of, which, value) => {
                 with(local, of, |entity| entity.attributes[which] = value);
                 with(&mut self.shown.global, of, |entity| {
-                    entity.attributes[which] = value
+                    entity.attributes[which] = value;
                 });
             }
             Happening::Payload(of, payload) => {
                 let payload: Option<Arc<[u8]>> = payload.map(Into::into);
                 with(local, of, |entity| entity.payload.clone_from(&payload));
                 with(&mut self.shown.global, of, |entity| {
-                    entity.payload.clone_from(&payload)
+                    entity.payload.clone_from(&payload);
                 });
             }
         }

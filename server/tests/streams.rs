@@ -544,7 +544,7 @@ async fn a_draining_server_says_so_and_ends_its_streams() {
     let status = loop {
         match player.raw.next().await {
             Ok(Some(Response::Notice(notice))) => {
-                was_told = notice.kind() == v1::notice::Kind::ShuttingDown
+                was_told = notice.kind() == v1::notice::Kind::ShuttingDown;
             }
             Ok(Some(_)) => {}
             Ok(None) => panic!("it should not end with OK"),
