@@ -18,7 +18,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .file_descriptor_set();
     // Kept for gRPC reflection.
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(out.join("fray_descriptors.bin"), descriptors.encode_to_vec())?;
+    fs::write(
+        out.join("fray_descriptors.bin"),
+        descriptors.encode_to_vec(),
+    )?;
     tonic_prost_build::configure()
         // A cell's bytes are encoded once and shared: as `Bytes` they are never copied on the way in.
         .bytes(".fray.v1.CellUpdate")

@@ -3,9 +3,7 @@
 //! A delta holds only what the motion model misses: entities that left, residuals of those that stayed, and entities
 //! that entered. proto/REPLICATION.md has the layout. Encoder and decoder live side by side so that they change together.
 
-use crate::model::{
-    self, ATTRIBUTES, Entity, Motions, PAYLOAD_BYTES_MAX, VELOCITY_LIMIT, World,
-};
+use crate::model::{self, ATTRIBUTES, Entity, Motions, PAYLOAD_BYTES_MAX, VELOCITY_LIMIT, World};
 use std::cmp::Ordering;
 
 /// The most entities that a cell may hold; a decoder refuses more.
@@ -179,7 +177,9 @@ fn encode_change(
         predicted.position = model::advanced_position(&predicted, rules.world);
     }
     let position = [0, 1].map(|axis| {
-        rules.world.difference(after.position[axis], predicted.position[axis])
+        rules
+            .world
+            .difference(after.position[axis], predicted.position[axis])
     });
 
     let mut mask = 0;
@@ -263,7 +263,9 @@ fn sub(a: [i32; 2], b: [i32; 2]) -> [i32; 2] {
 
 fn put_attributes(out: &mut Vec<u8>, before: &[i32; ATTRIBUTES], after: &[i32; ATTRIBUTES]) {
     let differs = |index: &usize| before[*index] != after[*index];
-    let mask = (0..ATTRIBUTES).filter(differs).fold(0, |mask, index| mask | 1_u8 << index);
+    let mask = (0..ATTRIBUTES)
+        .filter(differs)
+        .fold(0, |mask, index| mask | 1_u8 << index);
     out.push(mask);
     for index in (0..ATTRIBUTES).filter(differs) {
         put_signed(out, after[index].wrapping_sub(before[index]));
@@ -301,9 +303,13 @@ pub fn apply_delta(
         let row = reader.varint()?;
         rank += (row >> MASK_BITS) as usize;
         let known = entities.len();
-        let skipped = entities.get_mut(advanced..rank).ok_or(DecodeError::UnknownRank(rank))?;
+        let skipped = entities
+            .get_mut(advanced..rank)
+            .ok_or(DecodeError::UnknownRank(rank))?;
         advance_cell(skipped, cell, rules);
-        let entity = entities.get_mut(rank).ok_or(DecodeError::UnknownRank(known))?;
+        let entity = entities
+            .get_mut(rank)
+            .ok_or(DecodeError::UnknownRank(known))?;
         read_change(&mut reader, entity, row, cell, rules)?;
         rank += 1;
         advanced = rank;
@@ -376,8 +382,7 @@ fn read_change(
     }
     if mask & VELOCITY != 0 {
         for axis in 0..2 {
-            entity.velocity[axis] =
-                in_limit(entity.velocity[axis].wrapping_add(reader.signed()?))?;
+            entity.velocity[axis] = in_limit(entity.velocity[axis].wrapping_add(reader.signed()?))?;
         }
     }
     if moves {
@@ -386,7 +391,9 @@ fn read_change(
     if mask & POSITION != 0 {
         for axis in 0..2 {
             let residual = reader.signed()?;
-            entity.position[axis] = rules.world.wrap(entity.position[axis].wrapping_add(residual));
+            entity.position[axis] = rules
+                .world
+                .wrap(entity.position[axis].wrapping_add(residual));
         }
     }
     if mask & ATTRIBUTE != 0 {
@@ -529,13 +536,20 @@ impl Reader<'_> {
         if length > PAYLOAD_BYTES_MAX {
             return Err(DecodeError::OutOfRange("a payload's length"));
         }
-        let (payload, rest) = self.0.split_at_checked(length).ok_or(DecodeError::Truncated)?;
+        let (payload, rest) = self
+            .0
+            .split_at_checked(length)
+            .ok_or(DecodeError::Truncated)?;
         self.0 = rest;
         Ok(Some(payload.into()))
     }
 
     fn end(&self) -> Result<(), DecodeError> {
-        if self.0.is_empty() { Ok(()) } else { Err(DecodeError::Trailing) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(DecodeError::Trailing)
+        }
     }
 }
 

@@ -14,7 +14,10 @@ pub struct Hasher {
 impl Hasher {
     /// Starts from a seed.
     pub fn new(seed: u32) -> Self {
-        Self { state: seed, words: 0 }
+        Self {
+            state: seed,
+            words: 0,
+        }
     }
 
     /// Takes one word.
@@ -119,7 +122,10 @@ mod tests {
         assert_eq!(hash(0, &[]), 0);
         assert_eq!(hash(1, &[]), 0x514e_28b7);
         assert_eq!(hash(0, &[u32::from_le_bytes(*b"test")]), 0xba6b_d213);
-        assert_eq!(hash(0x9747_b28c, &[u32::from_le_bytes(*b"test")]), 0x704b_81dc);
+        assert_eq!(
+            hash(0x9747_b28c, &[u32::from_le_bytes(*b"test")]),
+            0x704b_81dc
+        );
         assert_eq!(hash(0, &[0xffff_ffff]), 0x7629_3b50);
     }
 }

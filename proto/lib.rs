@@ -4,6 +4,7 @@
 //! - [`model`]: entities and the integer motion model. Pure: no clock, no I/O, no floats, no messages.
 //! - [`cell`]: the bytes of a cell, encoded and decoded. Pure as well.
 //! - [`hash`]: checksums of cells, and the rolling hash over applied moves.
+//! - [`update`]: the header of an update, joined with shared cells.
 //! - [`replica`]: a client's copy of the world, which applies updates and checks them.
 //!
 //! The format is specified in `proto/REPLICATION.md`; `proto/vectors` holds files that every decoder must pass.
@@ -12,6 +13,7 @@ pub mod cell;
 pub mod hash;
 pub mod model;
 pub mod replica;
+pub mod update;
 
 /// Messages and services of package `fray.v1`.
 #[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub)]

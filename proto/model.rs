@@ -198,7 +198,10 @@ pub fn advanced_velocity(entity: &Entity, motion: Motion) -> [i32; 2] {
 pub fn advanced_position(entity: &Entity, world: World) -> [i32; 2] {
     let [x, y] = entity.position;
     let [vx, vy] = entity.velocity;
-    [world.wrap(x.wrapping_add(vx)), world.wrap(y.wrapping_add(vy))]
+    [
+        world.wrap(x.wrapping_add(vx)),
+        world.wrap(y.wrapping_add(vy)),
+    ]
 }
 
 /// Directions are unit vectors times 2^14.

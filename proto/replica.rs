@@ -73,7 +73,11 @@ impl Error {
             Self::CellChecksum { cell, .. } => (Reason::ChecksumMismatch, Some(cell)),
             Self::ViewChecksum { .. } => (Reason::ChecksumMismatch, None),
         };
-        v1::Resync { reason: reason.into(), tick, cell }
+        v1::Resync {
+            reason: reason.into(),
+            tick,
+            cell,
+        }
     }
 }
 
@@ -146,25 +150,42 @@ impl Replica {
         if base == 0 {
             self.clear();
         } else if base != self.tick {
-            return Err(Error::BaseMismatch { base, held: self.tick });
+            return Err(Error::BaseMismatch {
+                base,
+                held: self.tick,
+            });
         }
-        let from = if base == 0 { update.tick.wrapping_sub(1) } else { base };
+        let from = if base == 0 {
+            update.tick.wrapping_sub(1)
+        } else {
+            base
+        };
         if update.tick <= from || update.tick - from > UPDATE_TICKS_MAX {
             return Err(Error::Inconsistent("it spans no tick, or too many"));
         }
         for cell in &update.cells_removed {
-            self.cells.remove(cell).ok_or(Error::Inconsistent("a cell is removed that is not held"))?;
+            self.cells
+                .remove(cell)
+                .ok_or(Error::Inconsistent("a cell is removed that is not held"))?;
         }
         let mut added = 0;
         for message in &update.cells {
             added += usize::from(self.apply_cell(message, from, update.tick)?);
         }
         if added != update.cells_added.len()
-            || !update.cells_added.iter().all(|cell| self.cells.contains_key(cell))
+            || !update
+                .cells_added
+                .iter()
+                .all(|cell| self.cells.contains_key(cell))
         {
-            return Err(Error::Inconsistent("the cells added are not the ones announced"));
+            return Err(Error::Inconsistent(
+                "the cells added are not the ones announced",
+            ));
         }
-        let rules = Rules { world: self.world, motions: &self.motions };
+        let rules = Rules {
+            world: self.world,
+            motions: &self.motions,
+        };
         for (index, cell) in &mut self.cells {
             advance_to(cell, *index, update.tick, rules);
         }
@@ -187,7 +208,10 @@ impl Replica {
             return Err(Error::Inconsistent("a cell outside the world"));
         }
         let malformed = |error| Error::Malformed { cell: index, error };
-        let rules = Rules { world: self.world, motions: &self.motions };
+        let rules = Rules {
+            world: self.world,
+            motions: &self.motions,
+        };
         let back = to.wrapping_sub(message.tick_mod) % 128;
         let tick = to.wrapping_sub(back);
         let mut is_new = false;
@@ -197,10 +221,11 @@ impl Replica {
                 if tick != to {
                     return Err(Error::Inconsistent("a keyframe of another tick"));
                 }
-                let entities =
-                    cell::read_keyframe(bytes, index, self.world).map_err(malformed)?;
+                let entities = cell::read_keyframe(bytes, index, self.world).map_err(malformed)?;
                 is_new = self.cells.insert(index, Cell { tick, entities }).is_none();
-                self.cells.get_mut(&index).ok_or(Error::Inconsistent("just inserted"))?
+                self.cells
+                    .get_mut(&index)
+                    .ok_or(Error::Inconsistent("just inserted"))?
             }
             Some(Encoding::Delta(bytes)) => {
                 let cell = self
@@ -254,12 +279,16 @@ impl Replica {
 
     /// The cells held and their entities, in order.
     pub fn cells(&self) -> impl Iterator<Item = (u32, &[Entity])> {
-        self.cells.iter().map(|(index, cell)| (*index, cell.entities.as_slice()))
+        self.cells
+            .iter()
+            .map(|(index, cell)| (*index, cell.entities.as_slice()))
     }
 
     /// The entities that have a place in the world.
     pub fn entities(&self) -> impl Iterator<Item = &Entity> {
-        self.cells().filter(|(index, _)| *index != 0).flat_map(|(_, entities)| entities)
+        self.cells()
+            .filter(|(index, _)| *index != 0)
+            .flat_map(|(_, entities)| entities)
     }
 
     /// The entities of the global cell.

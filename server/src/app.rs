@@ -1,0 +1,244 @@
+//! A server: its parts put together, run, and ended in order.
+
+use crate::config::Config;
+use crate::game::GameFactory;
+use crate::game::arena::Arena;
+use crate::listener::{Listener, Tuning};
+use crate::room::{Registry, Settings};
+use crate::session::{Limits, Lobby, Sessions, ticket};
+use crate::telemetry::{Health, Metrics, admin, spawn_named};
+use crate::{rpc, web};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+
+/// How long a seat waits for the player who reserved it, and how long its ticket is good.
+const RESERVATION: Duration = Duration::from_secs(60);
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How many late ticks a room makes up for at once.
+const CATCH_UP_TICKS_MAX: u32 = 4;
+
+/// Why a server cannot start or did not end in order.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, std::io::Error),
+    /// No tickets can be signed.
+    #[error(transparent)]
+    Keys(#[from] ticket::KeyError),
+    /// The descriptors of the services are broken.
+    #[error("reflection cannot be built: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// Something did not end in time.
+    #[error("not everything ended within {0:?}; it was cut off")]
+    ShutdownTimeout(Duration),
+}
+
+/// Makes servers: see [`Server::builder`].
+pub struct Server {
+    game: Arc<dyn GameFactory>,
+    config: Option<Config>,
+}
+
+impl Server {
+    /// A server for the arena with the default configuration, unless told otherwise.
+    pub fn builder() -> Self {
+        Self {
+            game: Arc::new(Arena::default()),
+            config: None,
+        }
+    }
+
+    /// The game that its rooms play.
+    #[must_use]
+    pub fn game(mut self, game: impl GameFactory) -> Self {
+        self.game = Arc::new(game);
+        self
+    }
+
+    /// How it is set up.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// Binds the listeners. From here on health says that the server is ready; [`App::run`] serves.
+    pub async fn build(self) -> Result<App, Error> {
+        App::build(self.config.unwrap_or_default(), self.game).await
+    }
+}
+
+/// A server that is bound and ready to run.
+pub struct App {
+    config: Config,
+    sessions: Arc<Sessions>,
+    health: Arc<Health>,
+    players: Listener,
+    operators: Listener,
+}
+
+impl App {
+    async fn build(config: Config, game: Arc<dyn GameFactory>) -> Result<Self, Error> {
+        let metrics = Arc::new(Metrics::default());
+        let health = Arc::new(Health::default());
+        let settings = Settings {
+            tick_rate_hz: config.tick_rate,
+            grace: config.grace,
+            reservation: RESERVATION,
+            empty_ttl: config.room_ttl,
+            catch_up_ticks_max: CATCH_UP_TICKS_MAX,
+        };
+        let rooms = Registry::new(
+            game,
+            settings,
+            config.rooms_max,
+            config.room_capacity,
+            config.seed,
+            Arc::clone(&metrics),
+        );
+        let limits = Limits {
+            hello_timeout: HELLO_TIMEOUT,
+            staleness_window: config.staleness_window,
+            heartbeat: HEARTBEAT,
+            idle_timeout: config.idle_timeout,
+            ticket_ttl: RESERVATION,
+            allow_guests: config.allows_guests(),
+        };
+        let sessions = Arc::new(Sessions::new(
+            Arc::new(rooms),
+            ticket::Keys::ephemeral()?,
+            limits,
+            Arc::clone(&metrics),
+            config.server_name(),
+        ));
+        let lobby = Arc::new(Lobby::new(Arc::clone(&sessions)));
+        let origins = Arc::new(web::Origins {
+            allowed: config.allow_origin.clone(),
+        });
+        let doors = rpc::router(&lobby, &health)?
+            .merge(web::router(&lobby, Arc::clone(&origins)))
+            .layer(cors(origins));
+
+        let tuning = Tuning {
+            connections_max: config.connections_max,
+            streams_per_connection_max: config.streams_per_connection_max,
+        };
+        let players = Listener::bind(config.listen, doors, tuning).await?;
+        let operators =
+            Listener::bind(config.admin, admin::router(&health, &metrics), tuning).await?;
+        health.bound();
+        Ok(Self {
+            config,
+            sessions,
+            health,
+            players,
+            operators,
+        })
+    }
+
+    /// Where players come in.
+    pub fn listen_addr(&self) -> SocketAddr {
+        self.players.local_addr()
+    }
+
+    /// Where operators look.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.operators.local_addr()
+    }
+
+    /// What all streams share; for tests, and for servers with something of their own beside the game.
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
+    /// Serves until `stop`, then ends in order: not ready any more, streams told and ended, rooms closed, listeners last.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
+        let tasks = TaskTracker::new();
+        let (stop_players, stop_operators) = (CancellationToken::new(), CancellationToken::new());
+        spawn_named(
+            &tasks,
+            "players' listener",
+            self.players.serve(stop_players.clone()),
+        );
+        let operators = TaskTracker::new();
+        spawn_named(
+            &operators,
+            "operators' listener",
+            self.operators.serve(stop_operators.clone()),
+        );
+        let watchdog = watch_ticks(
+            Arc::clone(&self.sessions),
+            Arc::clone(&self.health),
+            stop_players.clone(),
+        );
+        spawn_named(&tasks, "watchdog", watchdog);
+
+        stop.await;
+        tracing::info!("shutting down: taking no more players");
+        self.health.draining();
+        self.sessions.drain();
+        let timeout = self.config.shutdown_timeout;
+        let ended = tokio::time::timeout(timeout, async {
+            // Streams end at their room's next tick; then their connections have nothing more to do.
+            stop_players.cancel();
+            tasks.close();
+            tasks.wait().await;
+            self.sessions.rooms.close().await;
+            stop_operators.cancel();
+            operators.close();
+            operators.wait().await;
+        })
+        .await;
+        ended.map_err(|_| Error::ShutdownTimeout(timeout))
+    }
+}
+
+/// Says that the process is not live any more when a room's tick does not come, and that it is again when it does.
+async fn watch_ticks(sessions: Arc<Sessions>, health: Arc<Health>, stop: CancellationToken) {
+    const EVERY: Duration = Duration::from_secs(5);
+    let mut seen = std::collections::HashMap::new();
+    while stop
+        .run_until_cancelled(tokio::time::sleep(EVERY))
+        .await
+        .is_some()
+    {
+        let mut now = std::collections::HashMap::new();
+        for room in sessions.rooms.all() {
+            let tick = room.frames().borrow().tick;
+            now.insert(room.info().id.clone(), tick);
+        }
+        let stalled: Vec<_> = now
+            .iter()
+            .filter(|(id, tick)| seen.get(*id) == Some(*tick))
+            .map(|(id, _)| id)
+            .collect();
+        for room in &stalled {
+            tracing::error!(%room, "a room has not ticked for {EVERY:?}");
+        }
+        health.set_live(stalled.is_empty());
+        seen = now;
+    }
+}
+
+/// What gRPC-Web needs from a page of another origin; only configured ones are let in.
+fn cors(origins: Arc<web::Origins>) -> CorsLayer {
+    let allowed = AllowOrigin::predicate(move |origin, _| {
+        origin.to_str().is_ok_and(|origin| origins.lists(origin))
+    });
+    CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([http::Method::POST, http::Method::GET])
+        .allow_headers(Any)
+        .expose_headers(
+            ["grpc-status", "grpc-message", "grpc-status-details-bin"]
+                .map(http::HeaderName::from_static),
+        )
+        .max_age(Duration::from_secs(3600))
+}

@@ -1,0 +1,142 @@
+//! The only reader of flags and environment.
+
+use clap::{ArgAction, Parser};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// Fray: an authoritative multiplayer game server.
+///
+/// Without any flags it serves the arena at http://127.0.0.1:7777/ and needs nothing else: open the page, or let bots in
+/// with `fray-bot swarm`. Every flag can be given as an environment variable, too.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "fray-server", version, max_term_width = 110)]
+pub struct Config {
+    /// Where players come in: gRPC, gRPC-Web, WebSocket (/ws) and the page, all on one port. Port 0: any free one
+    #[arg(long, env = "FRAY_LISTEN", value_name = "ADDR:PORT", default_value_t = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7777))]
+    pub listen: SocketAddr,
+
+    /// Where operators look: /livez, /readyz, /metrics
+    #[arg(long, env = "FRAY_ADMIN", value_name = "ADDR:PORT", default_value_t = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7780))]
+    pub admin: SocketAddr,
+
+    /// Ticks per second of every room, 1 to 128
+    #[arg(long, env = "FRAY_TICK_RATE", value_name = "HZ", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=128))]
+    pub tick_rate: u32,
+
+    /// The most players in a room
+    #[arg(long, env = "FRAY_ROOM_CAPACITY", value_name = "PLAYERS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub room_capacity: u32,
+
+    /// The most rooms on this server
+    #[arg(
+        long,
+        env = "FRAY_ROOMS_MAX",
+        value_name = "ROOMS",
+        default_value_t = 1000
+    )]
+    pub rooms_max: usize,
+
+    /// How long a room without players lives on
+    #[arg(long, env = "FRAY_ROOM_TTL", value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    pub room_ttl: Duration,
+
+    /// How long a player whose stream broke keeps its place
+    #[arg(long, env = "FRAY_GRACE", value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub grace: Duration,
+
+    /// How far updates may run ahead of what a client has acknowledged; what a client sees is never older than this
+    #[arg(long, env = "FRAY_STALENESS_WINDOW", value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    pub staleness_window: Duration,
+
+    /// A client that says nothing for this long is gone
+    #[arg(long, env = "FRAY_IDLE_TIMEOUT", value_name = "TIME", default_value = "15s", value_parser = humantime::parse_duration)]
+    pub idle_timeout: Duration,
+
+    /// Seat players who come without a ticket [default: true if --listen is a loopback address]
+    #[arg(long, env = "FRAY_ALLOW_GUESTS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub allow_guests: Option<bool>,
+
+    /// Pages of other origins that may use this server, for example https://play.example.com; repeatable, "*" for all
+    #[arg(long = "allow-origin", env = "FRAY_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', action = ArgAction::Append)]
+    pub allow_origin: Vec<String>,
+
+    /// The most connections at once
+    #[arg(
+        long,
+        env = "FRAY_CONNECTIONS_MAX",
+        value_name = "CONNECTIONS",
+        default_value_t = 20_000
+    )]
+    pub connections_max: usize,
+
+    /// The most streams at once on one connection
+    #[arg(
+        long,
+        env = "FRAY_STREAMS_PER_CONNECTION_MAX",
+        value_name = "STREAMS",
+        default_value_t = 200
+    )]
+    pub streams_per_connection_max: u32,
+
+    /// Where every room's random numbers start: the same seed and the same moves give the same game [default: random]
+    #[arg(long, env = "FRAY_SEED", value_name = "NUMBER")]
+    pub seed: Option<u64>,
+
+    /// How long an orderly end may take after SIGTERM or Ctrl-C, before what is left is cut off
+    #[arg(long, env = "FRAY_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub shutdown_timeout: Duration,
+
+    /// The server's name, for people [default: the host's name]
+    #[arg(long, env = "FRAY_NAME", value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// What to log, for example "info" or "fray_server=debug"
+    #[arg(long, env = "FRAY_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: String,
+}
+
+impl Config {
+    /// Whether players without a ticket are seated.
+    pub fn allows_guests(&self) -> bool {
+        self.allow_guests.unwrap_or(self.listen.ip().is_loopback())
+    }
+
+    /// What to call this server.
+    pub fn server_name(&self) -> String {
+        let host = || std::fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned());
+        self.name
+            .clone()
+            .or_else(|| host().ok())
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| "fray".into())
+    }
+}
+
+impl Default for Config {
+    /// What no flags and no environment give.
+    fn default() -> Self {
+        Self::parse_from(["fray-server"])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_flags_fit_together() {
+        Config::command().debug_assert();
+    }
+
+    #[test]
+    fn guests_are_seated_on_loopback_only_unless_said_otherwise() {
+        let parsed = |flags: &[&str]| {
+            Config::parse_from(["fray-server"].iter().chain(flags)).allows_guests()
+        };
+        assert!(parsed(&[]));
+        assert!(!parsed(&["--listen", "0.0.0.0:7777"]));
+        assert!(parsed(&["--listen", "0.0.0.0:7777", "--allow-guests"]));
+        assert!(!parsed(&["--allow-guests", "false"]));
+    }
+}

@@ -1,0 +1,152 @@
+//! Accepts connections and serves a router on them: HTTP/1.1 and HTTP/2 without TLS, upgrades to WebSocket.
+//!
+//! tonic's own server cannot upgrade, so this is hyper's accept loop, with a limit on everything that a peer can make large.
+
+use crate::app::Error;
+use crate::telemetry::spawn_named;
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What a peer may send before it is read, per stream and per connection: moves are small.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// What may wait in memory to be sent, per stream.
+const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
+const HTTP1_BUFFER_BYTES_MAX: usize = 32 * 1024;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// A peer that does not answer pings is gone.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// After an accept that failed (no more file descriptors, mostly).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Limits that are configured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tuning {
+    pub(crate) connections_max: usize,
+    pub(crate) streams_per_connection_max: u32,
+}
+
+/// A bound socket and what is served on it.
+pub(crate) struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    router: Router,
+    tuning: Tuning,
+}
+
+impl Listener {
+    pub(crate) async fn bind(
+        address: SocketAddr,
+        router: Router,
+        tuning: Tuning,
+    ) -> Result<Self, Error> {
+        let failed = |error| Error::Listen(address, error);
+        let socket = TcpListener::bind(address).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        Ok(Self {
+            socket,
+            address,
+            router,
+            tuning,
+        })
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop`, then lets every connection finish what it has begun.
+    pub(crate) async fn serve(self, stop: CancellationToken) {
+        let builder = Arc::new(http(self.tuning));
+        let permits = Arc::new(Semaphore::new(self.tuning.connections_max));
+        let connections = TaskTracker::new();
+        loop {
+            // The permit comes before the connection: what cannot be served waits in the kernel's backlog.
+            let accepted = stop
+                .run_until_cancelled(accept(&self.socket, &permits))
+                .await;
+            let Some((stream, permit)) = accepted else {
+                break;
+            };
+            let router = self.router.clone();
+            let (builder, stop) = (Arc::clone(&builder), stop.clone());
+            spawn_named(&connections, "connection", async move {
+                let _permit = permit;
+                connection(&builder, stream, router, stop).await;
+            });
+        }
+        connections.close();
+        connections.wait().await;
+    }
+}
+
+async fn accept(
+    socket: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> (TcpStream, OwnedSemaphorePermit) {
+    loop {
+        let permit = Arc::clone(permits).acquire_owned().await;
+        match (socket.accept().await, permit) {
+            (Ok((stream, _)), Ok(permit)) => return (stream, permit),
+            (Err(error), _) => tracing::warn!(%error, "a connection cannot be accepted"),
+            (_, Err(_)) => tracing::error!("the limit of connections is gone"),
+        }
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+fn http(tuning: Tuning) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HTTP1_BUFFER_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
+        .max_concurrent_streams(tuning.streams_per_connection_max)
+        .max_header_list_size(HEADER_BYTES_MAX)
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+    builder
+}
+
+async fn connection(
+    builder: &auto::Builder<TokioExecutor>,
+    stream: TcpStream,
+    router: Router,
+    stop: CancellationToken,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY cannot be set");
+    }
+    let service = TowerToHyperService::new(router);
+    let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let served = tokio::select! {
+        served = serving.as_mut() => served,
+        () = stop.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = served {
+        // The peer's doing, nearly always: it must not be able to fill the log.
+        tracing::debug!(%error, "a connection broke");
+    }
+}

@@ -1,0 +1,171 @@
+//! What one stream has been sent, and its next update.
+
+use super::frame::{PRIVATE_VALUES_MAX, PlayerFrame, TickFrame};
+use super::view;
+use crate::game::{Refusal, View};
+use bytes::Bytes;
+use fray_proto::update::{MoveAck, UpdateHeader, frame_update};
+
+/// An entity costs about this much in a keyframe; below that, missed deltas are surely no longer than one.
+const KEYFRAME_ENTITY_BYTES_MIN: usize = 8;
+
+/// A stream's memory of what was written to it: nothing else chooses the base of its next update.
+#[derive(Debug, Default)]
+pub struct Splicer {
+    /// The tick that the client holds once it has read everything; 0: nothing.
+    base: u32,
+    /// The cells that it then holds, in ascending order.
+    held: Vec<u32>,
+    ack: Option<MoveAck>,
+    private: Option<([i32; PRIVATE_VALUES_MAX], usize)>,
+    // Kept from update to update only to spare allocations.
+    added: Vec<u32>,
+    removed: Vec<u32>,
+    seen: Vec<u32>,
+    scratch: Vec<u32>,
+    refusals: Vec<(u32, u32)>,
+    parts: Vec<Bytes>,
+}
+
+impl Splicer {
+    /// The tick of the newest update written; 0 before the first, and after [`Self::restart`].
+    pub fn base(&self) -> u32 {
+        self.base
+    }
+
+    /// Makes the next update start from nothing.
+    pub fn restart(&mut self) {
+        self.base = 0;
+        self.held.clear();
+        self.ack = None;
+        self.private = None;
+    }
+
+    /// The update from what was written last to `frame`, as [`frame_update`] frames it, or `None` if there is nothing newer.
+    /// A spectator has no `player`, and looks at `view`.
+    pub fn update(
+        &mut self,
+        frame: &TickFrame,
+        player: Option<&PlayerFrame>,
+        view: View,
+    ) -> Option<Bytes> {
+        if frame.tick <= self.base {
+            return None;
+        }
+        let missed = frame.tick - self.base;
+        if self.base != 0 && missed as usize > frame.history.len() {
+            self.restart();
+        }
+        let fresh = self.base == 0;
+        self.look(frame, view);
+        self.collect(frame, missed, fresh);
+
+        let ack = player
+            .map(|p| p.ack)
+            .filter(|ack| Some(ack) != self.ack.as_ref());
+        let private = player
+            .map(|p| p.private)
+            .filter(|private| Some(private) != self.private.as_ref());
+        self.refusals.clear();
+        for (tick, sequence, reason) in player.map_or(&[][..], |p| &p.refusals) {
+            if *tick > self.base {
+                self.refusals.push((*sequence, refusal_code(*reason)));
+            }
+        }
+        let header = UpdateHeader {
+            tick: frame.tick,
+            base_tick: (fresh || missed > 1).then_some(self.base),
+            move_ack: ack,
+            refusals: &self.refusals,
+            cells_added: &self.added,
+            cells_removed: &self.removed,
+            view_checksum: frame.checks_view.then(|| frame.view_checksum(&self.held)),
+            private: private.as_ref().map(|(values, count)| &values[..*count]),
+        };
+        let framed = frame_update(&header, self.parts.iter());
+        self.parts.clear();
+        self.base = frame.tick;
+        self.ack = ack.or(self.ack);
+        self.private = private.or(self.private);
+        Some(framed)
+    }
+
+    /// Takes the view, once per written update: `held` becomes what is seen now; `added` and `removed` say what is new.
+    fn look(&mut self, frame: &TickFrame, view: View) {
+        self.seen.clone_from(&self.held);
+        view::select(frame.grid.world, view, &mut self.seen, &mut self.scratch);
+        self.added.clear();
+        self.removed.clear();
+        self.added.extend(
+            self.seen
+                .iter()
+                .filter(|cell| self.held.binary_search(cell).is_err()),
+        );
+        self.removed.extend(
+            self.held
+                .iter()
+                .filter(|cell| self.seen.binary_search(cell).is_err()),
+        );
+        std::mem::swap(&mut self.held, &mut self.seen);
+    }
+
+    /// Gathers the shared bytes: missed deltas of the cells that stay in view, oldest first, then keyframes.
+    fn collect(&mut self, frame: &TickFrame, missed: u32, fresh: bool) {
+        self.scratch.clear();
+        self.scratch.extend_from_slice(&self.added);
+        if !fresh {
+            let deltas = frame
+                .history
+                .iter()
+                .skip(frame.history.len() - missed as usize);
+            if missed > 1 {
+                for cell in &self.held {
+                    if self.added.binary_search(cell).is_ok() {
+                        continue;
+                    }
+                    let written: usize = deltas
+                        .clone()
+                        .filter_map(|tick| tick.of(*cell))
+                        .map(Bytes::len)
+                        .sum();
+                    let least = frame.entities(*cell).len() * KEYFRAME_ENTITY_BYTES_MIN;
+                    if written > least && written > frame.keyframe(*cell).len() {
+                        self.scratch.push(*cell);
+                    }
+                }
+                self.scratch.sort_unstable();
+            }
+            for tick in deltas {
+                for (cell, bytes) in &tick.cells {
+                    let stays = self.held.binary_search(cell).is_ok();
+                    if stays && self.scratch.binary_search(cell).is_err() {
+                        self.parts.push(bytes.clone());
+                    }
+                }
+            }
+        }
+        self.parts.extend(
+            self.scratch
+                .iter()
+                .map(|cell| frame.keyframe(*cell).clone()),
+        );
+    }
+}
+
+impl super::frame::TickDeltas {
+    fn of(&self, cell: u32) -> Option<&Bytes> {
+        let index = self
+            .cells
+            .binary_search_by_key(&cell, |(number, _)| *number);
+        index.ok().map(|index| &self.cells[index].1)
+    }
+}
+
+/// The wire's number for a reason (`Refusal.Reason`).
+fn refusal_code(reason: Refusal) -> u32 {
+    match reason {
+        Refusal::InvalidTarget => 1,
+        Refusal::InvalidPayload => 2,
+        Refusal::NotAllowed => 3,
+    }
+}

@@ -1,0 +1,289 @@
+//! What a tick does, without a clock or a task.
+
+use super::handle::{Attached, Claim, Command};
+use super::seat::{MOVES_PER_TICK_MAX, Presence, Seat};
+use super::{Error, Settings};
+use crate::game::{Game, Profile, Published};
+use crate::replication::frame::PRIVATE_VALUES_MAX;
+use crate::replication::{Encoder, Grid, PlayerFrame, TickFrame};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// How long a seat that was left is still shown, so that its stream can say good-bye.
+const LEFT_SHOWN_S: u32 = 2;
+
+/// A room's state: the game, the seats, and what was published last.
+pub struct Core {
+    settings: Settings,
+    capacity: u32,
+    game: Box<dyn Game>,
+    encoder: Encoder,
+    /// By player number. Ordered: inputs reach the game in this order.
+    seats: BTreeMap<u32, Seat>,
+    next_player: u32,
+    tick: u32,
+    empty_since_tick: u32,
+    published: Published,
+    private: Vec<i32>,
+}
+
+/// What a tick did, for the metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TickReport {
+    /// Moves applied, refused ones included.
+    pub moves_applied: u64,
+    /// Moves that the game refused.
+    pub moves_refused: u64,
+    /// Entities in the world.
+    pub entities: usize,
+}
+
+impl Core {
+    /// A room around a game that has not begun.
+    pub fn new(game: Box<dyn Game>, settings: Settings, capacity: u32) -> Self {
+        let grid = Grid::new(game.world(), game.motions());
+        Self {
+            encoder: Encoder::new(grid, settings.tick_rate_hz),
+            settings,
+            capacity,
+            game,
+            seats: BTreeMap::new(),
+            next_player: 1,
+            tick: 0,
+            empty_since_tick: 0,
+            published: Published::default(),
+            private: Vec::new(),
+        }
+    }
+
+    /// One tick: inputs in a fixed order, the game's step, and what everybody may see of it.
+    pub fn tick(&mut self, now: Instant) -> (Arc<TickFrame>, TickReport) {
+        self.tick += 1;
+        let mut report = TickReport::default();
+        self.settle_presence();
+        self.apply_moves(now, &mut report);
+        self.game.step();
+        self.publish(&mut report);
+        let players = self.player_frames();
+        let spectator_view = self.game.view(None);
+        let frame = self
+            .encoder
+            .encode(self.tick, &self.published, players, spectator_view);
+        (frame, report)
+    }
+
+    /// Answers a request, between ticks.
+    pub(super) fn handle(&mut self, command: Command) {
+        // Whoever asked may be gone by now; then nobody wants the answer.
+        match command {
+            Command::Reserve {
+                player_id,
+                profile,
+                reply,
+            } => {
+                let _ = reply.send(self.reserve(player_id, profile));
+            }
+            Command::Attach { claim, reply } => {
+                let _ = reply.send(self.attach(claim));
+            }
+            Command::Find { token_hash, reply } => {
+                let seat = self
+                    .seat_by_token(token_hash)
+                    .map(|(_, seat)| seat.player_id.clone());
+                let _ = reply.send(seat.ok_or(Error::SessionNotFound));
+            }
+        }
+    }
+
+    /// Seats taken, reserved ones included.
+    pub fn players(&self) -> u32 {
+        self.seats.values().filter(|seat| seat.is_taken()).count() as u32
+    }
+
+    /// Whether nobody has been here for as long as a room waits.
+    pub fn is_over(&self) -> bool {
+        self.seats.is_empty()
+            && self.tick - self.empty_since_tick >= self.settings.ticks(self.settings.empty_ttl)
+    }
+
+    /// Ticks made.
+    pub fn tick_count(&self) -> u32 {
+        self.tick
+    }
+
+    /// The game, for tests and for its checkpoint.
+    pub fn game(&self) -> &dyn Game {
+        self.game.as_ref()
+    }
+
+    fn reserve(&mut self, player_id: String, profile: Profile) -> Result<(), Error> {
+        let until_tick = self.tick + self.settings.ticks(self.settings.reservation);
+        if let Some((_, seat)) = self.seat_by_player(&player_id) {
+            if let Presence::Reserved { until_tick: until } = &mut seat.presence {
+                *until = until_tick;
+            }
+            return Ok(());
+        }
+        if self.players() >= self.capacity {
+            return Err(Error::Full);
+        }
+        self.seats.insert(
+            self.next_player,
+            Seat::reserved(player_id, profile, until_tick),
+        );
+        self.next_player += 1;
+        Ok(())
+    }
+
+    fn attach(&mut self, claim: Claim) -> Result<Attached, Error> {
+        let tick = self.tick;
+        let (player, seat) = match claim {
+            Claim::Ticket {
+                player_id,
+                new_token_hash,
+            } => {
+                let (player, seat) = self
+                    .seat_by_player(&player_id)
+                    .ok_or(Error::SessionNotFound)?;
+                seat.token_hash = Some(new_token_hash);
+                (player, seat)
+            }
+            Claim::Token(hash) => self.seat_by_token(hash).ok_or(Error::SessionNotFound)?,
+        };
+        tracing::debug!(player, tick, "a stream takes its seat");
+        let resumed = seat.entity != 0;
+        let profile = (!resumed).then(|| seat.profile.clone());
+        let attachment = seat.attach();
+        // The game hears of it between two ticks: an input of the tick to come.
+        match profile {
+            Some(profile) => {
+                let entity = self.game.join(player, &profile);
+                self.seat(player)?.entity = entity;
+            }
+            None => self.game.set_connected(player, true),
+        }
+        let seat = self.seat(player)?;
+        Ok(Attached {
+            attachment,
+            player,
+            player_id: seat.player_id.clone(),
+            entity: seat.entity,
+            generation: seat.generation,
+            ack: seat.ack,
+            resumed,
+        })
+    }
+
+    fn seat(&mut self, player: u32) -> Result<&mut Seat, Error> {
+        self.seats.get_mut(&player).ok_or(Error::SessionNotFound)
+    }
+
+    fn seat_by_player(&mut self, player_id: &str) -> Option<(u32, &mut Seat)> {
+        self.taken_seats()
+            .find(|(_, seat)| seat.player_id == player_id)
+    }
+
+    fn seat_by_token(&mut self, hash: [u8; 32]) -> Option<(u32, &mut Seat)> {
+        self.taken_seats()
+            .find(|(_, seat)| seat.token_hash == Some(hash))
+    }
+
+    fn taken_seats(&mut self) -> impl Iterator<Item = (u32, &mut Seat)> {
+        let seats = self.seats.iter_mut().filter(|(_, seat)| seat.is_taken());
+        seats.map(|(player, seat)| (*player, seat))
+    }
+
+    /// Streams that broke, grace periods and reservations that ran out, players that left. All counted in ticks.
+    fn settle_presence(&mut self) {
+        let tick = self.tick;
+        let grace_ticks = self.settings.ticks(self.settings.grace);
+        let shown_ticks = self.settings.tick_rate_hz * LEFT_SHOWN_S;
+        let game = &mut self.game;
+        self.seats.retain(|player, seat| {
+            match seat.presence {
+                Presence::Playing if seat.has_lost_its_stream() => {
+                    seat.detach();
+                    seat.presence = Presence::Dropped {
+                        until_tick: tick + grace_ticks,
+                    };
+                    game.set_connected(*player, false);
+                }
+                Presence::Playing if seat.has_finished() => {
+                    game.leave(*player);
+                    seat.presence = Presence::Left {
+                        until_tick: tick + shown_ticks,
+                    };
+                }
+                Presence::Dropped { until_tick } if tick >= until_tick => {
+                    game.leave(*player);
+                    return false;
+                }
+                Presence::Reserved { until_tick } | Presence::Left { until_tick }
+                    if tick >= until_tick =>
+                {
+                    return false;
+                }
+                _ => {}
+            }
+            true
+        });
+        if !self.seats.is_empty() {
+            self.empty_since_tick = tick;
+        }
+    }
+
+    fn apply_moves(&mut self, now: Instant, report: &mut TickReport) {
+        for (player, seat) in &mut self.seats {
+            if seat.presence != Presence::Playing {
+                continue;
+            }
+            for _ in 0..MOVES_PER_TICK_MAX {
+                let Some(next) = seat.next_move() else { break };
+                let refusal = self.game.apply(*player, &next.controls).err();
+                seat.applied(&next, refusal, self.tick, now);
+                report.moves_applied += 1;
+                report.moves_refused += u64::from(refusal.is_some());
+            }
+        }
+    }
+
+    fn publish(&mut self, report: &mut TickReport) {
+        self.published.local.clear();
+        self.published.global.clear();
+        self.game.publish(&mut self.published);
+        debug_assert!(
+            self.published.local.is_sorted_by(|a, b| a.id < b.id),
+            "a game publishes in the order of ids"
+        );
+        debug_assert!(
+            self.published.global.is_sorted_by(|a, b| a.id < b.id),
+            "a game publishes in the order of ids"
+        );
+        report.entities = self.published.local.len();
+    }
+
+    fn player_frames(&mut self) -> Vec<PlayerFrame> {
+        let mut frames = Vec::with_capacity(self.seats.len());
+        for (player, seat) in &self.seats {
+            if matches!(seat.presence, Presence::Reserved { .. }) {
+                continue;
+            }
+            self.private.clear();
+            self.game.private(*player, &mut self.private);
+            let count = self.private.len().min(PRIVATE_VALUES_MAX);
+            let mut private = [0; PRIVATE_VALUES_MAX];
+            private[..count].copy_from_slice(&self.private[..count]);
+            frames.push(PlayerFrame {
+                player: *player,
+                generation: seat.generation,
+                left: matches!(seat.presence, Presence::Left { .. }),
+                ack: seat.ack,
+                refusals: seat.refusals.iter().copied().collect(),
+                private: (private, count),
+                view: self.game.view(Some(*player)),
+            });
+        }
+        frames
+    }
+}

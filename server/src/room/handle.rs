@@ -1,0 +1,218 @@
+//! How everybody else reaches a room.
+
+use super::seat::{MOVES_WAITING_MAX, Move};
+use super::{Error, RoomId};
+use crate::game::{GameFactory, Profile};
+use crate::replication::TickFrame;
+use crossbeam_queue::ArrayQueue;
+use fray_proto::update::MoveAck;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How many requests may wait for a room's task; it answers them between ticks.
+pub(super) const COMMANDS_WAITING_MAX: usize = 1024;
+
+/// What is known of a room without asking its task.
+#[derive(Debug)]
+pub struct RoomInfo {
+    /// Which room.
+    pub id: RoomId,
+    /// What people see.
+    pub name: String,
+    /// The game's name.
+    pub game: &'static str,
+    /// The version of its rules.
+    pub sim_version: u32,
+    /// The most players.
+    pub capacity: u32,
+    /// Private rooms have a code and are not listed.
+    pub code: Option<String>,
+    /// Seats taken, reserved ones included.
+    pub(super) players: AtomicU32,
+    /// Set when the room's task came to its end, and did not just vanish.
+    pub(super) ended: AtomicBool,
+}
+
+impl RoomInfo {
+    pub(super) fn new(
+        id: RoomId,
+        name: String,
+        capacity: u32,
+        code: Option<String>,
+        game: &dyn GameFactory,
+    ) -> Self {
+        Self {
+            id,
+            name,
+            game: game.name(),
+            sim_version: game.sim_version(),
+            capacity,
+            code,
+            players: AtomicU32::new(0),
+            ended: AtomicBool::new(false),
+        }
+    }
+
+    /// Seats taken now, reserved ones included.
+    pub fn players(&self) -> u32 {
+        self.players.load(Ordering::Relaxed)
+    }
+}
+
+/// What joins a player's stream to its seat. The stream holds it for as long as it lives: the room notices that a stream is
+/// gone when nobody else holds it any more, so a stream cannot forget to say so.
+#[derive(Debug)]
+pub struct Attachment {
+    pub(super) moves: ArrayQueue<Move>,
+    closing: AtomicBool,
+}
+
+impl Attachment {
+    pub(super) fn new() -> Self {
+        Self {
+            moves: ArrayQueue::new(MOVES_WAITING_MAX),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    /// Hands a move to the next tick. Gives it back when too many wait: the client broke its promise.
+    pub fn enqueue(&self, received: Move) -> Result<(), Move> {
+        self.moves.push(received)
+    }
+
+    /// Says that no more moves will come: the player leaves once those that did are applied.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+}
+
+/// A seat that now has this stream.
+#[derive(Debug)]
+pub struct Attached {
+    /// The stream's side of the seat.
+    pub attachment: Arc<Attachment>,
+    /// The player's number in the room.
+    pub player: u32,
+    /// Who it is.
+    pub player_id: String,
+    /// Its entity.
+    pub entity: u32,
+    /// This stream's generation; a frame with a higher one means that another stream took over.
+    pub generation: u32,
+    /// Which moves were applied in earlier streams.
+    pub ack: MoveAck,
+    /// Whether there was an earlier stream.
+    pub resumed: bool,
+}
+
+/// By what a stream claims a seat.
+#[derive(Debug)]
+pub enum Claim {
+    /// A verified ticket names the player. The session's resume token is set to this hash.
+    Ticket {
+        /// Who it is.
+        player_id: String,
+        /// Hash of the resume token that the player will be given.
+        new_token_hash: [u8; 32],
+    },
+    /// A resume token's hash.
+    Token([u8; 32]),
+}
+
+#[derive(Debug)]
+pub(super) enum Command {
+    Reserve {
+        player_id: String,
+        profile: Profile,
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
+    Attach {
+        claim: Claim,
+        reply: oneshot::Sender<Result<Attached, Error>>,
+    },
+    Find {
+        token_hash: [u8; 32],
+        reply: oneshot::Sender<Result<String, Error>>,
+    },
+}
+
+/// A room, as everybody else sees it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    info: Arc<RoomInfo>,
+    commands: mpsc::Sender<Command>,
+    frames: watch::Receiver<Arc<TickFrame>>,
+}
+
+impl Handle {
+    pub(super) fn new(
+        info: Arc<RoomInfo>,
+        commands: mpsc::Sender<Command>,
+        frames: watch::Receiver<Arc<TickFrame>>,
+    ) -> Self {
+        Self {
+            info,
+            commands,
+            frames,
+        }
+    }
+
+    /// What is known of the room.
+    pub fn info(&self) -> &Arc<RoomInfo> {
+        &self.info
+    }
+
+    /// The room's frames: the newest, and word of each new one. Closed when the room has ended.
+    pub fn frames(&self) -> watch::Receiver<Arc<TickFrame>> {
+        self.frames.clone()
+    }
+
+    /// Whether the room, whose frames have stopped, came to its end as it should: otherwise its task broke.
+    pub fn ended_well(&self) -> bool {
+        self.info.ended.load(Ordering::Acquire)
+    }
+
+    /// Whether the room is over.
+    pub fn has_ended(&self) -> bool {
+        self.commands.is_closed()
+    }
+
+    /// Keeps a seat for a player for a while. Asking again for the same player keeps the same seat.
+    pub async fn reserve(&self, player_id: String, profile: Profile) -> Result<(), Error> {
+        self.ask(|reply| Command::Reserve {
+            player_id,
+            profile,
+            reply,
+        })
+        .await
+    }
+
+    /// Gives a seat to a stream; an older stream of the same player is over then.
+    pub async fn attach(&self, claim: Claim) -> Result<Attached, Error> {
+        self.ask(|reply| Command::Attach { claim, reply }).await
+    }
+
+    /// Whose resume token this is.
+    pub async fn find(&self, token_hash: [u8; 32]) -> Result<String, Error> {
+        self.ask(|reply| Command::Find { token_hash, reply }).await
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Command,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.commands
+            .try_send(command(reply))
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => Error::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => Error::Ended,
+            })?;
+        answer.await.unwrap_or(Err(Error::Ended))
+    }
+}

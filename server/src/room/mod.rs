@@ -1,0 +1,93 @@
+//! THE TICK LOOP. A room is one game with its players, owned by one task.
+//!
+//! - [`task`]: the loop itself: commands when they come, a tick when it is due.
+//! - [`clock`]: when ticks are due, and what happens when they are late. Pure.
+//! - [`core`]: what a tick does: drain inputs, step, publish. No clock and no task, so tests drive it by hand.
+//! - [`seat`]: one player's place in the room: its moves, its generation of streams, its grace period.
+//! - [`handle`]: how everybody else reaches a room; [`registry`]: all rooms of this process, for look-up only.
+//!
+//! Architecture Invariant: a room publishes `Arc<TickFrame>` on a watch and knows nothing of streams; a slow reader costs it
+//! nothing. No lock is held and nothing is awaited while a tick is made.
+
+pub mod clock;
+pub mod core;
+pub mod handle;
+pub mod registry;
+pub mod seat;
+pub mod task;
+
+pub use handle::{Attached, Attachment, Handle, RoomInfo};
+pub use registry::Registry;
+pub use seat::Move;
+
+use std::fmt;
+use std::time::Duration;
+
+/// Which room: lower-case letters and digits, ours.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoomId(String);
+
+impl RoomId {
+    const CHARS_MAX: usize = 32;
+
+    /// Takes a room's id from outside; `None` if it cannot be one.
+    pub fn parse(id: &str) -> Option<Self> {
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let fits = !id.is_empty() && id.len() <= Self::CHARS_MAX && id.chars().all(is_plain);
+        fits.then(|| Self(id.to_owned()))
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RoomId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How rooms run; the same for all rooms of a server.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Ticks per second, 1 to 128.
+    pub tick_rate_hz: u32,
+    /// How long a dropped player keeps its place.
+    pub grace: Duration,
+    /// How long a seat waits for a player who joined but did not come yet.
+    pub reservation: Duration,
+    /// How long a room without players lives on.
+    pub empty_ttl: Duration,
+    /// How many late ticks are made up for at once; beyond that, time is given up.
+    pub catch_up_ticks_max: u32,
+}
+
+impl Settings {
+    /// A duration in whole ticks, at least one.
+    pub fn ticks(&self, duration: Duration) -> u32 {
+        let ticks = duration.as_millis() * u128::from(self.tick_rate_hz) / 1000;
+        u32::try_from(ticks).unwrap_or(u32::MAX).max(1)
+    }
+}
+
+/// What a room refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// No free seat.
+    #[error("the room is full")]
+    Full,
+    /// The player has no seat here, or no more.
+    #[error("there is no such session in this room")]
+    SessionNotFound,
+    /// The room is over.
+    #[error("the room has ended")]
+    Ended,
+    /// The room has more requests than it can take just now.
+    #[error("the room is overloaded")]
+    Overloaded,
+    /// The server has all the rooms that it takes.
+    #[error("the server has all the rooms that it takes")]
+    RoomsExhausted,
+}

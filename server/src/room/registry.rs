@@ -1,0 +1,200 @@
+//! All rooms of this process. For look-up only: what happens in a room is its task's business.
+
+use super::clock::Clock;
+use super::core::Core;
+use super::handle::{Handle, RoomInfo};
+use super::task;
+use super::{Error, RoomId, Settings};
+use crate::game::{GameFactory, Setup};
+use crate::telemetry::{Metrics, spawn_named};
+use dashmap::DashMap;
+use rand::RngExt as _;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// What a new room is to be.
+#[derive(Clone, Debug, Default)]
+pub struct NewRoom {
+    /// What people see; empty: made up.
+    pub name: String,
+    /// Not listed, joined by code.
+    pub private: bool,
+    /// The most players; 0: the server's limit.
+    pub capacity: u32,
+}
+
+/// The rooms, and the tasks that run them.
+pub struct Registry {
+    settings: Settings,
+    factory: Arc<dyn GameFactory>,
+    rooms: Arc<DashMap<RoomId, Handle>>,
+    rooms_max: usize,
+    capacity_max: u32,
+    seed: Option<u64>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    metrics: Arc<Metrics>,
+}
+
+impl Registry {
+    /// No rooms yet. With a `seed`, all games start from it; without, each from a random one.
+    pub fn new(
+        factory: Arc<dyn GameFactory>,
+        settings: Settings,
+        rooms_max: usize,
+        capacity_max: u32,
+        seed: Option<u64>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            settings,
+            factory,
+            rooms: Arc::new(DashMap::new()),
+            rooms_max,
+            capacity_max,
+            seed,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            metrics,
+        }
+    }
+
+    /// How rooms run.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The room of this id.
+    pub fn get(&self, id: &RoomId) -> Option<Handle> {
+        self.rooms
+            .get(id)
+            .map(|room| room.clone())
+            .filter(|room| !room.has_ended())
+    }
+
+    /// The private room with this code.
+    pub fn by_code(&self, code: &str) -> Option<Handle> {
+        let has_code = |room: &Handle| {
+            room.info()
+                .code
+                .as_deref()
+                .is_some_and(|c| c.eq_ignore_ascii_case(code))
+        };
+        self.all().into_iter().find(has_code)
+    }
+
+    /// All rooms, in the order of their ids.
+    pub fn all(&self) -> Vec<Handle> {
+        let mut rooms: Vec<Handle> = self.rooms.iter().map(|room| room.clone()).collect();
+        rooms.retain(|room| !room.has_ended());
+        rooms.sort_unstable_by(|a, b| a.info().id.cmp(&b.info().id));
+        rooms
+    }
+
+    /// The public rooms, in the order of their ids.
+    pub fn public(&self) -> Vec<Handle> {
+        let mut rooms = self.all();
+        rooms.retain(|room| room.info().code.is_none());
+        rooms
+    }
+
+    /// Opens a room and starts its task.
+    pub fn open(&self, new: NewRoom) -> Result<Handle, Error> {
+        if self.rooms.len() >= self.rooms_max {
+            return Err(Error::RoomsExhausted);
+        }
+        let mut random = rand::rng();
+        let id = RoomId(random_text(
+            &mut random,
+            b"abcdefghjkmnpqrstuvwxyz23456789",
+            10,
+        ));
+        let name = if new.name.is_empty() {
+            format!("{} {}", made_up_name(&id), self.factory.name())
+        } else {
+            new.name
+        };
+        let capacity = if new.capacity == 0 {
+            self.capacity_max
+        } else {
+            new.capacity.min(self.capacity_max)
+        };
+        let code = new
+            .private
+            .then(|| random_text(&mut random, b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789", 8));
+        let info = RoomInfo::new(id.clone(), name, capacity, code, self.factory.as_ref());
+
+        let seed = self.seed.unwrap_or_else(|| random.random());
+        let setup = Setup {
+            seed,
+            tick_rate_hz: self.settings.tick_rate_hz,
+            capacity,
+        };
+        let core = Core::new(self.factory.create(&setup), self.settings.clone(), capacity);
+        let phase = xxh3_64(id.as_str().as_bytes()) as u32;
+        let now = tokio::time::Instant::now();
+        let clock = Clock::new(
+            now,
+            self.settings.tick_rate_hz,
+            phase,
+            self.settings.catch_up_ticks_max,
+        );
+        let (handle, task) = task::room(
+            info,
+            core,
+            clock,
+            Arc::clone(&self.metrics),
+            self.stop.clone(),
+        );
+        tracing::info!(room = %id, name = handle.info().name, capacity, seed, "room opened");
+        self.rooms.insert(id.clone(), handle.clone());
+        self.metrics.rooms.inc();
+        // Whatever ends the task, the room is taken out of the registry.
+        let entry = Entry {
+            rooms: Arc::clone(&self.rooms),
+            id,
+            metrics: Arc::clone(&self.metrics),
+        };
+        spawn_named(&self.tasks, "room", async move {
+            let _entry = entry;
+            task.await;
+        });
+        Ok(handle)
+    }
+
+    /// Ends all rooms and waits for their tasks.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+struct Entry {
+    rooms: Arc<DashMap<RoomId, Handle>>,
+    id: RoomId,
+    metrics: Arc<Metrics>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.rooms.remove(&self.id);
+        self.metrics.rooms.dec();
+    }
+}
+
+fn random_text(random: &mut impl rand::Rng, alphabet: &[u8], length: usize) -> String {
+    (0..length)
+        .map(|_| char::from(alphabet[random.random_range(0..alphabet.len())]))
+        .collect()
+}
+
+fn made_up_name(id: &RoomId) -> &'static str {
+    const NAMES: [&str; 16] = [
+        "Amber", "Basalt", "Cobalt", "Drift", "Ember", "Fathom", "Garnet", "Halo", "Indigo",
+        "Juniper", "Krypton", "Lumen", "Meteor", "Nimbus", "Onyx", "Pulsar",
+    ];
+    NAMES[xxh3_64(id.as_str().as_bytes()) as usize % NAMES.len()]
+}

@@ -1,0 +1,189 @@
+//! One player's place in a room.
+
+use super::handle::Attachment;
+use crate::game::{Controls, Profile, Refusal};
+use fray_proto::hash::{MoveContent, applied_hash};
+use fray_proto::update::MoveAck;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// How many of a player's moves one tick applies.
+pub const MOVES_PER_TICK_MAX: usize = 8;
+/// How many moves may wait to be applied. Clients keep at most as many unacknowledged.
+pub const MOVES_WAITING_MAX: usize = 64;
+/// How many refusals are kept for streams that skip ticks.
+const REFUSALS_KEPT_MAX: usize = 64;
+
+/// A player's move, as the room takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// 1, 2, 3, … in the session.
+    pub sequence: u32,
+    /// The controls from then on.
+    pub controls: Controls,
+    /// When it came in; says how far ahead of its tick, and nothing else.
+    pub arrived: Instant,
+}
+
+/// Where a seat is in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Reserved by `Join`; nobody came yet. Free again after this tick.
+    Reserved {
+        /// The last tick of it.
+        until_tick: u32,
+    },
+    /// A stream is there.
+    Playing,
+    /// The stream broke; the player may return until this tick.
+    Dropped {
+        /// The last tick of it.
+        until_tick: u32,
+    },
+    /// The player left; the seat is shown until this tick so that its stream can tell.
+    Left {
+        /// The last tick of it.
+        until_tick: u32,
+    },
+}
+
+/// One player's place: what outlives its streams.
+#[derive(Debug)]
+pub struct Seat {
+    /// Who it is, over all rooms.
+    pub player_id: String,
+    /// What it looks like.
+    pub profile: Profile,
+    /// Hash of the resume token; none before the first stream.
+    pub token_hash: Option<[u8; 32]>,
+    /// The player's entity; 0 before the first stream.
+    pub entity: u32,
+    /// Counts streams: only the newest is listened to.
+    pub generation: u32,
+    /// The stream, if one is there.
+    pub attachment: Option<Arc<Attachment>>,
+    /// Where the seat is in its life.
+    pub presence: Presence,
+    /// Acknowledged so far.
+    pub ack: MoveAck,
+    /// Moves refused lately: tick, sequence, reason.
+    pub refusals: VecDeque<(u32, u32, Refusal)>,
+    waiting: VecDeque<Move>,
+}
+
+impl Seat {
+    /// A seat that waits for its player.
+    pub fn reserved(player_id: String, profile: Profile, until_tick: u32) -> Self {
+        Self {
+            player_id,
+            profile,
+            token_hash: None,
+            entity: 0,
+            generation: 0,
+            attachment: None,
+            presence: Presence::Reserved { until_tick },
+            ack: MoveAck::default(),
+            refusals: VecDeque::new(),
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// Whether the player counts: it plays, or may come back.
+    pub fn is_taken(&self) -> bool {
+        !matches!(self.presence, Presence::Left { .. })
+    }
+
+    /// Gives the seat to a new stream; the one before is not listened to any more. What it sent and was not applied the
+    /// client resends.
+    pub fn attach(&mut self) -> Arc<Attachment> {
+        self.generation += 1;
+        self.waiting.clear();
+        let attachment = Arc::new(Attachment::new());
+        self.attachment = Some(Arc::clone(&attachment));
+        self.presence = Presence::Playing;
+        attachment
+    }
+
+    /// Whether the stream is gone without having said good-bye.
+    pub fn has_lost_its_stream(&self) -> bool {
+        let alone = |attachment: &Arc<Attachment>| {
+            Arc::strong_count(attachment) == 1 && !attachment.is_closing()
+        };
+        self.attachment.as_ref().is_some_and(alone)
+    }
+
+    /// Whether the player said good-bye and all that it sent is applied.
+    pub fn has_finished(&self) -> bool {
+        let finished =
+            |attachment: &Arc<Attachment>| attachment.is_closing() && attachment.moves.is_empty();
+        self.attachment.as_ref().is_some_and(finished) && !self.next_is_waiting()
+    }
+
+    /// Lets go of the stream.
+    pub fn detach(&mut self) {
+        self.attachment = None;
+        self.waiting.clear();
+    }
+
+    fn next_is_waiting(&self) -> bool {
+        let next = self.ack.input_ack.wrapping_add(1);
+        self.waiting
+            .front()
+            .is_some_and(|front| front.sequence == next)
+    }
+
+    /// The next move to apply in this tick, if it is there. Duplicates vanish, a gap waits.
+    pub fn next_move(&mut self) -> Option<Move> {
+        if let Some(attachment) = &self.attachment {
+            while self.waiting.len() < MOVES_WAITING_MAX {
+                let Some(received) = attachment.moves.pop() else {
+                    break;
+                };
+                let place = self
+                    .waiting
+                    .partition_point(|other| other.sequence < received.sequence);
+                let is_known = received.sequence <= self.ack.input_ack
+                    || self
+                        .waiting
+                        .get(place)
+                        .is_some_and(|other| other.sequence == received.sequence);
+                if !is_known {
+                    self.waiting.insert(place, received);
+                }
+            }
+        }
+        if self.next_is_waiting() {
+            self.waiting.pop_front()
+        } else {
+            None
+        }
+    }
+
+    /// Notes that a move was applied in this tick (or refused: that is acknowledged all the same).
+    pub fn applied(&mut self, applied: &Move, refusal: Option<Refusal>, tick: u32, now: Instant) {
+        let controls = &applied.controls;
+        let content = MoveContent {
+            sequence: applied.sequence,
+            axis_x: controls.steering.axis_x,
+            axis_y: controls.steering.axis_y,
+            aim: controls.steering.aim.map(u32::from),
+            buttons: controls.buttons,
+            target: controls.target,
+            payload: &controls.payload,
+        };
+        let margin = now.saturating_duration_since(applied.arrived);
+        self.ack = MoveAck {
+            input_ack: applied.sequence,
+            applied_count: self.ack.applied_count.wrapping_add(1),
+            applied_hash: applied_hash(self.ack.applied_hash, &content),
+            arrival_margin_ms: u32::try_from(margin.as_millis()).unwrap_or(u32::MAX),
+        };
+        if let Some(reason) = refusal {
+            if self.refusals.len() == REFUSALS_KEPT_MAX {
+                self.refusals.pop_front();
+            }
+            self.refusals.push_back((tick, applied.sequence, reason));
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! gRPC health (`grpc.health.v1.Health`).
+
+use crate::telemetry::Health;
+use async_stream::stream;
+use futures_util::Stream;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::{Request, Response, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_server::{self, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+/// How often a watched status is looked at.
+const WATCHED_EVERY: Duration = Duration::from_millis(250);
+
+/// The service; it reads the same facts as the admin port's probes.
+pub fn service(health: &Arc<Health>) -> HealthServer<Service> {
+    HealthServer::new(Service(Arc::clone(health)))
+}
+
+/// Answers from [`Health`].
+pub struct Service(Arc<Health>);
+
+/// `""` and `fray.v1.Lobby`: takes rooms; `fray.v1.Play`: its rooms can be reached; `live`: ticks advance.
+fn status(health: &Health, name: &str) -> Option<ServingStatus> {
+    let is_well = match name {
+        "" | "fray.v1.Lobby" => health.takes_rooms(),
+        "fray.v1.Play" => health.serves_rooms(),
+        "live" => health.is_live(),
+        _ => return None,
+    };
+    Some(if is_well {
+        ServingStatus::Serving
+    } else {
+        ServingStatus::NotServing
+    })
+}
+
+fn answer(status: ServingStatus) -> HealthCheckResponse {
+    HealthCheckResponse {
+        status: status.into(),
+    }
+}
+
+#[tonic::async_trait]
+impl health_server::Health for Service {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        let status = status(&self.0, &request.get_ref().service);
+        let status = status.ok_or_else(|| Status::not_found("there is no such service"))?;
+        Ok(Response::new(answer(status)))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let health = Arc::clone(&self.0);
+        let name = request.into_inner().service;
+        Ok(Response::new(Box::pin(stream! {
+            let mut said = None;
+            let mut looks = tokio::time::interval(WATCHED_EVERY);
+            loop {
+                looks.tick().await;
+                let now = status(&health, &name).unwrap_or(ServingStatus::ServiceUnknown);
+                if said != Some(now) {
+                    said = Some(now);
+                    yield Ok(answer(now));
+                }
+            }
+        })))
+    }
+}

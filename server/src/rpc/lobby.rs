@@ -1,0 +1,187 @@
+//! `fray.v1.Lobby`.
+
+use crate::room::registry::NewRoom;
+use crate::room::{Handle, RoomId};
+use crate::session::lobby::{JoinSpec, RoomChoice};
+use crate::session::{Error, Lobby};
+use crate::wire;
+use async_stream::stream;
+use fray_proto::v1;
+use futures_util::Stream;
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::{Request, Response, Status};
+
+const PAGE_SIZE_DEFAULT: i32 = 100;
+const PAGE_SIZE_MAX: i32 = 500;
+/// How often the list of rooms is looked at for those who watch it.
+const ROOMS_WATCHED_EVERY: Duration = Duration::from_secs(1);
+/// Unary calls take no longer than this, whatever the client allows.
+const DEADLINE_MAX: Duration = Duration::from_secs(10);
+
+/// The service.
+pub struct Service {
+    lobby: Arc<Lobby>,
+}
+
+impl Service {
+    /// Before this lobby.
+    pub fn new(lobby: Arc<Lobby>) -> Self {
+        Self { lobby }
+    }
+
+    async fn try_join(&self, request: v1::JoinRequest) -> Result<v1::JoinResponse, Error> {
+        let seat = self.lobby.join(request.try_into()?).await?;
+        Ok(v1::JoinResponse {
+            ticket: self.lobby.ticket(&seat)?,
+            expires_in_s: self.lobby.sessions().limits.ticket_ttl.as_secs() as u32,
+            room: Some(wire::own_room(seat.room.info())),
+            player_id: seat.player_id,
+        })
+    }
+
+    fn try_list(&self, request: &v1::ListRoomsRequest) -> Result<v1::ListRoomsResponse, Error> {
+        let page_size = match request.page_size {
+            0 => PAGE_SIZE_DEFAULT,
+            1.. => request.page_size.min(PAGE_SIZE_MAX),
+            _ => {
+                return Err(Error::Invalid {
+                    field: "page_size",
+                    problem: "negative",
+                });
+            }
+        };
+        let mut rooms = self.lobby.sessions().rooms.public();
+        if !request.page_token.is_empty() {
+            let last = RoomId::parse(&request.page_token);
+            let last = last.ok_or(Error::Invalid {
+                field: "page_token",
+                problem: "not from this list",
+            })?;
+            rooms.retain(|room| room.info().id > last);
+        }
+        let is_last = rooms.len() <= page_size as usize;
+        rooms.truncate(page_size as usize);
+        let next = rooms
+            .last()
+            .filter(|_| !is_last)
+            .map(|room| room.info().id.to_string());
+        Ok(v1::ListRoomsResponse {
+            rooms: wire::rooms(&rooms),
+            next_page_token: next.unwrap_or_default(),
+        })
+    }
+
+    /// Counts a refusal on its way out.
+    fn answered<T>(&self, result: Result<T, Error>) -> Result<Response<T>, Status> {
+        result.map(Response::new).map_err(|error| {
+            self.lobby.sessions().metrics.refused(error.reason());
+            error.into()
+        })
+    }
+}
+
+impl TryFrom<v1::JoinRequest> for JoinSpec {
+    type Error = Error;
+
+    fn try_from(request: v1::JoinRequest) -> Result<Self, Error> {
+        use v1::join_request::Room;
+        let hue = request.player_hue.map(u16::try_from).transpose();
+        Ok(Self {
+            request_id: request.request_id,
+            player_name: request.player_name,
+            player_hue: hue.map_err(|_| Error::Invalid {
+                field: "player_hue",
+                problem: "not in 0 to 359",
+            })?,
+            room: match request.room {
+                None => RoomChoice::Any,
+                Some(Room::RoomId(id)) => RoomChoice::Id(id),
+                Some(Room::Code(code)) => RoomChoice::Code(code),
+                Some(Room::Create(create)) => RoomChoice::New(NewRoom {
+                    name: create.name,
+                    private: create.private,
+                    capacity: create.capacity,
+                }),
+            },
+            resume_token: (!request.resume_token.is_empty()).then_some(request.resume_token),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl v1::lobby_server::Lobby for Service {
+    async fn join(
+        &self,
+        request: Request<v1::JoinRequest>,
+    ) -> Result<Response<v1::JoinResponse>, Status> {
+        let deadline = super::play::grpc_timeout(request.metadata())
+            .unwrap_or(DEADLINE_MAX)
+            .min(DEADLINE_MAX);
+        let joined = tokio::time::timeout(deadline, self.try_join(request.into_inner())).await;
+        match joined {
+            Ok(result) => self.answered(result),
+            Err(_) => Err(Status::deadline_exceeded("the deadline has passed")),
+        }
+    }
+
+    async fn list_rooms(
+        &self,
+        request: Request<v1::ListRoomsRequest>,
+    ) -> Result<Response<v1::ListRoomsResponse>, Status> {
+        self.answered(self.try_list(request.get_ref()))
+    }
+
+    type WatchRoomsStream =
+        Pin<Box<dyn Stream<Item = Result<v1::WatchRoomsResponse, Status>> + Send>>;
+
+    async fn watch_rooms(
+        &self,
+        _request: Request<v1::WatchRoomsRequest>,
+    ) -> Result<Response<Self::WatchRoomsStream>, Status> {
+        let sessions = Arc::clone(self.lobby.sessions());
+        Ok(Response::new(Box::pin(stream! {
+            let mut known = BTreeMap::new();
+            let mut is_first = true;
+            let mut looks = tokio::time::interval(ROOMS_WATCHED_EVERY);
+            looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                looks.tick().await;
+                if sessions.is_draining() {
+                    yield Err(Error::ShuttingDown.into());
+                    return;
+                }
+                let news = changes(&mut known, &sessions.rooms.public());
+                if is_first || !news.rooms.is_empty() || !news.ended_room_ids.is_empty() {
+                    is_first = false;
+                    yield Ok(news);
+                }
+            }
+        })))
+    }
+}
+
+/// What is new since `known`, which is brought up to date.
+fn changes(known: &mut BTreeMap<RoomId, v1::Room>, rooms: &[Handle]) -> v1::WatchRoomsResponse {
+    let now: BTreeMap<RoomId, v1::Room> = rooms
+        .iter()
+        .map(|room| (room.info().id.clone(), wire::room(room.info())))
+        .collect();
+    let is_news = |(id, room): &(&RoomId, &v1::Room)| known.get(*id) != Some(*room);
+    let news = v1::WatchRoomsResponse {
+        rooms: now
+            .iter()
+            .filter(is_news)
+            .map(|(_, room)| room.clone())
+            .collect(),
+        ended_room_ids: known
+            .keys()
+            .filter(|id| !now.contains_key(*id))
+            .map(RoomId::to_string)
+            .collect(),
+    };
+    *known = now;
+    news
+}

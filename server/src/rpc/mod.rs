@@ -1,0 +1,38 @@
+//! The gRPC services; the only place that knows tonic.
+//!
+//! - [`lobby`]: finding rooms. [`play`]: the streams. [`status`]: every error's gRPC status.
+//! - [`health`]: what this process says of itself, under the names that probes ask for.
+
+pub mod health;
+pub mod lobby;
+pub mod play;
+pub mod status;
+
+use crate::session::Lobby;
+use crate::telemetry::Health;
+use fray_proto::v1::lobby_server::LobbyServer;
+use std::sync::Arc;
+use tonic::service::Routes;
+use tonic_web::GrpcWebLayer;
+
+/// All services, over HTTP/2 as gRPC and over HTTP/1.1 as gRPC-Web.
+pub fn router(
+    lobby: &Arc<Lobby>,
+    health: &Arc<Health>,
+) -> Result<axum::Router, tonic_reflection::server::Error> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(fray_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let routes = Routes::new(LobbyServer::new(lobby::Service::new(Arc::clone(lobby))))
+        .add_service(play::Service::new(Arc::clone(lobby)))
+        .add_service(health::service(health))
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+    Ok(routes
+        .prepare()
+        .into_axum_router()
+        .layer(GrpcWebLayer::new())
+        .layer(axum::middleware::from_fn(play::mark_grpc_web)))
+}

@@ -1,0 +1,187 @@
+//! `fray.v1.Play`: streams whose responses are ready-framed bytes.
+//!
+//! tonic's codec would copy every update through a buffer per stream. Here the response's body is our own: the bytes that
+//! replication made leave as they are, and the moves are read by the same task that writes.
+
+use super::status::from_transport;
+use crate::session::lobby::RoomChoice;
+use crate::session::message::Incoming;
+use crate::session::play;
+use crate::session::{Error, Lobby};
+use crate::wire;
+use bytes::Bytes;
+use fray_proto::v1;
+use futures_util::{Stream, StreamExt as _};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tonic::body::Body;
+use tonic::codec::{Codec as _, Streaming};
+use tonic::metadata::MetadataMap;
+use tonic::server::NamedService;
+use tonic::{Code, Status};
+use tonic_prost::ProstCodec;
+
+/// The service.
+#[derive(Clone)]
+pub struct Service {
+    lobby: Arc<Lobby>,
+}
+
+impl Service {
+    /// Before this lobby.
+    pub fn new(lobby: Arc<Lobby>) -> Self {
+        Self { lobby }
+    }
+
+    fn play(&self, request: Request<Body>) -> Response<Body> {
+        if request.extensions().get::<OverGrpcWeb>().is_some() {
+            self.lobby
+                .sessions()
+                .metrics
+                .refused(Error::UseWebSocket.reason());
+            return Status::from(Error::UseWebSocket).into_http();
+        }
+        let ticket = bearer(request.headers());
+        let incoming = messages::<v1::PlayRequest>(request).map(|message| {
+            message
+                .map_err(|status| from_transport(&status))
+                .and_then(Incoming::try_from)
+        });
+        let outgoing = play::play(Arc::clone(&self.lobby), "grpc", ticket, incoming);
+        respond(outgoing.map(|item| item.map(|outgoing| Some(wire::frame_play(outgoing)))))
+    }
+
+    async fn watch(self, request: Request<Body>) -> Response<Body> {
+        let first = messages::<v1::WatchRequest>(request).next().await;
+        let request = match first {
+            Some(Ok(request)) => request,
+            Some(Err(status)) => return Status::from(from_transport(&status)).into_http(),
+            None => return Status::invalid_argument("a WatchRequest is expected").into_http(),
+        };
+        let room = match (request.room_id, request.code) {
+            (id, _) if !id.is_empty() => RoomChoice::Id(id),
+            (_, code) if !code.is_empty() => RoomChoice::Code(code),
+            _ => RoomChoice::Any,
+        };
+        let outgoing = play::watch(self.lobby, room, request.player);
+        respond(outgoing.map(|item| item.map(wire::frame_watch)))
+    }
+}
+
+impl NamedService for Service {
+    const NAME: &'static str = "fray.v1.Play";
+}
+
+impl tower::Service<Request<Body>> for Service {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move {
+            Ok(match request.uri().path() {
+                "/fray.v1.Play/Play" => service.play(request),
+                "/fray.v1.Play/Watch" => service.watch(request).await,
+                _ => Status::unimplemented("there is no such method").into_http(),
+            })
+        })
+    }
+}
+
+fn messages<M>(request: Request<Body>) -> Streaming<M>
+where
+    M: prost::Message + Default + 'static,
+{
+    let decoder = ProstCodec::<(), M>::default().decoder();
+    Streaming::new_request(
+        decoder,
+        request.into_body(),
+        None,
+        Some(wire::INCOMING_BYTES_MAX),
+    )
+}
+
+/// A response whose body is these bytes, and whose trailers say how it ended. `None` is skipped.
+fn respond(
+    items: impl Stream<Item = Result<Option<Bytes>, Error>> + Send + 'static,
+) -> Response<Body> {
+    let body = async_stream::stream! {
+        let mut items = std::pin::pin!(items);
+        let mut status = Status::new(Code::Ok, "");
+        while let Some(item) = items.next().await {
+            match item {
+                Ok(Some(bytes)) => yield Ok::<_, Status>(Frame::data(bytes)),
+                Ok(None) => {}
+                Err(error) => {
+                    status = error.into();
+                    break;
+                }
+            }
+        }
+        let mut trailers = HeaderMap::new();
+        if status.add_header(&mut trailers).is_err() {
+            // Its text would not fit into a header; the code always does.
+            trailers.insert("grpc-status", HeaderValue::from(status.code() as i32));
+        }
+        yield Ok(Frame::trailers(trailers));
+    };
+    let mut response = Response::new(Body::new(StreamBody::new(body)));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+    response
+}
+
+/// The ticket in `authorization: Bearer`.
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    value.strip_prefix("Bearer ").map(str::to_owned)
+}
+
+/// Says of a request that it came as gRPC-Web.
+#[derive(Clone, Copy)]
+struct OverGrpcWeb;
+
+/// Marks gRPC-Web requests before they are translated: it cannot carry Play, and the answer should say so.
+pub(super) async fn mark_grpc_web(
+    mut request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> axum::response::Response {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc-web")) {
+        request.extensions_mut().insert(OverGrpcWeb);
+    }
+    next.run(request).await
+}
+
+/// The deadline that the client set, as `grpc-timeout` says it: up to 8 digits and a unit.
+pub(super) fn grpc_timeout(metadata: &MetadataMap) -> Option<Duration> {
+    let value = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
+    let count: u64 = Some(digits)
+        .filter(|digits| digits.len() <= 8)?
+        .parse()
+        .ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(count * 3600),
+        "M" => Duration::from_secs(count * 60),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return None,
+    })
+}

@@ -1,0 +1,74 @@
+//! Every error's gRPC status, with details that a client can act on.
+
+use crate::session::Error;
+use std::collections::HashMap;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// The domain of our reasons.
+const DOMAIN: &str = "fray.v1";
+
+/// The status of an error. `UNAVAILABLE` and `INTERNAL` are kept for what is the server's own trouble: proxies take a
+/// server out of rotation for them.
+pub fn code(error: &Error) -> Code {
+    match error {
+        Error::Invalid { .. } | Error::HelloExpected => Code::InvalidArgument,
+        Error::HelloTimeout | Error::IdleTimeout => Code::DeadlineExceeded,
+        Error::TicketMissing | Error::TicketInvalid(_) => Code::Unauthenticated,
+        Error::ProtocolUnsupported(_) => Code::FailedPrecondition,
+        Error::RoomNotFound | Error::SessionNotFound => Code::NotFound,
+        Error::RoomFull | Error::RoomsExhausted | Error::Overloaded | Error::MoveFlood => {
+            Code::ResourceExhausted
+        }
+        Error::RoomEnded | Error::RoomFailed | Error::TakenOver => Code::Aborted,
+        Error::ShuttingDown => Code::Unavailable,
+        Error::UseWebSocket => Code::Unimplemented,
+        Error::Broken(_) => Code::Cancelled,
+        Error::Transport(code, _) => Code::from_i32(*code),
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let mut metadata = HashMap::new();
+        match &error {
+            Error::Invalid { field, .. } => {
+                metadata.insert("field".to_owned(), (*field).to_owned());
+            }
+            Error::ProtocolUnsupported(_) => {
+                let version = fray_proto::PROTOCOL_VERSION.to_string();
+                metadata.insert("min".to_owned(), version.clone());
+                metadata.insert("max".to_owned(), version);
+            }
+            Error::UseWebSocket => {
+                metadata.insert("path".to_owned(), "/ws".to_owned());
+            }
+            _ => {}
+        }
+        let mut details = ErrorDetails::new();
+        details.set_error_info(error.reason(), DOMAIN, metadata);
+        if let Error::Invalid { field, problem } = &error {
+            details.add_bad_request_violation(*field, *problem);
+        }
+        Status::with_error_details(code(&error), error.to_string(), details)
+    }
+}
+
+/// What the transport says about a client's half of a stream.
+pub(super) fn from_transport(status: &Status) -> Error {
+    match status.code() {
+        // A message that cannot be decoded is the client's mistake, though tonic calls it ours.
+        Code::Internal if status.message().contains("decode") => Error::Transport(
+            Code::InvalidArgument as i32,
+            "the message cannot be decoded".into(),
+        ),
+        Code::OutOfRange | Code::ResourceExhausted => Error::Transport(
+            Code::ResourceExhausted as i32,
+            "the message is too large".into(),
+        ),
+        Code::Unimplemented => {
+            Error::Transport(Code::Unimplemented as i32, status.message().into())
+        }
+        _ => Error::Broken(status.message().into()),
+    }
+}

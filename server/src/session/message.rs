@@ -1,0 +1,114 @@
+//! What clients and server tell each other, in our own types. Doors parse into these, once.
+
+use crate::game::{Controls, Motions, World};
+use crate::room::RoomInfo;
+use bytes::Bytes;
+use fray_proto::update::MoveAck;
+use std::sync::Arc;
+
+/// From a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// Opens the stream.
+    Hello(Hello),
+    /// Controls from now on.
+    Move {
+        /// 1, 2, 3, … in the session.
+        sequence: u32,
+        /// The newest tick that the client applied.
+        seen_tick: u32,
+        /// The controls.
+        controls: Controls,
+    },
+    /// An acknowledgement; wants an answer unless `echo` is 0.
+    Ping {
+        /// The newest tick that the client applied.
+        seen_tick: u32,
+        /// Comes back.
+        echo: u64,
+    },
+    /// The player goes.
+    Leave,
+    /// The client's replica broke.
+    Resync {
+        /// Why, for the metrics.
+        reason: &'static str,
+    },
+    /// Something from a newer client; skipped.
+    Unknown,
+}
+
+/// How a stream begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hello {
+    /// The version of the rules that the client speaks.
+    pub protocol_version: u32,
+    /// From `Join`.
+    pub ticket: Option<String>,
+    /// From an earlier `Welcome`.
+    pub resume_token: Option<String>,
+    /// Guests only.
+    pub player_name: String,
+    /// Guests only.
+    pub room_id: Option<String>,
+}
+
+/// To a client.
+#[derive(Clone, Debug)]
+pub enum Outgoing {
+    /// First.
+    Welcome(Box<Welcome>),
+    /// An update, framed as gRPC does: [`fray_proto::update::frame_update`].
+    Update(Bytes),
+    /// Answer to a ping, or a heartbeat.
+    Pong {
+        /// From the ping; 0 in a heartbeat.
+        echo: u64,
+        /// The room's tick.
+        tick: u32,
+    },
+    /// The server goes away.
+    ShuttingDown,
+}
+
+/// The session, and all constants of the room.
+#[derive(Clone, Debug)]
+pub struct Welcome {
+    /// The room.
+    pub room: Arc<RoomInfo>,
+    /// Ticks per second.
+    pub tick_rate_hz: u32,
+    /// The world.
+    pub world: World,
+    /// Motion constants.
+    pub motions: Motions,
+    /// Times that the client must keep.
+    pub staleness_window_ms: u32,
+    /// Times that the client must keep.
+    pub heartbeat_ms: u32,
+    /// Times that the client must keep.
+    pub idle_timeout_ms: u32,
+    /// How long a dropped player may come back.
+    pub grace_ms: u32,
+    /// The server's name.
+    pub server: String,
+    /// None for spectators.
+    pub player: Option<WelcomePlayer>,
+}
+
+/// What a player is told of its session.
+#[derive(Clone, Debug)]
+pub struct WelcomePlayer {
+    /// Who it is.
+    pub player_id: String,
+    /// Its number in the room.
+    pub player: u32,
+    /// Its entity.
+    pub entity: u32,
+    /// Which moves were applied so far.
+    pub ack: MoveAck,
+    /// How to come back. A secret.
+    pub resume_token: String,
+    /// Whether this continues an earlier stream.
+    pub resumed: bool,
+}

@@ -1,0 +1,87 @@
+//! A player's life across streams: from a seat in the lobby to the last update.
+//!
+//! - [`lobby`]: finds or opens rooms, reserves seats, hands out tickets.
+//! - [`ticket`]: what a ticket says and who signed it; [`token`]: how a session is resumed.
+//! - [`message`]: what clients and server tell each other, in our own types.
+//! - [`play`]: a player's stream and a spectator's, whatever door they came by. [`player`] decides, [`play`] waits.
+//!
+//! Architecture Invariant: no transport is known here. Doors turn bytes into [`message::Incoming`] and [`message::Outgoing`] into bytes.
+
+pub mod error;
+pub mod lobby;
+pub mod message;
+pub mod play;
+pub mod player;
+pub mod ticket;
+pub mod token;
+
+pub use error::Error;
+pub use lobby::Lobby;
+
+use crate::room::Registry;
+use crate::telemetry::Metrics;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Limits and times of streams.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How soon `Hello` must come.
+    pub hello_timeout: Duration,
+    /// How far, in time, updates may run ahead of what the client acknowledged.
+    pub staleness_window: Duration,
+    /// The server says something at least this often.
+    pub heartbeat: Duration,
+    /// A client that says nothing for this long is gone.
+    pub idle_timeout: Duration,
+    /// How long a ticket, and the seat that waits for it, are good.
+    pub ticket_ttl: Duration,
+    /// Whether a stream without a ticket is seated.
+    pub allow_guests: bool,
+}
+
+/// All that streams share.
+pub struct Sessions {
+    /// The rooms of this server.
+    pub rooms: Arc<Registry>,
+    /// Signs and verifies tickets.
+    pub keys: ticket::Keys,
+    /// Limits and times.
+    pub limits: Limits,
+    /// What operators see.
+    pub metrics: Arc<Metrics>,
+    /// The server's name, for people.
+    pub server_name: String,
+    draining: AtomicBool,
+}
+
+impl Sessions {
+    /// Nothing is draining yet.
+    pub fn new(
+        rooms: Arc<Registry>,
+        keys: ticket::Keys,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+        server_name: String,
+    ) -> Self {
+        Self {
+            rooms,
+            keys,
+            limits,
+            metrics,
+            server_name,
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on no seats are given, and streams end at their next tick.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether the server is going away.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+}

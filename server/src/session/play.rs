@@ -1,0 +1,271 @@
+//! Streams, whatever door they came by: one task reads and writes, and nothing is queued for a reader that is slow.
+
+use super::lobby::{JoinSpec, Lobby, RoomChoice};
+use super::message::{Hello, Incoming, Outgoing, Welcome, WelcomePlayer};
+use super::player::{PlayerStream, Step};
+use super::token::ResumeToken;
+use super::{Error, Sessions};
+use crate::replication::Splicer;
+use crate::room::handle::Claim;
+use crate::room::{Attached, Handle, RoomId};
+use crate::telemetry::metrics::Door;
+use async_stream::stream;
+use futures_util::{Stream, StreamExt as _};
+use prometheus_client::metrics::gauge::Gauge;
+use std::pin::pin;
+use std::sync::Arc;
+use tokio::time::{Instant, timeout};
+
+/// Spectators get at most this many updates a second: they have no way to say that they cannot keep up.
+const WATCH_UPDATES_PER_S_MAX: u32 = 5;
+
+/// A player's stream: from Hello to the status that ends it. `ticket` is what came with the request itself.
+/// Ending without an error is ending with OK.
+pub fn play(
+    lobby: Arc<Lobby>,
+    door: &'static str,
+    ticket: Option<String>,
+    incoming: impl Stream<Item = Result<Incoming, Error>> + Send + 'static,
+) -> impl Stream<Item = Result<Outgoing, Error>> + Send + 'static {
+    stream! {
+        let sessions = Arc::clone(lobby.sessions());
+        let mut incoming = pin!(incoming);
+        let (room, attached, welcome) = match open(&lobby, ticket, incoming.as_mut()).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                yield Err(note(&sessions, error));
+                return;
+            }
+        };
+        sessions.metrics.streams.get_or_create(&Door { door }).inc();
+        if attached.resumed {
+            sessions.metrics.resumes.inc();
+        }
+        let _counted = Counted::new(&sessions.metrics.players);
+        yield Ok(Outgoing::Welcome(Box::new(welcome)));
+
+        let tick_rate_hz = sessions.rooms.settings().tick_rate_hz;
+        let metrics = Arc::clone(&sessions.metrics);
+        let mut player = PlayerStream::new(attached, &sessions.limits, tick_rate_hz, metrics, Instant::now());
+        let mut frames = room.frames();
+        frames.mark_changed();
+        let mut is_open = true;
+        loop {
+            let step = tokio::select! {
+                message = incoming.next(), if is_open => match message {
+                    Some(Ok(message)) => {
+                        is_open = message != Incoming::Leave;
+                        let tick = frames.borrow().tick;
+                        player.on_message(message, Instant::now(), tick)
+                    }
+                    Some(Err(error)) => Err(error),
+                    None => {
+                        is_open = false;
+                        player.close();
+                        Ok(Step::Wait)
+                    }
+                },
+                changed = frames.changed() => {
+                    if sessions.is_draining() {
+                        yield Ok(Outgoing::ShuttingDown);
+                        Err(Error::ShuttingDown)
+                    } else if changed.is_err() {
+                        Err(end_reason(&room))
+                    } else {
+                        let frame = Arc::clone(&frames.borrow_and_update());
+                        player.on_frame(&frame, Instant::now())
+                    }
+                }
+            };
+            match step {
+                Ok(Step::Wait) => {}
+                Ok(Step::Write(outgoing)) => yield Ok(outgoing),
+                Ok(Step::Finish(last)) => {
+                    if let Some(last) = last {
+                        yield Ok(last);
+                    }
+                    return;
+                }
+                Err(error) => {
+                    yield Err(note(&sessions, error));
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// A spectator's stream.
+pub fn watch(
+    lobby: Arc<Lobby>,
+    room: RoomChoice,
+    followed_player: u32,
+) -> impl Stream<Item = Result<Outgoing, Error>> + Send + 'static {
+    stream! {
+        let sessions = Arc::clone(lobby.sessions());
+        let room = match lobby.find(&room) {
+            Ok(room) => room,
+            Err(error) => {
+                yield Err(note(&sessions, error));
+                return;
+            }
+        };
+        sessions.metrics.streams.get_or_create(&Door { door: "watch" }).inc();
+        let _counted = Counted::new(&sessions.metrics.spectators);
+        yield Ok(Outgoing::Welcome(Box::new(welcome(&sessions, &room, None))));
+
+        let pause_ticks = sessions.rooms.settings().tick_rate_hz.div_ceil(WATCH_UPDATES_PER_S_MAX);
+        let mut splicer = Splicer::default();
+        let mut frames = room.frames();
+        frames.mark_changed();
+        loop {
+            let changed = frames.changed().await;
+            if sessions.is_draining() {
+                yield Ok(Outgoing::ShuttingDown);
+                yield Err(note(&sessions, Error::ShuttingDown));
+                return;
+            }
+            if changed.is_err() {
+                yield Err(note(&sessions, end_reason(&room)));
+                return;
+            }
+            let frame = Arc::clone(&frames.borrow_and_update());
+            if splicer.base() != 0 && frame.tick < splicer.base() + pause_ticks {
+                continue;
+            }
+            let view = frame.player(followed_player).map_or(frame.spectator_view, |player| player.view);
+            if let Some(update) = splicer.update(&frame, None, view) {
+                sessions.metrics.updates.inc();
+                sessions.metrics.update_bytes.inc_by(update.len() as u64);
+                yield Ok(Outgoing::Update(update));
+            }
+        }
+    }
+}
+
+async fn open(
+    lobby: &Lobby,
+    ticket: Option<String>,
+    incoming: impl Stream<Item = Result<Incoming, Error>>,
+) -> Result<(Handle, Attached, Welcome), Error> {
+    let sessions = lobby.sessions();
+    let mut incoming = pin!(incoming);
+    let first = timeout(sessions.limits.hello_timeout, incoming.next()).await;
+    let hello = match first.map_err(|_| Error::HelloTimeout)? {
+        Some(Ok(Incoming::Hello(hello))) => hello,
+        Some(Err(error)) => return Err(error),
+        Some(Ok(_)) | None => return Err(Error::HelloExpected),
+    };
+    if hello.protocol_version != fray_proto::PROTOCOL_VERSION {
+        return Err(Error::ProtocolUnsupported(hello.protocol_version));
+    }
+    if sessions.is_draining() {
+        return Err(Error::ShuttingDown);
+    }
+    let (room, claim, token) = claim(lobby, ticket, hello).await?;
+    let attached = room.attach(claim).await?;
+    let player = WelcomePlayer {
+        player_id: attached.player_id.clone(),
+        player: attached.player,
+        entity: attached.entity,
+        ack: attached.ack,
+        resume_token: token.reveal(),
+        resumed: attached.resumed,
+    };
+    let welcome = welcome(sessions, &room, Some(player));
+    Ok((room, attached, welcome))
+}
+
+/// By what the stream may have a seat, and where: a resume token, a ticket, or a guest's wish.
+async fn claim(
+    lobby: &Lobby,
+    ticket: Option<String>,
+    hello: Hello,
+) -> Result<(Handle, Claim, ResumeToken), Error> {
+    let sessions = lobby.sessions();
+    if let Some(token) = &hello.resume_token {
+        let token = ResumeToken::parse(token).ok_or(Error::SessionNotFound)?;
+        let room = sessions
+            .rooms
+            .get(&token.room)
+            .ok_or(Error::SessionNotFound)?;
+        return Ok((room, Claim::Token(token.hash()), token));
+    }
+    let (room, player_id) = if let Some(ticket) = hello.ticket.or(ticket) {
+        let (player_id, room) = sessions.keys.verify(&ticket)?;
+        let room: RoomId = room;
+        (
+            sessions.rooms.get(&room).ok_or(Error::RoomNotFound)?,
+            player_id,
+        )
+    } else if sessions.limits.allow_guests {
+        let room = hello.room_id.map_or(RoomChoice::Any, RoomChoice::Id);
+        let player_name = hello.player_name;
+        let seat = lobby
+            .join(JoinSpec {
+                player_name,
+                room,
+                ..JoinSpec::default()
+            })
+            .await?;
+        (seat.room, seat.player_id)
+    } else {
+        return Err(Error::TicketMissing);
+    };
+    let token = ResumeToken::new(room.info().id.clone());
+    let claim = Claim::Ticket {
+        player_id,
+        new_token_hash: token.hash(),
+    };
+    Ok((room, claim, token))
+}
+
+fn welcome(sessions: &Sessions, room: &Handle, player: Option<WelcomePlayer>) -> Welcome {
+    let frame = Arc::clone(&room.frames().borrow());
+    let settings = sessions.rooms.settings();
+    let ms =
+        |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+    Welcome {
+        room: Arc::clone(room.info()),
+        tick_rate_hz: settings.tick_rate_hz,
+        world: frame.grid().world,
+        motions: frame.grid().motions.clone(),
+        staleness_window_ms: ms(sessions.limits.staleness_window),
+        heartbeat_ms: ms(sessions.limits.heartbeat),
+        idle_timeout_ms: ms(sessions.limits.idle_timeout),
+        grace_ms: ms(settings.grace),
+        server: sessions.server_name.clone(),
+        player,
+    }
+}
+
+fn end_reason(room: &Handle) -> Error {
+    if room.ended_well() {
+        Error::RoomEnded
+    } else {
+        Error::RoomFailed
+    }
+}
+
+/// Counts a refusal, once, on its way out.
+fn note(sessions: &Sessions, error: Error) -> Error {
+    sessions.metrics.refused(error.reason());
+    tracing::debug!(reason = error.reason(), %error, "a stream ends");
+    error
+}
+
+/// One more for as long as this lives.
+struct Counted(Gauge);
+
+impl Counted {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

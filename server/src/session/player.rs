@@ -1,0 +1,186 @@
+//! What a player's stream does about each message and each frame. No waiting here: [`super::play`] does that.
+
+use super::message::{Incoming, Outgoing};
+use super::{Error, Limits};
+use crate::replication::{Splicer, TickFrame};
+use crate::room::{Attached, Move};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::Reason;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A replica that breaks again and again is answered only this often, in ticks per second of the room.
+const RESYNCS_PER_S_MAX: u32 = 4;
+
+/// One player's stream, after its Welcome.
+pub struct PlayerStream {
+    attached: Attached,
+    metrics: Arc<Metrics>,
+    splicer: Splicer,
+    heartbeat: Duration,
+    idle_timeout: Duration,
+    window_ticks: u32,
+    resync_pause_ticks: u32,
+    seen_tick: u32,
+    last_resync_tick: u32,
+    wants_resync: bool,
+    heard: Instant,
+    said: Instant,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Go on.
+    Wait,
+    /// Write this and go on.
+    Write(Outgoing),
+    /// Write this, if anything, and end with OK.
+    Finish(Option<Outgoing>),
+}
+
+impl PlayerStream {
+    /// A stream that was just given its seat.
+    pub fn new(
+        attached: Attached,
+        limits: &Limits,
+        tick_rate_hz: u32,
+        metrics: Arc<Metrics>,
+        now: Instant,
+    ) -> Self {
+        let window_ticks = limits.staleness_window.as_millis() * u128::from(tick_rate_hz) / 1000;
+        Self {
+            attached,
+            metrics,
+            splicer: Splicer::default(),
+            heartbeat: limits.heartbeat,
+            idle_timeout: limits.idle_timeout,
+            window_ticks: u32::try_from(window_ticks).unwrap_or(u32::MAX).max(1),
+            resync_pause_ticks: tick_rate_hz.div_ceil(RESYNCS_PER_S_MAX),
+            seen_tick: 0,
+            last_resync_tick: 0,
+            wants_resync: false,
+            heard: now,
+            said: now,
+        }
+    }
+
+    /// Something came from the client.
+    pub fn on_message(
+        &mut self,
+        message: Incoming,
+        now: Instant,
+        tick: u32,
+    ) -> Result<Step, Error> {
+        self.heard = now;
+        match message {
+            Incoming::Hello(_) => return Err(Error::HelloExpected),
+            Incoming::Move {
+                sequence,
+                seen_tick,
+                controls,
+            } => {
+                self.see(seen_tick);
+                self.metrics.moves_received.inc();
+                let received = Move {
+                    sequence,
+                    controls,
+                    arrived: now,
+                };
+                if self.attached.attachment.enqueue(received).is_err() {
+                    return Err(Error::MoveFlood);
+                }
+            }
+            Incoming::Ping { seen_tick, echo } => {
+                self.see(seen_tick);
+                if echo != 0 {
+                    self.said = now;
+                    return Ok(Step::Write(Outgoing::Pong { echo, tick }));
+                }
+            }
+            Incoming::Leave => self.close(),
+            Incoming::Resync { reason } => {
+                self.metrics.resyncs.get_or_create(&Reason { reason }).inc();
+                self.wants_resync = true;
+            }
+            Incoming::Unknown => {}
+        }
+        Ok(Step::Wait)
+    }
+
+    /// The client will send no more: the player leaves once all that it sent is applied.
+    pub fn close(&mut self) {
+        self.attached.attachment.close();
+    }
+
+    /// The room made a tick, or several since the last.
+    pub fn on_frame(&mut self, frame: &TickFrame, now: Instant) -> Result<Step, Error> {
+        let Some(player) = frame.player(self.attached.player) else {
+            // A frame from before this stream had its seat; or the seat is gone.
+            let had_its_seat = self.splicer.base() != 0;
+            return if had_its_seat {
+                Err(Error::SessionNotFound)
+            } else {
+                Ok(Step::Wait)
+            };
+        };
+        if player.generation > self.attached.generation {
+            return Err(Error::TakenOver);
+        }
+        if player.generation < self.attached.generation {
+            return Ok(Step::Wait);
+        }
+        if player.left {
+            // The last update goes past the window: it acknowledges all that the player sent.
+            let last = self.splicer.update(frame, Some(player), player.view);
+            return Ok(Step::Finish(last.map(|update| self.written(update, now))));
+        }
+        if now.saturating_duration_since(self.heard) >= self.idle_timeout {
+            return Err(Error::IdleTimeout);
+        }
+        if self.wants_resync && frame.tick - self.last_resync_tick >= self.resync_pause_ticks {
+            self.wants_resync = false;
+            self.last_resync_tick = frame.tick;
+            self.splicer.restart();
+        }
+        if self.is_ahead_of_the_client() {
+            self.metrics.updates_held_back.inc();
+            if now.saturating_duration_since(self.said) >= self.heartbeat {
+                self.said = now;
+                return Ok(Step::Write(Outgoing::Pong {
+                    echo: 0,
+                    tick: frame.tick,
+                }));
+            }
+            return Ok(Step::Wait);
+        }
+        if self.seen_tick == 0 {
+            self.seen_tick = frame.tick;
+        }
+        let update = self.splicer.update(frame, Some(player), player.view);
+        Ok(update.map_or(Step::Wait, |update| Step::Write(self.written(update, now))))
+    }
+
+    /// Which update is the newest that was written; 0 before the first.
+    pub fn written_tick(&self) -> u32 {
+        self.splicer.base()
+    }
+
+    fn written(&mut self, update: bytes::Bytes, now: Instant) -> Outgoing {
+        self.said = now;
+        self.metrics.updates.inc();
+        self.metrics.update_bytes.inc_by(update.len() as u64);
+        Outgoing::Update(update)
+    }
+
+    /// Whether more than the window's worth of ticks is on its way to the client.
+    fn is_ahead_of_the_client(&self) -> bool {
+        self.splicer.base().saturating_sub(self.seen_tick) >= self.window_ticks
+    }
+
+    /// A client cannot have seen what was not written.
+    fn see(&mut self, seen_tick: u32) {
+        self.seen_tick = self.seen_tick.max(seen_tick.min(self.splicer.base()));
+    }
+}

@@ -1,0 +1,131 @@
+//! Tickets: signed words (ES256 JWT) that say who may play where.
+
+use super::Error;
+use crate::room::RoomId;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use p256::SecretKey;
+use p256::elliptic_curve::rand_core::OsRng;
+use p256::elliptic_curve::sec1::ToEncodedPoint as _;
+use p256::pkcs8::EncodePrivateKey as _;
+use serde::{Deserialize, Serialize};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const ISSUER: &str = "fray";
+const AUDIENCE: &str = "play";
+/// Clocks of servers may differ by this much.
+const LEEWAY_S: u64 = 5;
+
+/// What a ticket says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    iss: String,
+    aud: String,
+    /// Who it is.
+    pub sub: String,
+    /// Which room.
+    pub room: String,
+    iat: u64,
+    exp: u64,
+}
+
+/// Signs tickets and verifies them.
+pub struct Keys {
+    signing: EncodingKey,
+    verifying: DecodingKey,
+    validation: Validation,
+}
+
+/// The system has no randomness, or its clock is unset: a server cannot sign tickets.
+#[derive(Debug, thiserror::Error)]
+#[error("no key for tickets can be made: {0}")]
+pub struct KeyError(String);
+
+impl Keys {
+    /// A key for this process alone: its tickets are good until it ends.
+    pub fn ephemeral() -> Result<Self, KeyError> {
+        let failed = |error: &dyn std::fmt::Display| KeyError(error.to_string());
+        let secret = SecretKey::random(&mut OsRng);
+        let pkcs8 = secret.to_pkcs8_der().map_err(|error| failed(&error))?;
+        let point = secret.public_key().to_encoded_point(false);
+        let mut validation = Validation::new(Algorithm::ES256);
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        validation.leeway = LEEWAY_S;
+        Ok(Self {
+            signing: EncodingKey::from_ec_der(pkcs8.as_bytes()),
+            verifying: DecodingKey::from_ec_der(point.as_bytes()),
+            validation,
+        })
+    }
+
+    /// A ticket for a player and a room.
+    pub fn sign(&self, player_id: &str, room: &RoomId, ttl: Duration) -> Result<String, Error> {
+        // A ticket's times are the world's, not the process's: it may be verified by others.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_err(|_| Error::Overloaded)?.as_secs();
+        let claims = Claims {
+            iss: ISSUER.into(),
+            aud: AUDIENCE.into(),
+            sub: player_id.into(),
+            room: room.to_string(),
+            iat: now,
+            exp: now + ttl.as_secs(),
+        };
+        jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &self.signing).map_err(
+            |error| {
+                tracing::error!(%error, "a ticket cannot be signed");
+                Error::Overloaded
+            },
+        )
+    }
+
+    /// What a ticket says, if it is ours and not too old.
+    pub fn verify(&self, ticket: &str) -> Result<(String, RoomId), Error> {
+        use jsonwebtoken::errors::ErrorKind;
+        let verified = jsonwebtoken::decode::<Claims>(ticket, &self.verifying, &self.validation);
+        let claims = verified.map_err(|error| {
+            Error::TicketInvalid(match error.kind() {
+                ErrorKind::ExpiredSignature => "it has expired",
+                _ => "it was not issued here",
+            })
+        })?;
+        let room = RoomId::parse(&claims.claims.room);
+        let room = room.ok_or(Error::TicketInvalid("it names no room"))?;
+        Ok((claims.claims.sub, room))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_is_good_only_as_signed_and_until_it_expires() {
+        let keys = Keys::ephemeral().expect("keys");
+        let room = RoomId::parse("r1").expect("a room id");
+        let ticket = keys
+            .sign("p1", &room, Duration::from_secs(60))
+            .expect("signed");
+        assert_eq!(keys.verify(&ticket), Ok(("p1".into(), room.clone())));
+
+        let foreign = Keys::ephemeral().expect("keys");
+        assert!(matches!(
+            foreign.verify(&ticket),
+            Err(Error::TicketInvalid(_))
+        ));
+        for tampered in [
+            ticket.replacen('.', "A.", 1),
+            format!("{ticket}A"),
+            String::new(),
+        ] {
+            assert!(matches!(
+                keys.verify(&tampered),
+                Err(Error::TicketInvalid(_))
+            ));
+        }
+        let mut claims: Vec<&str> = ticket.split('.').collect();
+        claims[2] = "";
+        assert!(keys.verify(&claims.join(".")).is_err());
+    }
+}

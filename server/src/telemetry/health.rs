@@ -1,0 +1,45 @@
+//! What this process says of itself to those who probe it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The names that gRPC health knows, and when each is well. Nothing is, before the listeners are bound.
+#[derive(Debug, Default)]
+pub struct Health {
+    takes_rooms: AtomicBool,
+    serves_rooms: AtomicBool,
+    is_live: AtomicBool,
+}
+
+impl Health {
+    /// The listeners are bound.
+    pub fn bound(&self) {
+        self.is_live.store(true, Ordering::Release);
+        self.serves_rooms.store(true, Ordering::Release);
+        self.takes_rooms.store(true, Ordering::Release);
+    }
+
+    /// The process will end: no new rooms; those that run can still be reached.
+    pub fn draining(&self) {
+        self.takes_rooms.store(false, Ordering::Release);
+    }
+
+    /// Ticks advance, or they do not.
+    pub fn set_live(&self, is_live: bool) {
+        self.is_live.store(is_live, Ordering::Release);
+    }
+
+    /// Readiness, `""` and `fray.v1.Lobby`: takes rooms.
+    pub fn takes_rooms(&self) -> bool {
+        self.takes_rooms.load(Ordering::Acquire) && self.is_live()
+    }
+
+    /// `fray.v1.Play`: rooms that exist can be reached.
+    pub fn serves_rooms(&self) -> bool {
+        self.serves_rooms.load(Ordering::Acquire)
+    }
+
+    /// Liveness, `live`: ticks advance.
+    pub fn is_live(&self) -> bool {
+        self.is_live.load(Ordering::Acquire)
+    }
+}

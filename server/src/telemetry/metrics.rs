@@ -1,0 +1,188 @@
+//! Metrics for Prometheus, by its official client library. No label is a player or a room: the number of series is fixed.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use std::time::Duration;
+
+/// Why something was refused, or a stream ended: the reasons of the wire's `ErrorInfo`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    /// As in `ErrorInfo.reason`.
+    pub reason: &'static str,
+}
+
+/// By which door something came in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Door {
+    /// "grpc", "websocket" or "watch".
+    pub door: &'static str,
+}
+
+/// All metrics of a server.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Rooms that run.
+    pub rooms: Gauge,
+    /// Streams of players.
+    pub players: Gauge,
+    /// Streams of spectators.
+    pub spectators: Gauge,
+    /// Streams opened, by door.
+    pub streams: Family<Door, Counter>,
+    /// Updates written.
+    pub updates: Counter,
+    /// Their bytes, before HTTP/2.
+    pub update_bytes: Counter,
+    /// Updates held back because the client had not acknowledged enough.
+    pub updates_held_back: Counter,
+    /// Moves received.
+    pub moves_received: Counter,
+    /// Moves applied in ticks, refused ones included.
+    pub moves_applied: Counter,
+    /// Moves that the game refused.
+    pub moves_refused: Counter,
+    /// Streams that continued a session.
+    pub resumes: Counter,
+    /// Replicas that asked to start again, by reason.
+    pub resyncs: Family<Reason, Counter>,
+    /// Requests refused and streams ended with an error, by reason.
+    pub refusals: Family<Reason, Counter>,
+    ticks_skipped: Counter,
+    tick_duration: Histogram,
+    tick_lateness: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        // From 20 µs, a small room's tick, to 1 s, in steps of less than three.
+        let tick_buckets = || {
+            [
+                20e-6, 50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3,
+                100e-3, 200e-3, 500e-3, 1.0,
+            ]
+        };
+        let mut metrics = Self {
+            registry: Registry::with_prefix("fray"),
+            rooms: Gauge::default(),
+            players: Gauge::default(),
+            spectators: Gauge::default(),
+            streams: Family::default(),
+            updates: Counter::default(),
+            update_bytes: Counter::default(),
+            updates_held_back: Counter::default(),
+            moves_received: Counter::default(),
+            moves_applied: Counter::default(),
+            moves_refused: Counter::default(),
+            resumes: Counter::default(),
+            resyncs: Family::default(),
+            refusals: Family::default(),
+            ticks_skipped: Counter::default(),
+            tick_duration: Histogram::new(tick_buckets()),
+            tick_lateness: Histogram::new(tick_buckets()),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register("rooms", "Rooms that run", self.rooms.clone());
+        r.register("players", "Open streams of players", self.players.clone());
+        r.register(
+            "spectators",
+            "Open streams of spectators",
+            self.spectators.clone(),
+        );
+        r.register("streams", "Streams opened", self.streams.clone());
+        r.register("updates", "Updates written", self.updates.clone());
+        r.register_with_unit(
+            "update",
+            "Bytes of updates written",
+            Unit::Bytes,
+            self.update_bytes.clone(),
+        );
+        r.register(
+            "updates_held_back",
+            "Updates held back for want of acknowledgements",
+            self.updates_held_back.clone(),
+        );
+        r.register(
+            "moves_received",
+            "Moves received",
+            self.moves_received.clone(),
+        );
+        r.register(
+            "moves_applied",
+            "Moves applied in ticks",
+            self.moves_applied.clone(),
+        );
+        r.register(
+            "moves_refused",
+            "Moves that the game refused",
+            self.moves_refused.clone(),
+        );
+        r.register(
+            "resumes",
+            "Streams that continued a session",
+            self.resumes.clone(),
+        );
+        r.register(
+            "resyncs",
+            "Replicas that asked to start again",
+            self.resyncs.clone(),
+        );
+        r.register(
+            "refusals",
+            "Requests refused and streams ended with an error",
+            self.refusals.clone(),
+        );
+        r.register(
+            "ticks_skipped",
+            "Ticks given up because the room was too late",
+            self.ticks_skipped.clone(),
+        );
+        r.register_with_unit(
+            "tick_duration",
+            "How long a tick takes",
+            Unit::Seconds,
+            self.tick_duration.clone(),
+        );
+        r.register_with_unit(
+            "tick_lateness",
+            "How late a tick starts",
+            Unit::Seconds,
+            self.tick_lateness.clone(),
+        );
+    }
+
+    /// Notes a tick: how long it took, how late it began, how many ticks' time was given up before it.
+    pub fn tick_made(&self, took: Duration, late: Duration, skipped: u64) {
+        self.tick_duration.observe(took.as_secs_f64());
+        self.tick_lateness.observe(late.as_secs_f64());
+        if skipped > 0 {
+            self.ticks_skipped.inc_by(skipped);
+        }
+    }
+
+    /// Notes a refusal.
+    pub fn refused(&self, reason: &'static str) {
+        self.refusals.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// All of it, in the text format that Prometheus scrapes.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        if encode(&mut text, &self.registry).is_err() {
+            tracing::error!("metrics cannot be written as text");
+        }
+        text
+    }
+}

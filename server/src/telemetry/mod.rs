@@ -1,0 +1,27 @@
+//! What operators see: metrics, health, logs; and tasks that do not fail unseen.
+
+pub mod admin;
+pub mod health;
+pub mod metrics;
+
+pub use health::Health;
+pub use metrics::Metrics;
+
+use futures_util::FutureExt as _;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use tokio_util::task::TaskTracker;
+
+/// Spawns a task that belongs to `tracker`; a panic in it is logged under its name and harms nobody else.
+pub fn spawn_named(
+    tracker: &TaskTracker,
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    tracker.spawn(async move {
+        // What the task owned is dropped with it, so nobody can see a state that the panic left half done.
+        if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+            tracing::error!(task = name, "a task panicked");
+        }
+    });
+}

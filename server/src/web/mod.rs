@@ -1,0 +1,77 @@
+//! What browsers need: the page, and the WebSocket that carries `Play`.
+
+pub mod page;
+pub mod websocket;
+
+use crate::session::Lobby;
+use axum::Router;
+use axum::routing::get;
+use http::{HeaderMap, header};
+use std::sync::Arc;
+
+/// Which pages may use this server from a browser.
+#[derive(Clone, Debug, Default)]
+pub struct Origins {
+    /// As browsers send them, for example `https://play.example.com`; "*" allows all.
+    pub allowed: Vec<String>,
+}
+
+impl Origins {
+    /// Whether a request may go on: it comes from no page at all, from this server's own page, or from an allowed one.
+    pub fn allow(&self, headers: &HeaderMap) -> bool {
+        let Some(origin) = headers.get(header::ORIGIN) else {
+            return true;
+        };
+        let Ok(origin) = origin.to_str() else {
+            return false;
+        };
+        let host = headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok());
+        let is_own =
+            host.is_some_and(|host| origin.split_once("://").is_some_and(|(_, of)| of == host));
+        is_own || self.lists(origin)
+    }
+
+    /// Whether the origin is one of those that were configured.
+    pub fn lists(&self, origin: &str) -> bool {
+        self.allowed
+            .iter()
+            .any(|allowed| allowed == "*" || allowed == origin)
+    }
+}
+
+/// The page at `/`, the WebSocket at `/ws`.
+pub fn router(lobby: &Arc<Lobby>, origins: Arc<Origins>) -> Router {
+    let door = websocket::Door {
+        lobby: Arc::clone(lobby),
+        origins,
+    };
+    Router::new()
+        .route("/", get(page::serve))
+        .route("/ws", get(websocket::open).with_state(door))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(origin: &str, host: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ORIGIN, origin.parse().expect("a header"));
+        headers.insert(header::HOST, host.parse().expect("a header"));
+        headers
+    }
+
+    #[test]
+    fn only_the_own_page_and_listed_ones_are_let_in() {
+        let origins = Origins {
+            allowed: vec!["https://play.example.com".into()],
+        };
+        assert!(origins.allow(&HeaderMap::new()));
+        assert!(origins.allow(&headers("http://127.0.0.1:7777", "127.0.0.1:7777")));
+        assert!(origins.allow(&headers("https://play.example.com", "10.0.0.1")));
+        assert!(!origins.allow(&headers("https://evil.example.com", "127.0.0.1:7777")));
+        assert!(!origins.allow(&headers("null", "127.0.0.1:7777")));
+    }
+}

@@ -1,0 +1,152 @@
+//! `/ws`: `Play` for browsers. One binary message is one message of the stream; everything else is as over gRPC.
+
+use super::Origins;
+use crate::rpc::status::code;
+use crate::session::lobby::Lobby;
+use crate::session::message::Incoming;
+use crate::session::{Error, play};
+use crate::wire;
+use axum::extract::State;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::response::{IntoResponse as _, Response};
+use fray_proto::update::GRPC_PREFIX_BYTES;
+use fray_proto::v1;
+use futures_util::{SinkExt as _, Stream, StreamExt as _};
+use http::{HeaderMap, StatusCode, header};
+use prost::Message as _;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The subprotocol that speaks these messages.
+const PROTOCOL: &str = "fray.v1";
+/// A ticket comes as a subprotocol of its own: browsers can set no other header, and a URL would end up in logs.
+const TICKET_PREFIX: &str = "ticket.";
+/// Close codes from here on are ours: this plus the gRPC status.
+const CLOSE_CODE_BASE: u16 = 4000;
+/// A small buffer per socket: messages from clients are small.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// What a reader that does not read may cost before writing to it waits.
+const WRITE_BUFFER_BYTES_MAX: usize = 256 * 1024;
+/// How long the good-bye may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What the door needs.
+#[derive(Clone)]
+pub(super) struct Door {
+    pub(super) lobby: Arc<Lobby>,
+    pub(super) origins: Arc<Origins>,
+}
+
+/// `GET /ws`.
+pub(super) async fn open(
+    State(door): State<Door>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    if !door.origins.allow(&headers) {
+        door.lobby.sessions().metrics.refused("ORIGIN_FORBIDDEN");
+        return (
+            StatusCode::FORBIDDEN,
+            "pages of this origin may not play here",
+        )
+            .into_response();
+    }
+    let ticket = ticket(&headers);
+    upgrade
+        .protocols([PROTOCOL])
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
+        .max_message_size(wire::INCOMING_BYTES_MAX)
+        .max_frame_size(wire::INCOMING_BYTES_MAX)
+        .on_upgrade(move |socket| run(door.lobby, ticket, socket))
+}
+
+fn ticket(headers: &HeaderMap) -> Option<String> {
+    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let mut protocols = offered
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    protocols.find_map(|protocol| {
+        protocol
+            .trim()
+            .strip_prefix(TICKET_PREFIX)
+            .map(str::to_owned)
+    })
+}
+
+async fn run(lobby: Arc<Lobby>, ticket: Option<String>, socket: WebSocket) {
+    let (mut sink, source) = socket.split();
+    let mut outgoing = pin!(play::play(lobby, "websocket", ticket, messages(source)));
+    let mut close = CloseFrame {
+        code: CLOSE_CODE_BASE,
+        reason: "".into(),
+    };
+    while let Some(item) = outgoing.next().await {
+        match item {
+            Ok(outgoing) => {
+                let message = wire::frame_play(outgoing).slice(GRPC_PREFIX_BYTES..);
+                if sink.send(Message::Binary(message)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                let code = CLOSE_CODE_BASE + code(&error) as u16;
+                let reason = format!("{}: {error}", error.reason());
+                close = CloseFrame {
+                    code,
+                    reason: fitting(&reason).into(),
+                };
+            }
+        }
+    }
+    // Whether the client hears it is its own matter by now.
+    let _ = timeout(CLOSE_TIMEOUT, async {
+        let _ = sink.send(Message::Close(Some(close))).await;
+        let _ = sink.close().await;
+    })
+    .await;
+}
+
+/// The client's messages. The socket's end without `Leave` is a broken stream: the player may come back.
+fn messages(
+    source: impl Stream<Item = Result<Message, axum::Error>> + Send + 'static,
+) -> impl Stream<Item = Result<Incoming, Error>> + Send + 'static {
+    let broken =
+        futures_util::stream::once(async { Some(Err(Error::Broken("the socket closed".into()))) });
+    source
+        .map(|message| parse(message).transpose())
+        .chain(broken)
+        .filter_map(std::future::ready)
+}
+
+fn parse(message: Result<Message, axum::Error>) -> Result<Option<Incoming>, Error> {
+    const INVALID_ARGUMENT: i32 = 3;
+    match message {
+        Ok(Message::Binary(bytes)) => match v1::PlayRequest::decode(bytes) {
+            Ok(request) => Incoming::try_from(request).map(Some),
+            Err(_) => Err(Error::Transport(
+                INVALID_ARGUMENT,
+                "the message cannot be decoded".into(),
+            )),
+        },
+        Ok(Message::Text(_)) => Err(Error::Transport(
+            INVALID_ARGUMENT,
+            "messages are binary here".into(),
+        )),
+        Ok(Message::Ping(_) | Message::Pong(_)) => Ok(None),
+        Ok(Message::Close(_)) => Err(Error::Broken("the socket closed".into())),
+        Err(error) => Err(Error::Broken(error.to_string())),
+    }
+}
+
+/// A close frame's reason has at most 123 bytes.
+fn fitting(reason: &str) -> String {
+    let mut end = reason.len().min(123);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    reason[..end].to_owned()
+}

@@ -1,0 +1,219 @@
+//! Between the messages of the wire and our own types: each parsed once, here.
+
+use crate::game::{Controls, Steering};
+use crate::room::{Handle, RoomInfo};
+use crate::session::Error;
+use crate::session::message::{Hello, Incoming, Outgoing, Welcome};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use fray_proto::update::GRPC_PREFIX_BYTES;
+use fray_proto::v1;
+
+/// The most bytes of a game's own part of a move.
+const MOVE_PAYLOAD_BYTES_MAX: usize = 64;
+/// The most bytes of a message from a client.
+pub const INCOMING_BYTES_MAX: usize = 16 * 1024;
+
+impl TryFrom<v1::PlayRequest> for Incoming {
+    type Error = Error;
+
+    fn try_from(request: v1::PlayRequest) -> Result<Self, Error> {
+        use v1::play_request::Message;
+        Ok(match request.message {
+            Some(Message::Hello(hello)) => Self::Hello(hello.into()),
+            Some(Message::Move(message)) => Self::Move {
+                sequence: message.sequence,
+                seen_tick: message.seen_tick,
+                controls: message.try_into()?,
+            },
+            Some(Message::Ping(ping)) => Self::Ping {
+                seen_tick: ping.seen_tick,
+                echo: ping.echo,
+            },
+            Some(Message::Leave(_)) => Self::Leave,
+            Some(Message::Resync(resync)) => Self::Resync {
+                reason: resync_reason(resync.reason),
+            },
+            None => Self::Unknown,
+        })
+    }
+}
+
+/// For the metrics; reasons of newer clients are one.
+fn resync_reason(reason: i32) -> &'static str {
+    use v1::resync::Reason;
+    match Reason::try_from(reason) {
+        Ok(known) => known.as_str_name(),
+        Err(_) => Reason::Unspecified.as_str_name(),
+    }
+}
+
+impl From<v1::Hello> for Hello {
+    fn from(hello: v1::Hello) -> Self {
+        let given = |text: String| (!text.is_empty()).then_some(text);
+        Self {
+            protocol_version: hello.protocol_version,
+            ticket: given(hello.ticket),
+            resume_token: given(hello.resume_token),
+            player_name: hello.player_name,
+            room_id: given(hello.room_id),
+        }
+    }
+}
+
+impl TryFrom<v1::Move> for Controls {
+    type Error = Error;
+
+    fn try_from(message: v1::Move) -> Result<Self, Error> {
+        let invalid = |field, problem| Error::Invalid { field, problem };
+        let axes = -127..=127;
+        if !axes.contains(&message.axis_x) {
+            return Err(invalid("move.axis_x", "not in -127 to 127"));
+        }
+        if !axes.contains(&message.axis_y) {
+            return Err(invalid("move.axis_y", "not in -127 to 127"));
+        }
+        if message.sequence == 0 {
+            return Err(invalid("move.sequence", "the first move is number 1"));
+        }
+        if message.payload.len() > MOVE_PAYLOAD_BYTES_MAX {
+            return Err(invalid("move.payload", "longer than 64 bytes"));
+        }
+        let aim = message.aim.map(u16::try_from).transpose();
+        Ok(Self {
+            steering: Steering {
+                axis_x: message.axis_x,
+                axis_y: message.axis_y,
+                aim: aim.map_err(|_| invalid("move.aim", "not in 0 to 65535"))?,
+            },
+            buttons: message.buttons,
+            target: message.target,
+            payload: message.payload.into(),
+        })
+    }
+}
+
+/// A room as those see it who are not in it.
+pub fn room(info: &RoomInfo) -> v1::Room {
+    v1::Room {
+        room_id: info.id.to_string(),
+        name: info.name.clone(),
+        game: info.game.to_owned(),
+        players: info.players(),
+        capacity: info.capacity,
+        private: info.code.is_some(),
+        code: String::new(),
+    }
+}
+
+/// A room as those see it who are in it.
+pub fn own_room(info: &RoomInfo) -> v1::Room {
+    v1::Room {
+        code: info.code.clone().unwrap_or_default(),
+        ..room(info)
+    }
+}
+
+/// Rooms as a list shows them.
+pub fn rooms<'a>(rooms: impl IntoIterator<Item = &'a Handle>) -> Vec<v1::Room> {
+    rooms
+        .into_iter()
+        .map(|handle| room(handle.info()))
+        .collect()
+}
+
+impl From<Welcome> for v1::Welcome {
+    fn from(welcome: Welcome) -> Self {
+        let motion = |(kind, motion): (u32, crate::game::Motion)| v1::Motion {
+            kind,
+            turn_rate: motion.turn_rate as u32,
+            acceleration: motion.acceleration as u32,
+            speed_max: motion.speed_max as u32,
+            drag_shift: motion.drag_shift,
+        };
+        let constants = Self {
+            protocol_min: fray_proto::PROTOCOL_VERSION,
+            protocol_max: fray_proto::PROTOCOL_VERSION,
+            game: welcome.room.game.to_owned(),
+            sim_version: welcome.room.sim_version,
+            tick_rate_hz: welcome.tick_rate_hz,
+            world: Some(v1::World {
+                position_bits: welcome.world.position_bits,
+                cell_bits: welcome.world.cell_bits,
+                unit_bits: welcome.world.unit_bits,
+            }),
+            motions: welcome.motions.iter().map(motion).collect(),
+            // One server owns its rooms from their first tick on.
+            epoch: 1,
+            first_tick: 1,
+            staleness_window_ms: welcome.staleness_window_ms,
+            heartbeat_ms: welcome.heartbeat_ms,
+            idle_timeout_ms: welcome.idle_timeout_ms,
+            grace_ms: welcome.grace_ms,
+            server: welcome.server,
+            ..Self::default()
+        };
+        match welcome.player {
+            None => Self {
+                room: Some(room(&welcome.room)),
+                ..constants
+            },
+            Some(player) => Self {
+                room: Some(own_room(&welcome.room)),
+                player_id: player.player_id,
+                player: player.player,
+                entity: player.entity,
+                last_applied_sequence: player.ack.input_ack,
+                applied_count: player.ack.applied_count,
+                applied_hash: player.ack.applied_hash,
+                resume_token: player.resume_token,
+                resumed: player.resumed,
+                ..constants
+            },
+        }
+    }
+}
+
+/// A `PlayResponse` as gRPC frames it. Without its first [`GRPC_PREFIX_BYTES`] it is the bare message.
+pub fn frame_play(outgoing: Outgoing) -> Bytes {
+    use v1::play_response::Message;
+    let message = match outgoing {
+        Outgoing::Update(framed) => return framed,
+        Outgoing::Welcome(welcome) => Message::Welcome((*welcome).into()),
+        Outgoing::Pong { echo, tick } => Message::Pong(v1::Pong { echo, tick }),
+        Outgoing::ShuttingDown => Message::Notice(shutting_down()),
+    };
+    frame(&v1::PlayResponse {
+        message: Some(message),
+    })
+}
+
+/// A `WatchResponse` as gRPC frames it; `None` for what spectators are not told.
+pub fn frame_watch(outgoing: Outgoing) -> Option<Bytes> {
+    use v1::watch_response::Message;
+    let message = match outgoing {
+        Outgoing::Update(framed) => return Some(framed),
+        Outgoing::Welcome(welcome) => Message::Welcome((*welcome).into()),
+        Outgoing::ShuttingDown => Message::Notice(shutting_down()),
+        Outgoing::Pong { .. } => return None,
+    };
+    Some(frame(&v1::WatchResponse {
+        message: Some(message),
+    }))
+}
+
+fn shutting_down() -> v1::Notice {
+    v1::Notice {
+        kind: v1::notice::Kind::ShuttingDown.into(),
+        text: "The server is shutting down.".into(),
+        in_ms: 0,
+    }
+}
+
+fn frame(message: &impl prost::Message) -> Bytes {
+    let length = message.encoded_len();
+    let mut out = BytesMut::with_capacity(GRPC_PREFIX_BYTES + length);
+    out.put_u8(0);
+    out.put_u32(length as u32);
+    out.extend_from_slice(&message.encode_to_vec());
+    out.freeze()
+}
