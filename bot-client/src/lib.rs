@@ -1,6 +1,10 @@
 //! Bots and load for Fray, and the client library under them.
 //!
 //! - [`client`]: play on a Fray server. The core does no I/O; gRPC and WebSocket are two ways to carry it.
+//! - [`arena`]: what the entities of the built-in game mean.
+//! - [`pilot`]: bots that fly and fight like people, and see only what a player sees.
+//! - [`swarm`]: many of them, and what they measure.
+//! - [`proxy`]: a long, uneven or narrow way to a server.
 //!
 //! # A player in a few lines
 //!
@@ -26,4 +30,8 @@
 //! # }
 //! ```
 
+pub mod arena;
 pub mod client;
+pub mod pilot;
+pub mod proxy;
+pub mod swarm;

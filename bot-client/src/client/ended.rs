@@ -32,14 +32,15 @@ impl Ended {
         Self { code: Code::DeadlineExceeded, reason: String::new(), message: message.into() }
     }
 
-    /// A close code of the WebSocket: 4000 + gRPC status, and the reason as text.
+    /// A close code of the WebSocket: 4000 + gRPC status, and as text the reason, maybe followed by ": " and more.
     pub fn from_close(code: u16, text: &str) -> Option<Self> {
         let code = match code {
             4000 | 1000 => return None,
             4001..4017 => Code::from(i32::from(code) - 4000),
             _ => Code::Unavailable,
         };
-        Some(Self { code, reason: text.to_owned(), message: format!("closed: {text}") })
+        let (reason, message) = text.split_once(": ").unwrap_or((text, text));
+        Some(Self { code, reason: reason.to_owned(), message: message.to_owned() })
     }
 
     /// What to count it under: the status's name and the reason.
@@ -114,7 +115,7 @@ mod tests {
     #[test]
     fn close_codes_carry_the_status() {
         assert_eq!(Ended::from_close(4000, ""), None);
-        let ended = Ended::from_close(4010, "TAKEN_OVER").expect("an error");
+        let ended = Ended::from_close(4010, "TAKEN_OVER: another stream").expect("an error");
         assert_eq!((ended.code, ended.label().as_str()), (Code::Aborted, "ABORTED/TAKEN_OVER"));
         assert!(!ended.is_resumable());
         assert!(Ended::from_close(1006, "").expect("an error").is_resumable());

@@ -35,8 +35,10 @@ pub enum Event {
     },
     /// The server has something to tell.
     Notice(v1::Notice),
-    /// The stream broke. It will be resumed.
+    /// The stream broke after its welcome. It will be resumed.
     Disconnected(Ended),
+    /// An attempt to get in, or back in, failed. Another one follows.
+    AttemptFailed(Ended),
 }
 
 /// What an update brought.

@@ -309,6 +309,7 @@ impl Player {
 
     /// The stream, or an attempt at one, failed: try again later, or never.
     fn retry(&mut self, ended: Ended) -> Result<Option<Event>, Ended> {
+        let was_open = self.session.is_open() || self.session.has_left();
         self.session.handle_closed();
         let gives_up = self.alive_at.elapsed() >= self.options.give_up_after;
         // A first seat may be waited for, but a refusal of it is final.
@@ -325,7 +326,8 @@ impl Player {
         let rejoin = self.attempts > 0 || ended.code == Code::Unauthenticated;
         self.attempts += 1;
         self.wait(wait, rejoin);
-        Ok(Some(Event::Disconnected(ended)))
+        let event = if was_open { Event::Disconnected } else { Event::AttemptFailed };
+        Ok(Some(event(ended)))
     }
 
     fn wait(&mut self, wait: Duration, rejoin: bool) {

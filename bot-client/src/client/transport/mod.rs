@@ -4,7 +4,7 @@ mod grpc;
 mod websocket;
 
 pub use grpc::{Channels, GrpcServer};
-pub use websocket::WebSocketServer;
+pub use websocket::{InvalidUrl, WebSocketServer};
 
 use super::Ended;
 use bytes::Bytes;

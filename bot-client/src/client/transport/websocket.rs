@@ -29,22 +29,22 @@ pub struct WebSocketServer {
 
 impl WebSocketServer {
     /// A server at an address such as `http://127.0.0.1:7777`, with a lobby that may be shared.
-    pub fn new(url: &str, lobby: GrpcServer) -> Result<Self, Ended> {
-        let invalid = |error: String| Ended {
-            code: Code::InvalidArgument,
-            reason: String::new(),
-            message: error,
-        };
+    pub fn new(url: &str, lobby: GrpcServer) -> Result<Self, InvalidUrl> {
+        let invalid = || InvalidUrl(url.to_owned());
         let base = url.trim_end_matches('/');
         let address = match base.split_once("://") {
             Some(("http" | "ws", rest)) => format!("ws://{rest}/ws"),
             Some(("https" | "wss", rest)) => format!("wss://{rest}/ws"),
-            _ => return Err(invalid(format!("{url} is no http address"))),
+            _ => return Err(invalid()),
         };
-        let uri = address.parse().map_err(|error| invalid(format!("{address}: {error}")))?;
-        Ok(Self { lobby, uri })
+        Ok(Self { lobby, uri: address.parse().map_err(|_| invalid())? })
     }
 }
+
+/// An address that is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is no http address")]
+pub struct InvalidUrl(String);
 
 impl Server for WebSocketServer {
     fn join(&self, request: v1::JoinRequest) -> Answer<v1::JoinResponse> {
