@@ -85,11 +85,11 @@ pub fn encode_delta(
                 new += 1;
             }
             (Some(b), a) if a.is_none_or(|a| b.id <= a.id) => {
-                leaves.gap(old as u32, |out, gap| put_varint(out, gap));
+                leaves.gap(old as u32, put_varint);
                 old += 1;
             }
             (_, Some(a)) => {
-                enters.gap(a.id, |out, gap| put_varint(out, gap));
+                enters.gap(a.id, put_varint);
                 encode_whole(a, cell, rules.world, &mut enters.bytes);
                 new += 1;
             }
@@ -123,7 +123,7 @@ pub fn encode_empty_delta(out: &mut Vec<u8>) {
 pub fn encode_keyframe(entities: &[Entity], cell: u32, world: World, out: &mut Vec<u8>) {
     let mut rows = Rows::default();
     for entity in entities {
-        rows.gap(entity.id, |out, gap| put_varint(out, gap));
+        rows.gap(entity.id, put_varint);
         encode_whole(entity, cell, world, &mut rows.bytes);
     }
     put_varint(out, rows.count);
@@ -206,10 +206,10 @@ fn encode_change(
         put_signed(out, heading.into());
     }
     if mask & VELOCITY != 0 {
-        velocity.into_iter().for_each(|v| put_signed(out, v));
+        put_each(out, velocity, put_signed);
     }
     if mask & POSITION != 0 {
-        position.into_iter().for_each(|p| put_signed(out, p));
+        put_each(out, position, put_signed);
     }
     if mask & ATTRIBUTE != 0 {
         put_attributes(out, &before.attributes, &after.attributes);
@@ -244,10 +244,10 @@ fn encode_whole(entity: &Entity, cell: u32, world: World, out: &mut Vec<u8>) {
         put_varint(out, entity.heading.into());
     }
     if mask & VELOCITY != 0 {
-        entity.velocity.into_iter().for_each(|v| put_signed(out, v));
+        put_each(out, entity.velocity, put_signed);
     }
     if mask & POSITION != 0 {
-        position.into_iter().for_each(|p| put_varint(out, p as u32));
+        put_each(out, position, |out, p| put_varint(out, p as u32));
     }
     if mask & ATTRIBUTE != 0 {
         put_attributes(out, &[0; ATTRIBUTES], &entity.attributes);
@@ -259,6 +259,12 @@ fn encode_whole(entity: &Entity, cell: u32, world: World, out: &mut Vec<u8>) {
 
 fn sub(a: [i32; 2], b: [i32; 2]) -> [i32; 2] {
     [a[0].wrapping_sub(b[0]), a[1].wrapping_sub(b[1])]
+}
+
+fn put_each(out: &mut Vec<u8>, pair: [i32; 2], put: impl Fn(&mut Vec<u8>, i32)) {
+    for value in pair {
+        put(out, value);
+    }
 }
 
 fn put_attributes(out: &mut Vec<u8>, before: &[i32; ATTRIBUTES], after: &[i32; ATTRIBUTES]) {
@@ -275,7 +281,7 @@ fn put_attributes(out: &mut Vec<u8>, before: &[i32; ATTRIBUTES], after: &[i32; A
 /// Length + 1, or 0 for none, then the bytes.
 fn put_payload(out: &mut Vec<u8>, entity: &Entity) {
     match entity.payload.as_deref() {
-        None => put_varint(out, 0),
+        None | Some([]) => put_varint(out, 0),
         Some(payload) => {
             // A game that gives more is cut here, for everybody alike, rather than refused by every client.
             let payload = &payload[..payload.len().min(PAYLOAD_BYTES_MAX)];
@@ -533,7 +539,8 @@ impl Reader<'_> {
         let Some(length) = (self.varint()? as usize).checked_sub(1) else {
             return Ok(None);
         };
-        if length > PAYLOAD_BYTES_MAX {
+        // An empty payload is none; were it something else, checksums could not tell the two apart.
+        if length == 0 || length > PAYLOAD_BYTES_MAX {
             return Err(DecodeError::OutOfRange("a payload's length"));
         }
         let (payload, rest) = self

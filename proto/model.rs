@@ -36,7 +36,7 @@ pub struct Entity {
     pub thrust: i8,
     /// Small numbers whose meaning is the game's.
     pub attributes: [i32; ATTRIBUTES],
-    /// What a game adds, at most [`PAYLOAD_BYTES_MAX`] bytes.
+    /// What a game adds, 1 to [`PAYLOAD_BYTES_MAX`] bytes.
     pub payload: Option<Arc<[u8]>>,
 }
 

@@ -126,7 +126,9 @@ impl UpdateHeader<'_> {
         for (field, cells) in [(5, self.cells_added), (6, self.cells_removed)] {
             if !cells.is_empty() {
                 nested.clear();
-                cells.iter().for_each(|cell| put_varint(&mut nested, *cell));
+                for cell in cells {
+                    put_varint(&mut nested, *cell);
+                }
                 put_bytes(out, field, &nested);
             }
         }
@@ -135,9 +137,9 @@ impl UpdateHeader<'_> {
         }
         if let Some(values) = self.private {
             nested.clear();
-            values.iter().for_each(|value| {
-                put_varint(&mut nested, (value << 1) as u32 ^ (value >> 31) as u32)
-            });
+            for value in values {
+                put_varint(&mut nested, (value << 1) as u32 ^ (value >> 31) as u32);
+            }
             let mut private = Vec::with_capacity(nested.len() + 2);
             if !values.is_empty() {
                 put_bytes(&mut private, 1, &nested);

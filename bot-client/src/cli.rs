@@ -1,0 +1,256 @@
+//! The command line.
+
+use anyhow::{Context as _, ensure};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use fray_bot::client::transport::{Channels, Server, WebSocketServer};
+use fray_bot::proxy::{self, Shape};
+use fray_bot::swarm::{self, Limits, Plan, Role};
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Bots and load for Fray, an authoritative multiplayer game server
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Swarm(SwarmArgs),
+    Proxy(ProxyArgs),
+}
+
+/// Let many bots play, check everything that the server tells them, and measure
+///
+/// Every bot keeps a replica of the world, compares every checksum, and recomputes the hash over its applied moves. The exit
+/// code is 1 after a desync, a lost or doubled move, a session that came back as somebody else, or a missed limit; it is 0
+/// otherwise, also after Ctrl-C.
+#[derive(Debug, Args)]
+struct SwarmArgs {
+    /// Where the server is
+    #[arg(long, env = "FRAY_URL", default_value = "http://127.0.0.1:7777")]
+    url: String,
+    /// How many players
+    #[arg(long, short = 'n', default_value_t = 10)]
+    players: usize,
+    /// Spread the players over this many new rooms; without it the server chooses
+    #[arg(long, value_name = "N")]
+    rooms: Option<usize>,
+    /// Start the players evenly over this time
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    ramp: Duration,
+    /// Play this long after the ramp; 0 plays until Ctrl-C or SIGTERM
+    #[arg(long, default_value = "30s", value_parser = parse_duration_or_zero)]
+    duration: Duration,
+    /// Moves per second and player; without it bots move their hands as people do
+    #[arg(long, value_name = "HZ")]
+    rate: Option<f64>,
+    /// Bots with the same seed decide alike
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How to carry the Play streams
+    #[arg(long, value_enum, default_value_t = Transport::Grpc)]
+    transport: Transport,
+    /// How many gRPC streams share a connection
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    streams_per_connection: usize,
+    /// This share of the players, 0 to 1, stops reading after 2 s but goes on sending moves, with a frozen acknowledgement
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.0)]
+    stall: f64,
+    /// This share of the players, 0 to 1, drops the stream every 2 to 8 s without a word, and resumes
+    #[arg(long, value_name = "FRACTION", num_args = 0..=1, default_value_t = 0.0, default_missing_value = "1")]
+    churn: f64,
+    /// Write the report here as JSON; "-" is standard output
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// No progress, no table
+    #[arg(long, short)]
+    quiet: bool,
+    #[command(flatten)]
+    limits: Limits,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Transport {
+    /// One HTTP/2 stream per player
+    Grpc,
+    /// One WebSocket per player, as browsers have it
+    Ws,
+}
+
+/// Forward TCP connections over a long, uneven or narrow way
+///
+/// The delay is one way and applies to each direction: with --delay-ms 80 a round trip takes 160 ms longer. The order of bytes
+/// is kept. What is under way is bounded; past that the proxy stops reading.
+#[derive(Debug, Args)]
+struct ProxyArgs {
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070")]
+    listen: String,
+    /// Where to forward to
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7777")]
+    to: String,
+    /// One-way delay of each direction
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    delay_ms: u64,
+    /// The delay varies by up to this, to both sides
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    jitter_ms: u64,
+    /// Let bytes pass for this long, then stall, and so on; 0 is no stalls
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    stall_every_ms: u64,
+    /// How long a stall is
+    #[arg(long, value_name = "MS", default_value_t = 200)]
+    stall_ms: u64,
+    /// Bandwidth of each direction of each connection, in kbit/s; 0 is no limit
+    #[arg(long, value_name = "KBPS", default_value_t = 0)]
+    bandwidth_kbps: u64,
+    /// The most that may be under way in one direction of one connection, in KiB
+    #[arg(long, value_name = "KIB", default_value_t = 1024)]
+    buffer_kib: usize,
+    /// Where the jitter's random numbers start
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// "0" needs no unit.
+fn parse_duration_or_zero(text: &str) -> Result<Duration, humantime::DurationError> {
+    if text == "0" { Ok(Duration::ZERO) } else { humantime::parse_duration(text) }
+}
+
+/// Does what was asked for, until it is done or `stop` is cancelled.
+pub(super) async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Swarm(args) => run_swarm(args, stop).await,
+        Command::Proxy(args) => run_proxy(args, stop).await,
+    }
+}
+
+async fn run_swarm(args: SwarmArgs, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+    for (share, name) in [(args.stall, "--stall"), (args.churn, "--churn")] {
+        ensure!((0.0..=1.0).contains(&share), "{name} is a share from 0 to 1");
+    }
+    ensure!(args.stall + args.churn <= 1.0, "--stall and --churn are shares of the same players");
+    ensure!(args.rate.is_none_or(|hz| hz > 0.0), "--rate is above 0");
+    let plan = Plan {
+        players: args.players,
+        rooms: args.rooms,
+        ramp: args.ramp,
+        duration: (!args.duration.is_zero()).then_some(args.duration),
+        rate_hz: args.rate,
+        seed: args.seed,
+        stall: args.stall,
+        churn: args.churn,
+        ..Plan::default()
+    };
+    let mut servers = Servers::new(&args)?;
+    let mut screen = Screen::new(args.quiet);
+    let report = swarm::run(plan, stop, |_, role| servers.give(role), |now| screen.progress(now)).await;
+    if let Some(path) = &args.json {
+        let json = serde_json::to_string_pretty(&report)? + "\n";
+        if path.as_os_str() == "-" {
+            std::io::stdout().write_all(json.as_bytes())?;
+        } else {
+            std::fs::write(path, json).with_context(|| format!("--json {}", path.display()))?;
+        }
+    }
+    screen.end(&report);
+    let failures = args.limits.failures(&report);
+    for failure in &failures {
+        eprintln!("FAILED: {failure}");
+    }
+    Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Ways to the server. Players that will not read have connections of their own: on a shared one, their unread bytes
+/// would hold up their neighbours, and the measurement would blame the server.
+struct Servers {
+    websocket: Option<WebSocketServer>,
+    reading: (Channels, usize),
+    stalling: (Channels, usize),
+}
+
+impl Servers {
+    fn new(args: &SwarmArgs) -> anyhow::Result<Self> {
+        let channels = Channels::new(&args.url, args.streams_per_connection)
+            .with_context(|| format!("--url {}", args.url))?;
+        let websocket = match args.transport {
+            Transport::Grpc => None,
+            Transport::Ws => Some(WebSocketServer::new(&args.url, channels.clone().next(0))?),
+        };
+        Ok(Self { websocket, reading: (channels.clone(), 0), stalling: (channels, 0) })
+    }
+
+    fn give(&mut self, role: Role) -> Arc<dyn Server> {
+        if let Some(server) = &self.websocket {
+            return Arc::new(server.clone());
+        }
+        let stalls = role == Role::Stalls;
+        let (channels, count) = if stalls { &mut self.stalling } else { &mut self.reading };
+        *count += 1;
+        Arc::new(channels.next(*count - 1))
+    }
+}
+
+/// Progress on standard error: one line that is rewritten, or a line now and then where nobody watches.
+struct Screen {
+    quiet: bool,
+    is_terminal: bool,
+    told: u32,
+}
+
+impl Screen {
+    fn new(quiet: bool) -> Self {
+        Self { quiet, is_terminal: std::io::stderr().is_terminal(), told: 0 }
+    }
+
+    fn progress(&mut self, now: &swarm::Progress) {
+        self.told += 1;
+        if self.quiet {
+            return;
+        }
+        if self.is_terminal {
+            eprint!("\r\x1b[2K{now}");
+        } else if self.told % 10 == 1 {
+            eprintln!("{now}");
+        }
+    }
+
+    fn end(&self, report: &swarm::Report) {
+        if !self.quiet {
+            if self.is_terminal {
+                eprintln!();
+            }
+            eprint!("{report}");
+        }
+    }
+}
+
+async fn run_proxy(args: ProxyArgs, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+    ensure!(args.jitter_ms <= args.delay_ms, "--jitter-ms is at most --delay-ms");
+    let ms = Duration::from_millis;
+    let config = proxy::Config {
+        shape: Shape {
+            delay: ms(args.delay_ms),
+            jitter: ms(args.jitter_ms),
+            stall_every: ms(args.stall_every_ms),
+            stall: ms(args.stall_ms),
+            bytes_per_s: (args.bandwidth_kbps > 0).then_some(args.bandwidth_kbps * 1000 / 8),
+        },
+        buffer_bytes_max: args.buffer_kib.saturating_mul(1024),
+        seed: args.seed,
+    };
+    let listener = TcpListener::bind(&args.listen)
+        .await
+        .with_context(|| format!("--listen {}", args.listen))?;
+    eprintln!("{} -> {}", listener.local_addr()?, args.to);
+    proxy::run(listener, args.to, config, stop).await?;
+    Ok(ExitCode::SUCCESS)
+}

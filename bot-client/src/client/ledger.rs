@@ -1,0 +1,362 @@
+//! The moves of a session: what was sent, what the server says that it applied, and whether both agree.
+//!
+//! An acknowledgement alone proves little: a server that loses one move and applies another twice still acknowledges
+//! the last of them. So every acknowledgement comes with a count and a rolling hash over the applied moves, and the
+//! ledger recomputes both.
+
+use super::Controls;
+use fray_proto::hash::{MoveContent, applied_hash};
+use fray_proto::model::Steering;
+use fray_proto::v1;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// The most moves that may wait for their acknowledgement, by the rules of the stream.
+pub const UNACKNOWLEDGED_MAX: usize = 64;
+
+/// Acknowledged moves that are kept nevertheless: a room that fell back to a checkpoint wants them again.
+const ACKNOWLEDGED_KEPT: usize = 192;
+
+/// All moves that are kept, for players that do not read and so never see an acknowledgement.
+const KEPT_MAX: usize = 4096;
+
+/// What a server says about a session's moves: the newest one applied, how many there were, and their rolling hash.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// All moves up to this one.
+    pub sequence: u32,
+    /// How many were applied.
+    pub count: u32,
+    /// The rolling hash over them.
+    pub hash: u32,
+}
+
+/// What a server did wrong with a player's moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MoveFault {
+    /// Acknowledged, but not applied.
+    #[error("{0} moves were acknowledged but not applied")]
+    Lost(u32),
+    /// Applied more often than sent.
+    #[error("{0} moves were applied more than once")]
+    Duplicate(u32),
+    /// As many as were sent, but not those, or not in this order; or moves that were never sent.
+    #[error("other moves were applied than those sent")]
+    Altered,
+}
+
+/// What an acknowledgement changed.
+#[derive(Debug, Default)]
+pub(super) struct Acknowledged {
+    /// How long each newly acknowledged move took, from when it was due.
+    pub(super) latencies: Vec<Duration>,
+    /// What the server did wrong.
+    pub(super) fault: Option<MoveFault>,
+    /// Moves that had been acknowledged before, and are no longer.
+    pub(super) rolled_back: u32,
+}
+
+#[derive(Debug)]
+struct Entry {
+    message: v1::Move,
+    /// The rolling hash after this move.
+    hash: u32,
+    /// When the player wanted it.
+    due: Instant,
+    /// When it was first written; for the time of a round trip.
+    sent: Option<Instant>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// What is true before the first entry.
+    start: Applied,
+    /// Moves `start.sequence + 1` and on.
+    entries: VecDeque<Entry>,
+    acknowledged: u32,
+}
+
+impl Ledger {
+    /// A ledger of a session that has these moves behind it.
+    pub(super) fn new(start: Applied) -> Self {
+        Self { start, entries: VecDeque::new(), acknowledged: start.sequence }
+    }
+
+    /// Takes in a move and numbers it.
+    pub(super) fn push(&mut self, controls: Controls, due: Instant) -> u32 {
+        let sequence = self.newest().wrapping_add(1);
+        let message = controls.into_move(sequence);
+        let hash = applied_hash(self.newest_hash(), &content(&message));
+        self.entries.push_back(Entry { message, hash, due, sent: None });
+        self.forget();
+        sequence
+    }
+
+    /// The number of the newest move; 0 is none.
+    pub(super) fn newest(&self) -> u32 {
+        self.start.sequence.wrapping_add(self.entries.len() as u32)
+    }
+
+    /// The newest move that is acknowledged.
+    pub(super) fn acknowledged(&self) -> u32 {
+        self.acknowledged
+    }
+
+    /// How many moves wait for their acknowledgement.
+    pub(super) fn unacknowledged(&self) -> usize {
+        self.newest().wrapping_sub(self.acknowledged) as usize
+    }
+
+    /// The message of a move that is to be written now.
+    pub(super) fn message(&mut self, sequence: u32, now: Instant) -> Option<v1::Move> {
+        let index = self.index(sequence)?;
+        let entry = self.entries.get_mut(index)?;
+        entry.sent.get_or_insert(now);
+        Some(entry.message.clone())
+    }
+
+    /// The moves that wait for their acknowledgement, in order.
+    pub(super) fn unacknowledged_moves(&self) -> impl Iterator<Item = (u32, Steering)> {
+        let moves = self.entries.iter().map(|entry| &entry.message);
+        let waiting = moves.filter(|message| message.sequence > self.acknowledged);
+        waiting.map(|message| (message.sequence, steering(message)))
+    }
+
+    /// When a move was first written.
+    pub(super) fn sent_at(&self, sequence: u32) -> Option<Instant> {
+        self.entries.get(self.index(sequence)?)?.sent
+    }
+
+    /// The oldest time at which a move that is still unacknowledged was due.
+    pub(super) fn oldest_due(&self) -> Option<Instant> {
+        self.due_of(self.acknowledged.wrapping_add(1))
+    }
+
+    fn due_of(&self, sequence: u32) -> Option<Instant> {
+        Some(self.entries.get(self.index(sequence)?)?.due)
+    }
+
+    /// Takes in an acknowledgement on a stream that goes on.
+    pub(super) fn acknowledge(&mut self, applied: Applied, now: Instant) -> Acknowledged {
+        let mut outcome = Acknowledged { fault: self.check(applied), ..Acknowledged::default() };
+        let back = self.acknowledged.saturating_sub(applied.sequence);
+        if back > 0 {
+            outcome.fault.get_or_insert(MoveFault::Lost(back));
+            return outcome;
+        }
+        for sequence in self.acknowledged.wrapping_add(1)..=applied.sequence.min(self.newest()) {
+            let due = self.due_of(sequence);
+            outcome.latencies.extend(due.map(|due| now.saturating_duration_since(due)));
+        }
+        self.acknowledged = applied.sequence;
+        if outcome.fault.is_some() {
+            self.adopt(applied);
+        }
+        self.forget();
+        outcome
+    }
+
+    /// Takes in what a server says at the start of a further stream of the session. It may know less than an earlier
+    /// one did: then moves are sent again.
+    pub(super) fn resume(&mut self, applied: Applied, now: Instant) -> Acknowledged {
+        let rolled_back = self.acknowledged.saturating_sub(applied.sequence);
+        if applied.sequence < self.start.sequence {
+            let lost = self.start.sequence - applied.sequence;
+            *self = Self::new(applied);
+            return Acknowledged { fault: Some(MoveFault::Lost(lost)), ..Acknowledged::default() };
+        }
+        self.acknowledged = self.acknowledged.min(applied.sequence);
+        let outcome = self.acknowledge(applied, now);
+        Acknowledged { rolled_back, ..outcome }
+    }
+
+    /// Compares with what was sent.
+    fn check(&self, applied: Applied) -> Option<MoveFault> {
+        if applied.sequence > self.newest() {
+            return Some(MoveFault::Altered);
+        }
+        let hash = self.hash_after(applied.sequence)?;
+        let sent = self.start.count.wrapping_add(applied.sequence - self.start.sequence);
+        let surplus = applied.count.wrapping_sub(sent) as i32;
+        match surplus {
+            0 if hash == applied.hash => None,
+            0 => Some(MoveFault::Altered),
+            1.. => Some(MoveFault::Duplicate(surplus as u32)),
+            _ => Some(MoveFault::Lost(surplus.unsigned_abs())),
+        }
+    }
+
+    /// Goes on from what the server says, so that one fault is counted once.
+    fn adopt(&mut self, applied: Applied) {
+        let behind = applied.sequence.wrapping_sub(self.start.sequence) as usize;
+        self.entries.drain(..behind.min(self.entries.len()));
+        self.start = applied;
+        let mut hash = applied.hash;
+        for entry in &mut self.entries {
+            hash = applied_hash(hash, &content(&entry.message));
+            entry.hash = hash;
+        }
+    }
+
+    fn forget(&mut self) {
+        while self.entries.len() > KEPT_MAX
+            || self.entries.len() > ACKNOWLEDGED_KEPT + self.unacknowledged()
+        {
+            let Some(oldest) = self.entries.pop_front() else { break };
+            self.start.sequence = self.start.sequence.wrapping_add(1);
+            self.start.count = self.start.count.wrapping_add(1);
+            self.start.hash = oldest.hash;
+        }
+    }
+
+    fn index(&self, sequence: u32) -> Option<usize> {
+        sequence.checked_sub(self.start.sequence)?.checked_sub(1).map(|index| index as usize)
+    }
+
+    /// The rolling hash after a move, if it is known.
+    fn hash_after(&self, sequence: u32) -> Option<u32> {
+        if sequence == self.start.sequence {
+            return Some(self.start.hash);
+        }
+        Some(self.entries.get(self.index(sequence)?)?.hash)
+    }
+
+    fn newest_hash(&self) -> u32 {
+        self.entries.back().map_or(self.start.hash, |entry| entry.hash)
+    }
+}
+
+fn steering(message: &v1::Move) -> Steering {
+    let aim = message.aim.map(|aim| aim as u16);
+    Steering { axis_x: message.axis_x, axis_y: message.axis_y, aim }
+}
+
+fn content(message: &v1::Move) -> MoveContent<'_> {
+    MoveContent {
+        sequence: message.sequence,
+        axis_x: message.axis_x,
+        axis_y: message.axis_y,
+        aim: message.aim,
+        buttons: message.buttons,
+        target: message.target,
+        payload: &message.payload,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    // Goal: every way of losing, doubling or changing a move is found, and found once. Method: a second ledger plays the
+    // server that applies moves.
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        use std::sync::OnceLock;
+        static START: OnceLock<Instant> = OnceLock::new();
+        let start = *START.get_or_init(|| tokio::time::Instant::now().into_std());
+        start + Duration::from_millis(ms)
+    }
+
+    fn fly(axis_x: i32) -> Controls {
+        Controls { axis_x, ..Controls::default() }
+    }
+
+    fn apply(before: Applied, axis_x: i32, sequence: u32) -> Applied {
+        let message = fly(axis_x).into_move(sequence);
+        Applied {
+            sequence,
+            count: before.count + 1,
+            hash: applied_hash(before.hash, &content(&message)),
+        }
+    }
+
+    fn ledger_with(moves: u32) -> Ledger {
+        let mut ledger = Ledger::default();
+        for axis_x in 1..=moves as i32 {
+            ledger.push(fly(axis_x), at(0));
+        }
+        ledger
+    }
+
+    fn applied_of(numbers: &[u32]) -> Applied {
+        let apply_one = |before, n: &u32| apply(before, *n as i32, *n);
+        numbers.iter().fold(Applied::default(), apply_one)
+    }
+
+    #[test]
+    fn honest_acknowledgements_pass_and_are_timed() {
+        let mut ledger = ledger_with(3);
+        let outcome = ledger.acknowledge(applied_of(&[1, 2]), at(70));
+        assert_eq!(outcome.fault, None);
+        assert_eq!(outcome.latencies, [Duration::from_millis(70); 2]);
+        assert_eq!(ledger.unacknowledged(), 1);
+    }
+
+    #[test]
+    fn a_dropped_move_is_found_once() {
+        let mut ledger = ledger_with(4);
+        let dropped = applied_of(&[1, 3]);
+        assert_eq!(ledger.acknowledge(dropped, at(1)).fault, Some(MoveFault::Lost(1)));
+        let next = apply(dropped, 4, 4);
+        assert_eq!(ledger.acknowledge(next, at(2)).fault, None);
+    }
+
+    #[test]
+    fn a_doubled_move_is_found_once() {
+        let mut ledger = ledger_with(3);
+        let doubled = applied_of(&[1, 2, 2]);
+        assert_eq!(ledger.acknowledge(doubled, at(1)).fault, Some(MoveFault::Duplicate(1)));
+        assert_eq!(ledger.acknowledge(apply(doubled, 3, 3), at(2)).fault, None);
+    }
+
+    #[test]
+    fn a_dropped_and_a_doubled_move_do_not_cancel_out() {
+        let mut ledger = ledger_with(3);
+        let swapped = applied_of(&[1, 1, 3]);
+        assert_eq!(ledger.acknowledge(swapped, at(1)).fault, Some(MoveFault::Altered));
+    }
+
+    #[test]
+    fn a_move_that_was_never_sent_is_found() {
+        let mut ledger = ledger_with(1);
+        assert_eq!(ledger.acknowledge(applied_of(&[1, 2]), at(1)).fault, Some(MoveFault::Altered));
+        assert_eq!(ledger.push(fly(0), at(1)), 3);
+    }
+
+    #[test]
+    fn a_room_that_fell_back_gets_its_moves_again() {
+        let mut ledger = ledger_with(5);
+        ledger.acknowledge(applied_of(&[1, 2, 3, 4]), at(1));
+        let outcome = ledger.resume(applied_of(&[1, 2]), at(2));
+        assert_eq!((outcome.fault, outcome.rolled_back), (None, 2));
+        assert_eq!(ledger.unacknowledged(), 3);
+        assert_eq!(ledger.message(3, at(2)).expect("kept").axis_x, 3);
+        assert_eq!(ledger.acknowledge(applied_of(&[1, 2, 3, 4, 5]), at(3)).fault, None);
+    }
+
+    #[test]
+    fn a_resumption_with_another_hash_is_found() {
+        let mut ledger = ledger_with(3);
+        ledger.acknowledge(applied_of(&[1, 2]), at(1));
+        let other = Applied { hash: 7, ..applied_of(&[1, 2]) };
+        assert_eq!(ledger.resume(other, at(2)).fault, Some(MoveFault::Altered));
+    }
+
+    #[test]
+    fn memory_stays_bounded_with_and_without_acknowledgements() {
+        let mut ledger = ledger_with(0);
+        let mut applied = Applied::default();
+        for n in 1..=10_000 {
+            ledger.push(fly(n as i32), at(0));
+            applied = apply(applied, n as i32, n);
+            assert_eq!(ledger.acknowledge(applied, at(0)).fault, None);
+        }
+        assert!(ledger.entries.len() <= ACKNOWLEDGED_KEPT);
+        for n in 10_001..=20_000 {
+            ledger.push(fly(n as i32), at(0));
+            applied = apply(applied, n as i32, n);
+        }
+        assert_eq!(ledger.entries.len(), KEPT_MAX);
+        assert_eq!(ledger.acknowledge(applied, at(0)).fault, None);
+    }
+}

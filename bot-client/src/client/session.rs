@@ -1,0 +1,565 @@
+//! A player's session, without I/O: messages and the time go in, messages and events come out.
+//!
+//! The session outlives its streams. For each new one call [`Session::open`], pass on what [`Session::poll_request`] gives,
+//! pass in what arrives through [`Session::handle_message`], wake up at [`Session::poll_timeout`], and say
+//! [`Session::handle_closed`] when the stream is gone. Everything that needs a socket or a clock is elsewhere, so this
+//! part is tested in virtual time.
+
+use super::entity_ticks::{EntityTickCounter, EntityTicks};
+use super::event::{Event, Updated};
+use super::ledger::{Acknowledged, Applied, Ledger, MoveFault, UNACKNOWLEDGED_MAX};
+use super::predict::Prediction;
+use super::schedule::{Schedule, TickLine};
+use super::{Controls, Counters};
+use bytes::Bytes;
+use fray_proto::PROTOCOL_VERSION;
+use fray_proto::model::Entity;
+use fray_proto::replica::Replica;
+use fray_proto::v1::{self, play_request, play_response};
+use prost::Message as _;
+use std::time::{Duration, Instant};
+
+/// How often an unanswered `Resync` is repeated.
+const RESYNC_AGAIN: Duration = Duration::from_secs(1);
+
+/// How a session behaves.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How many moves may wait for their acknowledgement. More than the rule's 64 is for tests of servers.
+    pub unacknowledged_max: usize,
+    /// How long to wait for `Welcome`.
+    pub welcome_timeout: Duration,
+    /// Whether a silent server is taken for dead.
+    pub idle_timeout: bool,
+    /// Count moved entities in every update, this kind apart from the others; `None` saves the time.
+    pub entity_ticks_apart: Option<u32>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            unacknowledged_max: UNACKNOWLEDGED_MAX,
+            welcome_timeout: Duration::from_secs(10),
+            idle_timeout: true,
+            entity_ticks_apart: None,
+        }
+    }
+}
+
+/// Why a message is not acceptable: the server breaks the rules of the stream.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// Bytes that are no message.
+    #[error("a message cannot be decoded: {0}")]
+    Malformed(#[from] prost::DecodeError),
+    /// The server does not speak this client's version.
+    #[error("the server speaks protocol versions {min} to {max}, this client speaks {PROTOCOL_VERSION}")]
+    Protocol {
+        /// The lowest.
+        min: u32,
+        /// The highest.
+        max: u32,
+    },
+    /// A message that may not come now.
+    #[error("the server sent {0} where it may not")]
+    Unexpected(&'static str),
+    /// A world that cannot be.
+    #[error("the world's numbers are out of range")]
+    World,
+}
+
+/// Why a move was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// There is no stream just now: a client that is cut off makes no moves.
+    #[error("the stream is not open")]
+    NotOpen,
+    /// Too many moves wait for their acknowledgement.
+    #[error("too many moves are unacknowledged")]
+    WindowFull,
+}
+
+/// Where the session's stream stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// No stream.
+    Apart,
+    /// `Hello` is sent or about to be.
+    Opening,
+    /// `Welcome` came.
+    Open,
+    /// `Leave` is sent.
+    Leaving,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Session {
+    config: Config,
+    phase: Phase,
+    welcome: Option<v1::Welcome>,
+    replica: Option<Replica>,
+    counter: Option<EntityTickCounter>,
+    ledger: Ledger,
+    line: Option<TickLine>,
+    prediction: Option<Prediction>,
+    private: Vec<i32>,
+    counters: Counters,
+    checksums_before: u64,
+    /// Nothing but keyframes can be applied.
+    awaits_keyframes: bool,
+    hello: Option<v1::Hello>,
+    resync: Option<v1::Resync>,
+    resync_asked: Option<(v1::Resync, Instant)>,
+    /// The next move to be written to this stream.
+    next_move: u32,
+    /// Moves up to this one were written to an earlier stream already: their times say nothing about this one.
+    resent: u32,
+    wants_ping: bool,
+    wants_leave: bool,
+    opened_at: Option<Instant>,
+    sent_at: Option<Instant>,
+    heard_at: Option<Instant>,
+}
+
+impl Session {
+    /// A session that has not begun.
+    pub fn new(config: Config) -> Self {
+        let counter = config.entity_ticks_apart.map(EntityTickCounter::new);
+        Self {
+            config,
+            phase: Phase::Apart,
+            welcome: None,
+            replica: None,
+            counter,
+            ledger: Ledger::default(),
+            line: None,
+            prediction: None,
+            private: Vec::new(),
+            counters: Counters::default(),
+            checksums_before: 0,
+            awaits_keyframes: true,
+            hello: None,
+            resync: None,
+            resync_asked: None,
+            next_move: 1,
+            resent: 0,
+            wants_ping: false,
+            wants_leave: false,
+            opened_at: None,
+            sent_at: None,
+            heard_at: None,
+        }
+    }
+
+    // --- what happens ---
+
+    /// A new stream is there: greet the server, and go on with the session if one has begun.
+    pub fn open(&mut self, ticket: &str, now: Instant) {
+        self.handle_closed();
+        self.phase = Phase::Opening;
+        self.opened_at = Some(now);
+        self.hello = Some(v1::Hello {
+            protocol_version: PROTOCOL_VERSION,
+            ticket: ticket.to_owned(),
+            resume_token: self.resume_token().to_owned(),
+            ..v1::Hello::default()
+        });
+    }
+
+    /// The stream is gone.
+    pub fn handle_closed(&mut self) {
+        self.phase = Phase::Apart;
+        self.hello = None;
+        self.resync = None;
+        self.resync_asked = None;
+        self.wants_ping = false;
+        self.awaits_keyframes = true;
+        self.line = None;
+        self.note_checksums();
+        if let Some(replica) = &mut self.replica {
+            replica.clear();
+        }
+    }
+
+    /// A message came, with so many bytes of framing around it.
+    pub fn handle_message(
+        &mut self,
+        message: Bytes,
+        framing: usize,
+        now: Instant,
+    ) -> Result<Event, Violation> {
+        let wire_bytes = message.len() + framing;
+        let response = v1::PlayResponse::decode(message)?;
+        self.handle_response(response, wire_bytes, now)
+    }
+
+    /// The same for a message that is decoded already.
+    pub fn handle_response(
+        &mut self,
+        response: v1::PlayResponse,
+        wire_bytes: usize,
+        now: Instant,
+    ) -> Result<Event, Violation> {
+        use play_response::Message;
+        self.heard_at = Some(now);
+        let is_open = matches!(self.phase, Phase::Open | Phase::Leaving);
+        match response.message {
+            Some(Message::Welcome(welcome)) => self.handle_welcome(welcome, now),
+            Some(Message::Update(update)) if is_open => {
+                Ok(self.handle_update(update, wire_bytes, now))
+            }
+            Some(Message::Update(_)) => Err(Violation::Unexpected("an update")),
+            Some(Message::Pong(pong)) => Ok(Event::Pong { tick: pong.tick }),
+            Some(Message::Notice(notice)) => Ok(Event::Notice(notice)),
+            None => Ok(Event::Ignored),
+        }
+    }
+
+    /// The time of [`Self::poll_timeout`] has come. An error: the stream is dead.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), &'static str> {
+        if self.welcome_deadline().is_some_and(|at| at <= now) {
+            return Err("no Welcome in time");
+        }
+        if self.idle_deadline().is_some_and(|at| at <= now) {
+            return Err("nothing heard for the idle timeout");
+        }
+        if self.ping_due().is_some_and(|at| at <= now) {
+            self.wants_ping = true;
+        }
+        if self.resync_due().is_some_and(|at| at <= now) {
+            self.resync = self.resync_asked.take().map(|(resync, _)| resync);
+        }
+        Ok(())
+    }
+
+    // --- what the player does ---
+
+    /// Sets the controls from now on. `due` is when the player wanted that: waiting counts into the time to the
+    /// acknowledgement.
+    pub fn send(&mut self, controls: Controls, due: Instant, now: Instant) -> Result<u32, SendError> {
+        if self.phase != Phase::Open || self.wants_leave {
+            return Err(SendError::NotOpen);
+        }
+        if self.ledger.unacknowledged() >= self.config.unacknowledged_max {
+            return Err(SendError::WindowFull);
+        }
+        let steering = controls.steering();
+        let sequence = self.ledger.push(controls, due);
+        self.counters.moves += 1;
+        if let (Some(prediction), Some(line)) = (&mut self.prediction, &self.line) {
+            prediction.advance_to(line, now);
+            prediction.moved(sequence, steering);
+        }
+        Ok(sequence)
+    }
+
+    /// Leaves gracefully, once all moves are written.
+    pub fn leave(&mut self) {
+        self.wants_leave = true;
+    }
+
+    /// Runs the prediction of the own entity up to now; for a player that looks at it.
+    pub fn predict(&mut self, now: Instant) -> Option<&Entity> {
+        let prediction = self.prediction.as_mut()?;
+        prediction.advance_to(self.line.as_ref()?, now);
+        prediction.entity()
+    }
+
+    // --- what is to be sent, and when to wake up ---
+
+    /// The next message to write, if there is one.
+    pub fn poll_request(&mut self, now: Instant) -> Option<v1::PlayRequest> {
+        use play_request::Message;
+        let message = if let Some(hello) = self.hello.take() {
+            Message::Hello(hello)
+        } else if self.phase != Phase::Open {
+            return None;
+        } else if let Some(resync) = self.resync.take() {
+            self.resync_asked = Some((resync, now));
+            Message::Resync(resync)
+        } else if let Some(mut message) = self.ledger.message(self.next_move, now) {
+            self.next_move += 1;
+            self.wants_ping = false;
+            message.seen_tick = self.seen_tick();
+            Message::Move(message)
+        } else if self.wants_leave {
+            self.phase = Phase::Leaving;
+            Message::Leave(v1::Leave {})
+        } else if self.wants_ping {
+            self.wants_ping = false;
+            Message::Ping(v1::Ping { seen_tick: self.seen_tick(), echo: 0 })
+        } else {
+            return None;
+        };
+        self.sent_at = Some(now);
+        Some(v1::PlayRequest { message: Some(message) })
+    }
+
+    /// Whether [`Self::poll_request`] has something.
+    pub fn has_request(&self) -> bool {
+        let is_open = self.phase == Phase::Open;
+        let has_move = self.next_move <= self.ledger.newest();
+        let open = has_move || self.wants_ping || self.wants_leave || self.resync.is_some();
+        self.hello.is_some() || is_open && open
+    }
+
+    /// When to call [`Self::handle_timeout`].
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let due = [self.welcome_deadline(), self.idle_deadline(), self.ping_due(), self.resync_due()];
+        due.into_iter().flatten().min()
+    }
+
+    // --- what is known ---
+
+    /// The server's view of the world, if a session has begun.
+    pub fn replica(&self) -> Option<&Replica> {
+        self.replica.as_ref()
+    }
+
+    /// The session's constants, as the newest `Welcome` has them.
+    pub fn welcome(&self) -> Option<&v1::Welcome> {
+        self.welcome.as_ref()
+    }
+
+    /// The player's own entity as it was at the newest update, while it lives.
+    pub fn own(&self) -> Option<&Entity> {
+        self.replica.as_ref()?.entity(self.welcome.as_ref()?.entity)
+    }
+
+    /// What only this player knows.
+    pub fn private(&self) -> &[i32] {
+        &self.private
+    }
+
+    /// Whether moves can be sent.
+    pub fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// Whether `Leave` is written: the sending side can be closed.
+    pub fn has_left(&self) -> bool {
+        self.phase == Phase::Leaving
+    }
+
+    /// How many moves wait for their acknowledgement.
+    pub fn unacknowledged(&self) -> usize {
+        self.ledger.unacknowledged()
+    }
+
+    /// Since when the oldest of them is wanted.
+    pub fn unacknowledged_since(&self) -> Option<Instant> {
+        self.ledger.oldest_due()
+    }
+
+    /// How long a move takes to the server and its effect back, without the wait for the tick.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.prediction.as_ref()?.round_trip()
+    }
+
+    /// When ticks are due here.
+    pub fn tick_line(&self) -> Option<&TickLine> {
+        self.line.as_ref()
+    }
+
+    /// Brings the session back, from another process or network; empty before `Welcome`.
+    pub fn resume_token(&self) -> &str {
+        self.welcome.as_ref().map_or("", |welcome| &welcome.resume_token)
+    }
+
+    /// What was counted since the last call.
+    pub fn take_counters(&mut self) -> Counters {
+        self.note_checksums();
+        std::mem::take(&mut self.counters)
+    }
+}
+
+impl Session {
+    fn handle_welcome(&mut self, welcome: v1::Welcome, now: Instant) -> Result<Event, Violation> {
+        if self.phase != Phase::Opening || self.hello.is_some() {
+            return Err(Violation::Unexpected("a Welcome"));
+        }
+        let (min, max) = (welcome.protocol_min, welcome.protocol_max);
+        if !(min..=max).contains(&PROTOCOL_VERSION) {
+            return Err(Violation::Protocol { min, max });
+        }
+        let replica = Replica::for_welcome(&welcome).ok_or(Violation::World)?;
+        let applied = Applied {
+            sequence: welcome.last_applied_sequence,
+            count: welcome.applied_count,
+            hash: welcome.applied_hash,
+        };
+        let who = |welcome: &v1::Welcome| {
+            (welcome.player_id.clone(), welcome.player, welcome.entity)
+        };
+        let resumed = match &self.welcome {
+            None => false,
+            Some(known) => {
+                let same = welcome.resumed && who(known) == who(&welcome);
+                self.counters.identity_changes += u64::from(!same);
+                same
+            }
+        };
+        if resumed {
+            let outcome = self.ledger.resume(applied, now);
+            self.note(&outcome);
+        } else {
+            self.counters.lost_moves += self.ledger.unacknowledged() as u64;
+            self.ledger = Ledger::new(applied);
+        }
+        self.next_move = self.ledger.acknowledged() + 1;
+        self.resent = self.ledger.newest();
+        self.restart_prediction(replica.world());
+        self.note_checksums();
+        self.checksums_before = 0;
+        self.replica = Some(replica);
+        self.welcome = Some(welcome);
+        self.phase = Phase::Open;
+        // Says at once that the client is there, and starts the rhythm of acknowledgements.
+        self.wants_ping = true;
+        Ok(Event::Welcomed { resumed })
+    }
+
+    fn restart_prediction(&mut self, world: fray_proto::model::World) {
+        let mut prediction = match self.prediction.take() {
+            Some(prediction) if prediction.world() == world => prediction,
+            _ => Prediction::new(world),
+        };
+        prediction.restart(self.ledger.unacknowledged_moves());
+        self.prediction = Some(prediction);
+    }
+
+    fn handle_update(&mut self, update: v1::Update, wire_bytes: usize, now: Instant) -> Event {
+        self.counters.updates += 1;
+        self.counters.update_bytes += wire_bytes as u64;
+        self.counters.refusals += update.refusals.len() as u64;
+        let (tick, base) = (update.tick, update.base_tick);
+        let is_fresh = base == Some(0);
+        let ticks = base.filter(|base| *base != 0).map_or(1, |base| tick.saturating_sub(base));
+        // Acknowledgements count even where the update itself is of no use: they are not repeated.
+        let ack = update.move_ack;
+        let acknowledged = ack.map(|ack| self.handle_ack(ack, now)).unwrap_or_default();
+        if let Some(private) = &update.private {
+            self.private.clone_from(&private.values);
+        }
+        if self.awaits_keyframes && !is_fresh {
+            self.counters.ignored_updates += 1;
+            return Event::Ignored;
+        }
+        let refusals = update.refusals.clone();
+        let entity_ticks = match self.apply(update) {
+            Ok(entity_ticks) => entity_ticks,
+            Err(error) => {
+                let is_desync = error.is_desync();
+                self.counters.desyncs += u64::from(is_desync);
+                self.counters.broken_updates += u64::from(!is_desync);
+                self.awaits_keyframes = true;
+                self.resync = Some(error.resync(tick));
+                self.resync_asked = None;
+                return Event::Broken { tick, error };
+            }
+        };
+        self.awaits_keyframes = false;
+        self.resync_asked = None;
+        let rate_hz = self.welcome.as_ref().map_or(1, |welcome| welcome.tick_rate_hz);
+        let line = self.line.get_or_insert_with(|| TickLine::new(Schedule::new(rate_hz, tick, now)));
+        line.observe(tick, now);
+        let correction = self.reconcile(tick, ack, now);
+        Event::Updated(Updated {
+            tick,
+            ticks,
+            is_fresh,
+            wire_bytes,
+            entity_ticks,
+            acknowledged,
+            correction,
+            refusals,
+        })
+    }
+
+    fn apply(&mut self, update: v1::Update) -> Result<EntityTicks, fray_proto::replica::Error> {
+        let Some(replica) = &mut self.replica else { return Ok(EntityTicks::default()) };
+        match &mut self.counter {
+            Some(counter) => counter.apply(replica, update),
+            None => replica.apply(&update).map(|()| EntityTicks::default()),
+        }
+    }
+
+    fn handle_ack(&mut self, ack: v1::MoveAck, now: Instant) -> Vec<Duration> {
+        let applied =
+            Applied { sequence: ack.input_ack, count: ack.applied_count, hash: ack.applied_hash };
+        let outcome = self.ledger.acknowledge(applied, now);
+        self.note(&outcome);
+        // A server that applied what was never sent took the numbers: go on above them.
+        self.next_move = self.next_move.max(self.ledger.acknowledged() + 1);
+        outcome.latencies
+    }
+
+    fn note(&mut self, outcome: &Acknowledged) {
+        self.counters.rolled_back_moves += u64::from(outcome.rolled_back);
+        match outcome.fault {
+            None => {}
+            Some(MoveFault::Lost(count)) => self.counters.lost_moves += u64::from(count),
+            Some(MoveFault::Duplicate(count)) => self.counters.duplicate_moves += u64::from(count),
+            Some(MoveFault::Altered) => self.counters.altered_moves += 1,
+        }
+    }
+
+    fn reconcile(
+        &mut self,
+        tick: u32,
+        ack: Option<v1::MoveAck>,
+        now: Instant,
+    ) -> Option<super::Correction> {
+        let prediction = self.prediction.as_mut()?;
+        let line = self.line.as_ref()?;
+        let replica = self.replica.as_ref()?;
+        if let Some(ack) = ack
+            && ack.input_ack > self.resent
+            && let Some(sent) = self.ledger.sent_at(ack.input_ack)
+        {
+            let margin = Duration::from_millis(ack.arrival_margin_ms.into());
+            prediction.measure(line, tick, sent, margin);
+        }
+        let own = replica.entity(self.welcome.as_ref()?.entity);
+        let motion = own.map(|own| replica.motions().of(own.kind)).unwrap_or_default();
+        let correction = prediction.reconcile(tick, own, motion, self.ledger.acknowledged());
+        prediction.advance_to(line, now);
+        correction
+    }
+
+    fn note_checksums(&mut self) {
+        let checked = self.replica.as_ref().map_or(0, Replica::checksums_checked);
+        self.counters.checksums += checked - self.checksums_before;
+        self.checksums_before = checked;
+    }
+
+    fn seen_tick(&self) -> u32 {
+        self.replica.as_ref().map_or(0, Replica::tick)
+    }
+
+    fn welcome_deadline(&self) -> Option<Instant> {
+        let opened_at = self.opened_at.filter(|_| self.phase == Phase::Opening);
+        opened_at.map(|at| at + self.config.welcome_timeout)
+    }
+
+    fn idle_deadline(&self) -> Option<Instant> {
+        let is_open = matches!(self.phase, Phase::Open | Phase::Leaving);
+        let timeout_ms = self.welcome.as_ref()?.idle_timeout_ms;
+        let applies = is_open && self.config.idle_timeout && timeout_ms > 0;
+        let heard_at = self.heard_at.filter(|_| applies);
+        heard_at.map(|at| at + Duration::from_millis(timeout_ms.into()))
+    }
+
+    /// Acknowledgements are due at least every quarter of the staleness window, and they are the client's heartbeat.
+    fn ping_due(&self) -> Option<Instant> {
+        let window_ms = self.welcome.as_ref()?.staleness_window_ms.max(40);
+        let sent_at = self.sent_at.filter(|_| self.phase == Phase::Open && !self.wants_ping);
+        sent_at.map(|at| at + Duration::from_millis(window_ms.into()) / 4)
+    }
+
+    fn resync_due(&self) -> Option<Instant> {
+        let (_, asked_at) = self.resync_asked.as_ref().filter(|_| self.phase == Phase::Open)?;
+        Some(*asked_at + RESYNC_AGAIN)
+    }
+}

@@ -1,0 +1,204 @@
+//! `Play` and the lobby over gRPC.
+
+use super::{Answer, Link, Message, REQUESTS_QUEUED_MAX, Server};
+use crate::client::Ended;
+use bytes::{Buf as _, Bytes};
+use fray_proto::v1;
+use fray_proto::v1::lobby_client::LobbyClient;
+use futures_util::{Sink, StreamExt as _, TryStreamExt as _, stream};
+use prost::Message as _;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::PollSender;
+use tonic::CancellationHandle;
+use tonic::client::Grpc;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+/// The prefix of every gRPC message: a flag and the length.
+const PREFIX_BYTES: usize = 5;
+
+/// What may be under way to one stream. Small on purpose: a client that does not read must be felt by the server, and
+/// not fill a buffer with the past.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+
+/// How long a connection attempt, and a call to the lobby, may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections to one server, each shared by a number of streams.
+#[derive(Clone, Debug)]
+pub struct Channels {
+    endpoint: Endpoint,
+    channels: Vec<Channel>,
+    streams_per_connection: usize,
+}
+
+impl Channels {
+    /// No connection yet. One connection takes at most `streams_per_connection` streams.
+    pub fn new(url: &str, streams_per_connection: usize) -> Result<Self, tonic::transport::Error> {
+        let streams_per_connection = streams_per_connection.max(1);
+        // No stream may starve its neighbours by not reading, so the connection's window has room for all of them.
+        let streams = u32::try_from(streams_per_connection).unwrap_or(u32::MAX);
+        let connection_window = STREAM_WINDOW_BYTES.saturating_mul(streams).min(i32::MAX as u32);
+        let endpoint = Endpoint::from_shared(url.to_owned())?
+            .tcp_nodelay(true)
+            .connect_timeout(CALL_TIMEOUT)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(connection_window)
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_timeout(Duration::from_secs(20));
+        Ok(Self { endpoint, channels: Vec::new(), streams_per_connection })
+    }
+
+    /// The way for the next stream: the newest connection while it has room, else a new one. It connects on first use,
+    /// and again when it broke.
+    pub fn next(&mut self, streams_so_far: usize) -> GrpcServer {
+        let index = streams_so_far / self.streams_per_connection;
+        while self.channels.len() <= index {
+            self.channels.push(self.endpoint.connect_lazy());
+        }
+        GrpcServer::new(self.channels[index].clone())
+    }
+}
+
+/// A server over one connection.
+#[derive(Clone, Debug)]
+pub struct GrpcServer {
+    channel: Channel,
+}
+
+impl GrpcServer {
+    /// A server behind a channel of your own making, for TLS or special settings.
+    pub fn new(channel: Channel) -> Self {
+        Self { channel }
+    }
+
+    /// A server at an address such as `http://127.0.0.1:7777`; connects on first use.
+    pub fn at(url: &str) -> Result<Self, tonic::transport::Error> {
+        Ok(Channels::new(url, 1)?.next(0))
+    }
+}
+
+impl Server for GrpcServer {
+    fn join(&self, request: v1::JoinRequest) -> Answer<v1::JoinResponse> {
+        let mut lobby = LobbyClient::new(self.channel.clone());
+        Box::pin(async move {
+            let mut request = Request::new(request);
+            request.set_timeout(CALL_TIMEOUT);
+            Ok(lobby.join(request).await?.into_inner())
+        })
+    }
+
+    fn play(&self, ticket: &str) -> Answer<Link> {
+        let (sender, receiver) = mpsc::channel(REQUESTS_QUEUED_MAX);
+        let outgoing = stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|request| (request, receiver))
+        });
+        let mut request = Request::new(outgoing);
+        let cancel = request.cancellation_handle();
+        // The edge routes by the ticket, and it can only see metadata.
+        if let Ok(bearer) = format!("Bearer {ticket}").parse()
+            && !ticket.is_empty()
+        {
+            request.metadata_mut().insert("authorization", bearer);
+        }
+        let channel = self.channel.clone();
+        // The server may hold back its headers until it has seen `Hello`, so the call is part of the incoming stream.
+        let call = async move {
+            let mut grpc = Grpc::new(channel);
+            let ready = grpc.ready().await;
+            ready.map_err(|error| Ended::from(Status::from_error(error.into())))?;
+            let path = PathAndQuery::from_static("/fray.v1.Play/Play");
+            let response = grpc.streaming(request, path, RawCodec).await?;
+            let messages = response.into_inner();
+            let framed = |bytes| Message { bytes, framing: PREFIX_BYTES };
+            Ok::<_, Ended>(messages.map_ok(framed).map_err(Ended::from))
+        };
+        let messages = stream::once(call).try_flatten().boxed();
+        let requests = GrpcRequests { sender: PollSender::new(sender), cancel: Some(cancel) };
+        Box::pin(async move { Ok(Link { requests: Box::pin(requests), messages }) })
+    }
+}
+
+/// Closing ends the request stream (half-close). Dropping it unclosed resets the stream: without that, the server would
+/// take a broken client for one that left.
+struct GrpcRequests {
+    sender: PollSender<v1::PlayRequest>,
+    cancel: Option<CancellationHandle>,
+}
+
+impl Drop for GrpcRequests {
+    fn drop(&mut self) {
+        if let Some(cancel) = self.cancel.take() {
+            cancel.cancel();
+        }
+    }
+}
+
+fn gone<E>(_: E) -> Ended {
+    Ended::broken("the stream takes no more requests")
+}
+
+impl Sink<v1::PlayRequest> for GrpcRequests {
+    type Error = Ended;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        Pin::new(&mut self.sender).poll_ready(cx).map_err(gone)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, request: v1::PlayRequest) -> Result<(), Ended> {
+        Pin::new(&mut self.sender).start_send(request).map_err(gone)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        Pin::new(&mut self.sender).poll_flush(cx).map_err(gone)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        ready!(Pin::new(&mut self.sender).poll_close(cx)).map_err(gone)?;
+        // From here on the stream may end by itself; the response must not be cut off.
+        self.cancel = None;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Requests are encoded as ever; responses come as their bytes.
+#[derive(Clone, Copy, Debug)]
+struct RawCodec;
+
+impl Codec for RawCodec {
+    type Encode = v1::PlayRequest;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        *self
+    }
+
+    fn decoder(&mut self) -> Self {
+        *self
+    }
+}
+
+impl Encoder for RawCodec {
+    type Item = v1::PlayRequest;
+    type Error = Status;
+
+    fn encode(&mut self, item: v1::PlayRequest, dst: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        item.encode(dst).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+impl Decoder for RawCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, src: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(src.copy_to_bytes(src.remaining())))
+    }
+}

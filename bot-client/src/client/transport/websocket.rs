@@ -1,0 +1,158 @@
+//! `Play` over a WebSocket, as browsers do it: one binary message is one protobuf message.
+
+use super::{Answer, GrpcServer, Link, Message, Server};
+use crate::client::Ended;
+use fray_proto::v1;
+use futures_util::{Sink, SinkExt as _, StreamExt as _, future, stream};
+use prost::Message as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::net::TcpStream;
+use tokio_tungstenite::MaybeTlsStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::connect_async_with_config;
+use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
+use tokio_tungstenite::tungstenite::http::Uri;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message as Frame};
+use tonic::Code;
+
+/// The longest message that is accepted.
+const MESSAGE_BYTES_MAX: usize = 4 << 20;
+
+/// A server whose `Play` is a WebSocket at `/ws`. The lobby is asked over gRPC.
+#[derive(Clone, Debug)]
+pub struct WebSocketServer {
+    lobby: GrpcServer,
+    uri: Uri,
+}
+
+impl WebSocketServer {
+    /// A server at an address such as `http://127.0.0.1:7777`, with a lobby that may be shared.
+    pub fn new(url: &str, lobby: GrpcServer) -> Result<Self, InvalidUrl> {
+        let invalid = || InvalidUrl(url.to_owned());
+        let base = url.trim_end_matches('/');
+        let address = match base.split_once("://") {
+            Some(("http" | "ws", rest)) => format!("ws://{rest}/ws"),
+            Some(("https" | "wss", rest)) => format!("wss://{rest}/ws"),
+            _ => return Err(invalid()),
+        };
+        Ok(Self { lobby, uri: address.parse().map_err(|_| invalid())? })
+    }
+}
+
+/// An address that is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is no http address")]
+pub struct InvalidUrl(String);
+
+impl Server for WebSocketServer {
+    fn join(&self, request: v1::JoinRequest) -> Answer<v1::JoinResponse> {
+        self.lobby.join(request)
+    }
+
+    fn play(&self, ticket: &str) -> Answer<Link> {
+        let mut request = ClientRequestBuilder::new(self.uri.clone()).with_sub_protocol("fray.v1");
+        if !ticket.is_empty() {
+            request = request.with_sub_protocol(format!("ticket.{ticket}"));
+        }
+        Box::pin(async move {
+            let mut config = WebSocketConfig::default();
+            config.max_message_size = Some(MESSAGE_BYTES_MAX);
+            config.write_buffer_size = 0;
+            let (socket, _) = connect_async_with_config(request, Some(config), true)
+                .await
+                .map_err(|error| ended(&error))?;
+            let (frames, messages) = socket.split();
+            let messages = messages
+                .scan(false, |is_over, frame| future::ready(incoming(is_over, frame)))
+                .filter_map(future::ready);
+            Ok(Link { requests: Box::pin(Frames { frames }), messages: messages.boxed() })
+        })
+    }
+}
+
+/// What a frame means: `None` ends the stream, `Some(None)` is nothing to tell.
+#[expect(clippy::option_option, reason = "the shape that scan and filter_map want")]
+fn incoming(
+    is_over: &mut bool,
+    frame: Result<Frame, Error>,
+) -> Option<Option<Result<Message, Ended>>> {
+    if *is_over {
+        return None;
+    }
+    match frame {
+        Ok(Frame::Binary(bytes)) => {
+            let framing = header_bytes(bytes.len());
+            Some(Some(Ok(Message { bytes, framing })))
+        }
+        Ok(Frame::Close(close)) => {
+            *is_over = true;
+            let ended = match close {
+                Some(close) => Ended::from_close(close.code.into(), &close.reason),
+                None => Some(Ended::broken("closed without a code")),
+            };
+            ended.map(|ended| Some(Err(ended)))
+        }
+        Ok(_) => Some(None),
+        Err(error) => {
+            *is_over = true;
+            Some(Some(Err(ended(&error))))
+        }
+    }
+}
+
+/// The header of a server's frame, which is not masked.
+fn header_bytes(length: usize) -> usize {
+    match length {
+        0..126 => 2,
+        126..65_536 => 4,
+        _ => 10,
+    }
+}
+
+fn ended(error: &Error) -> Ended {
+    match error {
+        Error::Http(response) => {
+            let status = response.status();
+            let code = match status.as_u16() {
+                400 => Code::InvalidArgument,
+                401 => Code::Unauthenticated,
+                403 => Code::PermissionDenied,
+                404 => Code::Unimplemented,
+                429 => Code::ResourceExhausted,
+                _ => Code::Unavailable,
+            };
+            let body = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+            let message = format!("the WebSocket is refused: {status} {body}");
+            Ended { code, reason: String::new(), message }
+        }
+        error => Ended::broken(error.to_string()),
+    }
+}
+
+/// Requests as frames. `Leave` is the graceful end, so closing only flushes; dropping both halves drops the socket.
+struct Frames {
+    frames: stream::SplitSink<WebSocketStream<MaybeTlsStream<TcpStream>>, Frame>,
+}
+
+impl Sink<v1::PlayRequest> for Frames {
+    type Error = Ended;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        self.frames.poll_ready_unpin(cx).map_err(|error| ended(&error))
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, request: v1::PlayRequest) -> Result<(), Ended> {
+        let frame = Frame::Binary(request.encode_to_vec().into());
+        self.frames.start_send_unpin(frame).map_err(|error| ended(&error))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        self.frames.poll_flush_unpin(cx).map_err(|error| ended(&error))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        self.poll_flush(cx)
+    }
+}

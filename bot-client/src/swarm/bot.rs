@@ -1,0 +1,379 @@
+//! One player of the swarm: a pilot in front of a client.
+
+use super::lateness::Lateness;
+use super::plan::{Plan, Role};
+use super::rooms::Rooms;
+use super::stats::Board;
+use crate::arena::{self, PlayerEntry};
+use crate::client::transport::Server;
+use crate::client::{Config, Controls, Ended, Event, Options, Player, SendError, Updated};
+use crate::pilot::{Glimpse, Pilot};
+use fray_proto::v1;
+use rand::{RngExt as _, SeedableRng as _};
+use rand_pcg::Pcg32;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// When a stalling player stops to read, after its welcome.
+const STALL_AFTER: Duration = Duration::from_secs(2);
+
+/// How many moves a player that does not read may have under way: it cannot know what is acknowledged.
+const STALLED_MOVES_MAX: usize = 1 << 20;
+
+/// What all players of a run share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) plan: Plan,
+    pub(super) board: Board,
+    pub(super) rooms: Rooms,
+    /// Players are to leave.
+    pub(super) leave: CancellationToken,
+}
+
+/// See the module.
+pub(super) struct Bot {
+    shared: Arc<Shared>,
+    index: usize,
+    role: Role,
+    player: Player,
+    pilot: Pilot,
+    random: Pcg32,
+    lateness: Option<Lateness>,
+    /// When it was welcomed, and is not yet told to leave.
+    playing_since: Option<Instant>,
+    updated_at: Option<Instant>,
+    lost_at: Option<Instant>,
+    /// Its entry when the stream was lost, to be compared afterwards.
+    entry_before: Option<PlayerEntry>,
+    /// Controls that wait for room among the unacknowledged moves, and since when.
+    wanted: Option<(Controls, Instant)>,
+    rate_due: Option<Instant>,
+    churn_due: Option<Instant>,
+    stall_due: Option<Instant>,
+    is_stalled: bool,
+    leaves_until: Option<Instant>,
+}
+
+/// Joins, plays and leaves. Whatever happens is on the board afterwards.
+pub(super) async fn run(shared: Arc<Shared>, index: usize, server: Arc<dyn Server>) {
+    let number = index + 1;
+    let request = v1::JoinRequest {
+        request_id: format!("{:032x}", rand::random::<u128>()),
+        player_name: format!("bot {number}"),
+        player_hue: Some((number as u32).wrapping_mul(137) % 360),
+        ..v1::JoinRequest::default()
+    };
+    let request = tokio::select! {
+        request = shared.rooms.request(index, server.as_ref(), request) => request,
+        () = shared.leave.cancelled() => return,
+    };
+    match request {
+        Ok(request) => Bot::new(shared, index, server, request).run().await,
+        Err(ended) => shared.board.shard(index).note_error(&ended),
+    }
+}
+
+impl Bot {
+    fn new(
+        shared: Arc<Shared>,
+        index: usize,
+        server: Arc<dyn Server>,
+        request: v1::JoinRequest,
+    ) -> Self {
+        let role = shared.plan.role_of(index);
+        let stalls = role == Role::Stalls;
+        let mut session = Config { entity_ticks_apart: Some(arena::ROCK), ..Config::default() };
+        if stalls {
+            session.unacknowledged_max = STALLED_MOVES_MAX;
+            session.idle_timeout = false;
+        }
+        let options = Options { session, ..Options::default() };
+        let seed = shared.plan.seed;
+        let pilot = Pilot::new(seed, index as u64, Instant::now().into_std());
+        Self {
+            role,
+            player: Player::new(server, request, options),
+            pilot,
+            random: Pcg32::seed_from_u64(seed.wrapping_add(index as u64)),
+            lateness: None,
+            playing_since: None,
+            updated_at: None,
+            lost_at: None,
+            entry_before: None,
+            wanted: None,
+            rate_due: None,
+            churn_due: None,
+            stall_due: None,
+            is_stalled: false,
+            leaves_until: None,
+            shared,
+            index,
+        }
+    }
+
+    async fn run(mut self) {
+        let leave = self.shared.leave.clone();
+        let result = loop {
+            let wake_at = self.wake_at();
+            tokio::select! {
+                event = self.player.next() => match event {
+                    Ok(Some(event)) => self.handle(event),
+                    Ok(None) => break Ok(()),
+                    Err(ended) => break Err(ended),
+                },
+                () = sleep_until(wake_at) => {
+                    if self.leaves_until.is_some_and(|at| at <= Instant::now()) {
+                        break Err(Ended::timed_out("it took too long to leave"));
+                    }
+                    self.act();
+                }
+                () = leave.cancelled(), if self.leaves_until.is_none() => {
+                    if self.player.session().welcome().is_none() {
+                        break Ok(());
+                    }
+                    self.leave();
+                }
+            }
+        };
+        self.finish(result).await;
+    }
+
+    fn wake_at(&self) -> Instant {
+        if let Some(at) = self.leaves_until {
+            return at;
+        }
+        let far = Instant::now() + Duration::from_secs(3600);
+        if !self.player.session().is_open() {
+            return far;
+        }
+        let pilot = match self.rate_due {
+            Some(at) => at,
+            // Controls that do not fit wait for an acknowledgement, not for the pilot.
+            None if self.wanted.is_some() => far,
+            None => Instant::from_std(self.pilot.due()),
+        };
+        [self.churn_due, self.stall_due].into_iter().flatten().fold(pilot, Instant::min)
+    }
+
+    fn act(&mut self) {
+        let now = Instant::now();
+        if self.churn_due.is_some_and(|at| at <= now) {
+            return self.drop_stream(now);
+        }
+        if self.stall_due.is_some_and(|at| at <= now) {
+            self.stall();
+        }
+        match self.rate_due {
+            None => {
+                let due = Instant::from_std(self.pilot.due());
+                if let Some(controls) = self.pilot.decide(now.into_std()) {
+                    // What the pilot wanted first counts from when it wanted it.
+                    let due = self.wanted.take().map_or(due.min(now), |(_, since)| since);
+                    self.wanted = Some((controls, due));
+                }
+            }
+            Some(due) if due <= now => {
+                self.pilot.decide(now.into_std());
+                let since = self.wanted.take().map_or(due, |(_, since)| since);
+                self.wanted = Some((self.pilot.held().clone(), since));
+                self.rate_due = Some(due + self.rate_period());
+            }
+            Some(_) => {}
+        }
+        self.send_wanted();
+    }
+
+    fn send_wanted(&mut self) {
+        if let Some((controls, due)) = self.wanted.take() {
+            match self.player.steer_since(controls.clone(), due) {
+                Ok(_) if self.is_stalled => self.shared.board.shard(self.index).stalled.moves += 1,
+                Ok(_) => {}
+                Err(SendError::WindowFull | SendError::NotOpen) => {
+                    self.wanted = Some((controls, due));
+                }
+            }
+        }
+    }
+
+    fn rate_period(&self) -> Duration {
+        Duration::from_secs_f64(1.0 / self.shared.plan.rate_hz.unwrap_or(1.0).clamp(0.01, 1000.0))
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Welcomed { resumed } => self.welcomed(resumed),
+            Event::Updated(update) => self.updated(&update),
+            Event::Disconnected(ended) => self.disconnected(&ended),
+            Event::AttemptFailed(ended) => self.shared.board.shard(self.index).note_error(&ended),
+            _ => {}
+        }
+        self.send_wanted();
+    }
+
+    fn welcomed(&mut self, resumed: bool) {
+        let now = Instant::now();
+        let is_first = self.playing_since.is_none();
+        {
+            let mut stats = self.shared.board.shard(self.index);
+            stats.resumes += u64::from(resumed);
+            if is_first {
+                stats.players += 1;
+                stats.playing += 1;
+                stats.stalled.players += u64::from(self.role == Role::Stalls);
+            }
+        }
+        if is_first {
+            self.playing_since = Some(now);
+            self.stall_due = (self.role == Role::Stalls).then(|| now + STALL_AFTER);
+            self.rate_due = self.shared.plan.rate_hz.map(|_| now + self.rate_period());
+        }
+        if self.role == Role::Churns {
+            self.churn_due = Some(now + Duration::from_millis(self.random.random_range(2000..8000)));
+        }
+        // The server let go of the controls, too.
+        self.pilot.let_go();
+        self.wanted = None;
+    }
+
+    fn updated(&mut self, update: &Updated) {
+        let now = Instant::now();
+        let session = self.player.session();
+        let Some((welcome, replica)) = session.welcome().zip(session.replica()) else { return };
+        let rate_hz = welcome.tick_rate_hz.max(1);
+        let period = Duration::from_nanos(1_000_000_000 / u64::from(rate_hz));
+        if let Some(own) = session.own() {
+            let look = || Some(Glimpse::of(replica, own, rate_hz));
+            self.pilot.see(now.into_std(), look);
+        }
+        let entry_after = self.lost_at.and_then(|_| PlayerEntry::of(replica, welcome.player));
+        let counters = self.player.session_mut().take_counters();
+        let mut stats = self.shared.board.shard(self.index);
+        stats.counters += counters;
+        if self.is_stalled || self.leaves_until.is_some() {
+            return;
+        }
+        if let Some(lost_at) = self.lost_at.take() {
+            stats.resume.record(now - lost_at);
+            if let Some(before) = self.entry_before.take()
+                && !entry_after.is_some_and(|after| before.may_become(&after))
+            {
+                stats.counters.identity_changes += 1;
+            }
+        }
+        let gap = self.updated_at.replace(now).map(|before| now - before);
+        stats.note_update(update, gap, period);
+        let lateness = self
+            .lateness
+            .get_or_insert_with(|| Lateness::new(rate_hz, update.tick, now.into_std()));
+        lateness.arrived(update.tick, update.ticks, now.into_std(), |late| {
+            stats.tick_to_receive.record(late);
+        });
+    }
+
+    fn disconnected(&mut self, ended: &Ended) {
+        self.lose(Instant::now());
+        let mut stats = self.shared.board.shard(self.index);
+        stats.note_error(ended);
+        if self.is_stalled {
+            stats.stalled.disconnects += 1;
+        } else {
+            stats.disconnects += 1;
+        }
+    }
+
+    /// The stream is gone, whoever cut it.
+    fn lose(&mut self, now: Instant) {
+        let mut stats = self.shared.board.shard(self.index);
+        if let Some(mut lateness) = self.lateness.take() {
+            lateness.flush(|late| stats.tick_to_receive.record(late));
+        }
+        drop(stats);
+        if self.is_stalled {
+            // What it knows is old; the next stream begins as one that reads.
+            self.is_stalled = false;
+            self.player.set_reading(true);
+            self.stall_due = Some(now + STALL_AFTER);
+            self.updated_at = None;
+        }
+        self.lost_at = self.lost_at.or(Some(now));
+    }
+
+    /// As when a train enters a tunnel: no good-bye.
+    fn drop_stream(&mut self, now: Instant) {
+        let session = self.player.session();
+        let grace_ms = session.welcome().map_or(0, |welcome| welcome.grace_ms);
+        let longest = u64::from(grace_ms / 2).clamp(101, 1500);
+        let away = Duration::from_millis(self.random.random_range(100..longest));
+        if let Some((welcome, replica)) = session.welcome().zip(session.replica()) {
+            self.entry_before = PlayerEntry::of(replica, welcome.player);
+        }
+        self.player.cut_off(away);
+        self.lose(now);
+        self.churn_due = None;
+        // The pause is of the player's making: the time to come back is measured, and no gap.
+        self.updated_at = None;
+        self.shared.board.shard(self.index).drops += 1;
+    }
+
+    fn stall(&mut self) {
+        self.stall_due = None;
+        self.is_stalled = true;
+        self.player.set_reading(false);
+    }
+
+    fn leave(&mut self) {
+        let now = Instant::now();
+        self.leaves_until = Some(now + self.shared.plan.leave_timeout);
+        self.player.set_reading(true);
+        let period = self.player.session().tick_line().map(|_| self.tick_period());
+        let mut stats = self.shared.board.shard(self.index);
+        if let Some(since) = self.playing_since {
+            stats.playing -= 1;
+            stats.played += now - since;
+        }
+        // The wait that is not over yet counts as well.
+        let open_gap = self.updated_at.map(|at| now - at).filter(|_| !self.is_stalled);
+        if let (Some(gap), Some(period)) = (open_gap, period)
+            && gap > period
+        {
+            stats.update_gap.record_missing(gap, period);
+        }
+        if let Some(mut lateness) = self.lateness.take() {
+            lateness.flush(|late| stats.tick_to_receive.record(late));
+        }
+        drop(stats);
+        self.player.leave();
+    }
+
+    fn tick_period(&self) -> Duration {
+        let rate_hz = self.player.session().welcome().map_or(1, |welcome| welcome.tick_rate_hz);
+        Duration::from_nanos(1_000_000_000 / u64::from(rate_hz.max(1)))
+    }
+
+    async fn finish(mut self, result: Result<(), Ended>) {
+        if let Err(ended) = &result {
+            self.shared.rooms.forget(self.index, ended).await;
+        }
+        let asked_to_leave = self.leaves_until.is_some();
+        if !asked_to_leave && self.playing_since.is_some() {
+            self.leave();
+        }
+        let unacknowledged = self.player.session().unacknowledged() as u64;
+        let counters = self.player.session_mut().take_counters();
+        let mut stats = self.shared.board.shard(self.index);
+        stats.counters += counters;
+        match result {
+            // The server said that all is well: then all must be acknowledged.
+            Ok(()) => stats.counters.lost_moves += unacknowledged,
+            Err(ended) => {
+                stats.note_error(&ended);
+                stats.unresolved_moves += unacknowledged;
+                if self.playing_since.is_some() && !asked_to_leave {
+                    stats.disconnects += 1;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! What a run found: for people as a table, for pipelines as JSON.
+
+use super::plan::Plan;
+use super::stats::{Spread, Stalled, Stats};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+/// A spread of values in three numbers; all 0 when there were none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Summary {
+    /// Half of them are at most this.
+    pub p50: f64,
+    /// 99 % of them are at most this.
+    pub p99: f64,
+    /// The largest.
+    pub max: f64,
+    /// How many there were.
+    pub count: u64,
+}
+
+impl Summary {
+    fn of(spread: &Spread) -> Self {
+        let [p50, p99] = [0.5, 0.99].map(|q| spread.quantile(q));
+        Self { p50, p99, max: spread.max(), count: spread.len() }
+    }
+
+    /// The 99th percentile, if there is one.
+    pub fn measured_p99(&self) -> Option<f64> {
+        (self.count > 0).then_some(self.p99)
+    }
+
+    /// The largest, if there is one.
+    pub fn measured_max(&self) -> Option<f64> {
+        (self.count > 0).then_some(self.max)
+    }
+}
+
+/// How wrong the players' predictions of their own ships were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Corrections {
+    /// Per minute and player.
+    pub per_minute: f64,
+    /// Their sizes in units (pixels at normal zoom).
+    pub units: Summary,
+}
+
+/// A run. The names of the fields are those of the JSON.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// Players that got in.
+    pub players: u64,
+    /// Players that were to get in.
+    pub players_wanted: u64,
+    /// From the first join to the last good-bye.
+    pub duration_s: f64,
+    /// Updates received.
+    pub updates: u64,
+    /// Between updates; see the module's page for how.
+    pub update_gap_ms: Summary,
+    /// From a tick's due time to its arrival.
+    pub tick_to_receive_ms: Summary,
+    /// From a move to the update that contains it.
+    pub move_to_ack_ms: Summary,
+    /// From the loss of a stream to the first update after it.
+    pub resume_ms: Summary,
+    /// Whole messages, framing included.
+    pub bytes_per_update: Option<f64>,
+    /// Bytes of updates per entity in view that moved, and tick; rocks included.
+    pub bytes_per_entity_tick: Option<f64>,
+    /// The same if rocks are not counted among the entities.
+    pub bytes_per_entity_tick_without_rocks: Option<f64>,
+    /// Checksums compared.
+    pub checksums: u64,
+    /// Checksums that differed.
+    pub desyncs: u64,
+    /// Updates that could not be applied.
+    pub broken_updates: u64,
+    /// Moves sent.
+    pub moves: u64,
+    /// Moves that were acknowledged but not applied, or not acknowledged at the end.
+    pub lost_moves: u64,
+    /// Moves applied more than once.
+    pub duplicate_moves: u64,
+    /// Acknowledgements after which other moves were applied than those sent.
+    pub altered_moves: u64,
+    /// Moves under way when a session ended for good.
+    pub unresolved_moves: u64,
+    /// Moves sent again because a room fell back to an earlier state.
+    pub rolled_back_moves: u64,
+    /// Moves that the game refused.
+    pub refused_moves: u64,
+    /// Streams that went on with a session.
+    pub resumes: u64,
+    /// Sessions that came back with another entity, player or score.
+    pub identity_changes: u64,
+    /// Streams that ended unasked.
+    pub disconnects: u64,
+    /// Streams that were dropped on purpose.
+    pub drops: u64,
+    /// Ends and refusals by status.
+    pub errors: BTreeMap<String, u64>,
+    /// Predictions that were wrong.
+    pub corrections: Corrections,
+    /// Players that did not read.
+    pub stalled: Stalled,
+}
+
+impl Report {
+    pub(super) fn of(stats: &Stats, plan: &Plan, duration: Duration) -> Self {
+        let counters = &stats.counters;
+        let ratio = |of: u64, by: u64| (by > 0).then(|| of as f64 / by as f64);
+        let minutes = stats.played.as_secs_f64() / 60.0;
+        let correction_count = stats.correction.len() as f64;
+        let per_minute = if minutes > 0.0 { correction_count / minutes } else { 0.0 };
+        Self {
+            players: stats.players,
+            players_wanted: plan.players as u64,
+            duration_s: duration.as_secs_f64(),
+            updates: counters.updates,
+            update_gap_ms: Summary::of(&stats.update_gap),
+            tick_to_receive_ms: Summary::of(&stats.tick_to_receive),
+            move_to_ack_ms: Summary::of(&stats.move_to_ack),
+            resume_ms: Summary::of(&stats.resume),
+            bytes_per_update: ratio(counters.update_bytes, counters.updates),
+            bytes_per_entity_tick: ratio(stats.measured_bytes, stats.entity_ticks),
+            bytes_per_entity_tick_without_rocks: ratio(
+                stats.measured_bytes,
+                stats.entity_ticks - stats.rock_ticks,
+            ),
+            checksums: counters.checksums,
+            desyncs: counters.desyncs,
+            broken_updates: counters.broken_updates,
+            moves: counters.moves,
+            lost_moves: counters.lost_moves,
+            duplicate_moves: counters.duplicate_moves,
+            altered_moves: counters.altered_moves,
+            unresolved_moves: stats.unresolved_moves,
+            rolled_back_moves: counters.rolled_back_moves,
+            refused_moves: counters.refusals,
+            resumes: stats.resumes,
+            identity_changes: counters.identity_changes,
+            disconnects: stats.disconnects,
+            drops: stats.drops,
+            errors: stats.errors.clone(),
+            corrections: Corrections { per_minute, units: Summary::of(&stats.correction) },
+            stalled: stats.stalled,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spread = |f: &mut fmt::Formatter<'_>, name: &str, summary: &Summary| {
+            let Summary { p50, p99, max, count } = summary;
+            writeln!(f, "{name:<22}{p50:>10.2}{p99:>10.2}{max:>10.2}{count:>12}")
+        };
+        let (players, wanted) = (self.players, self.players_wanted);
+        writeln!(f, "{players} of {wanted} players, {:.1} s", self.duration_s)?;
+        writeln!(f, "\n{:<22}{:>10}{:>10}{:>10}{:>12}", "", "p50", "p99", "max", "count")?;
+        spread(f, "update_gap_ms", &self.update_gap_ms)?;
+        spread(f, "tick_to_receive_ms", &self.tick_to_receive_ms)?;
+        spread(f, "move_to_ack_ms", &self.move_to_ack_ms)?;
+        if self.resume_ms.count > 0 {
+            spread(f, "resume_ms", &self.resume_ms)?;
+        }
+        spread(f, "correction (units)", &self.corrections.units)?;
+        let number = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.2}"));
+        writeln!(f, "\nupdates                {}", self.updates)?;
+        writeln!(f, "bytes per update       {}", number(self.bytes_per_update))?;
+        let without = number(self.bytes_per_entity_tick_without_rocks);
+        let with = number(self.bytes_per_entity_tick);
+        writeln!(f, "bytes per entity tick  {with} (without rocks {without})")?;
+        writeln!(f, "corrections            {:.1} per minute", self.corrections.per_minute)?;
+        let Self { checksums, desyncs, broken_updates, .. } = self;
+        writeln!(f, "checksums              {checksums}, {desyncs} desyncs, {broken_updates} broken")?;
+        let Self { moves, lost_moves, duplicate_moves, altered_moves, .. } = self;
+        writeln!(
+            f,
+            "moves                  {moves}: {lost_moves} lost, {duplicate_moves} doubled, \
+             {altered_moves} altered, {} unresolved, {} rolled back, {} refused",
+            self.unresolved_moves, self.rolled_back_moves, self.refused_moves,
+        )?;
+        let Self { disconnects, drops, resumes, identity_changes, .. } = self;
+        writeln!(
+            f,
+            "streams                {disconnects} disconnected, {drops} dropped on purpose, \
+             {resumes} resumed, {identity_changes} as somebody else",
+        )?;
+        if self.stalled != Stalled::default() {
+            let Stalled { players, moves, disconnects } = self.stalled;
+            writeln!(
+                f,
+                "stalled                {players} players, {moves} moves, {disconnects} disconnected",
+            )?;
+        }
+        for (label, count) in &self.errors {
+            writeln!(f, "error                  {count} x {label}")?;
+        }
+        Ok(())
+    }
+}
+
+/// How a run goes just now.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Since the start.
+    pub elapsed: Duration,
+    /// Players that play.
+    pub playing: u64,
+    /// Players that are to play.
+    pub players_wanted: u64,
+    /// Updates received in the last second.
+    pub updates_per_s: f64,
+    /// Bytes of updates received in the last second.
+    pub bytes_per_s: f64,
+    /// 99th percentile of the gaps since the last time.
+    pub p99_gap_ms: f64,
+    /// Checksums that differed, so far.
+    pub desyncs: u64,
+    /// Moves lost, doubled or altered, so far.
+    pub move_faults: u64,
+    /// Ends and refusals, so far.
+    pub errors: u64,
+    updates: u64,
+    bytes: u64,
+}
+
+impl Progress {
+    pub(super) fn of(stats: &Stats, plan: &Plan, elapsed: Duration, before: &Self) -> Self {
+        let seconds = elapsed.saturating_sub(before.elapsed).as_secs_f64().max(0.001);
+        let counters = &stats.counters;
+        let (updates, bytes) = (counters.updates, counters.update_bytes);
+        Self {
+            elapsed,
+            playing: stats.playing,
+            players_wanted: plan.players as u64,
+            updates_per_s: (updates - before.updates) as f64 / seconds,
+            bytes_per_s: (bytes - before.bytes) as f64 / seconds,
+            p99_gap_ms: stats.update_gap_recent.quantile(0.99),
+            desyncs: counters.desyncs + counters.broken_updates,
+            move_faults: counters.lost_moves + counters.duplicate_moves + counters.altered_moves,
+            errors: stats.errors.values().sum(),
+            updates,
+            bytes,
+        }
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:>5} s  {}/{} players  {:.0} updates/s  {:.2} MB/s  gap p99 {:.1} ms  \
+             {} desyncs  {} move faults  {} errors",
+            self.elapsed.as_secs(),
+            self.playing,
+            self.players_wanted,
+            self.updates_per_s,
+            self.bytes_per_s / 1e6,
+            self.p99_gap_ms,
+            self.desyncs,
+            self.move_faults,
+            self.errors,
+        )
+    }
+}

@@ -1,0 +1,246 @@
+//! What a swarm measures.
+
+use crate::client::{Counters, Ended, Updated};
+use hdrhistogram::Histogram;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Times are recorded in microseconds up to this; what is longer counts as this long.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// How many statuses are told apart; a server that invents ever new ones must not fill the memory.
+const LABELS_MAX: usize = 64;
+
+/// A histogram of times, or of anything else with three digits.
+#[derive(Clone, Debug)]
+pub struct Spread(Histogram<u64>);
+
+impl Default for Spread {
+    fn default() -> Self {
+        let longest = LONGEST.as_micros() as u64;
+        Self(Histogram::new_with_bounds(1, longest, 3).expect("the bounds are constants that fit"))
+    }
+}
+
+impl Spread {
+    /// Takes in a time.
+    pub fn record(&mut self, time: Duration) {
+        self.record_micros(time.as_micros() as u64);
+    }
+
+    /// Takes in a number of millionths.
+    pub fn record_micros(&mut self, micros: u64) {
+        self.0.saturating_record(micros);
+    }
+
+    /// Takes in a time between two events that should be `period` apart, and the waits of all the events that were
+    /// missing in between: `time - period`, `time - 2 * period`, and so on.
+    pub fn record_missing(&mut self, time: Duration, period: Duration) {
+        let micros = time.min(LONGEST).as_micros() as u64;
+        let period = period.as_micros().max(1) as u64;
+        // Within bounds, so it cannot fail.
+        let _ = self.0.record_correct(micros, period);
+    }
+
+    /// Adds another one's.
+    pub fn add(&mut self, other: &Self) {
+        // The bounds are the same, so it cannot fail.
+        let _ = self.0.add(&other.0);
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.0.reset();
+    }
+
+    /// How many were taken in.
+    pub fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// Whether there were none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A quantile in thousands of the unit of record: milliseconds for times.
+    pub fn quantile(&self, quantile: f64) -> f64 {
+        // The highest value that the bucket stands for may lie above what was seen.
+        self.0.value_at_quantile(quantile).min(self.0.max()) as f64 / 1000.0
+    }
+
+    /// The largest, in thousands of the unit of record.
+    pub fn max(&self) -> f64 {
+        self.0.max() as f64 / 1000.0
+    }
+}
+
+/// Players that do not read, reported apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Stalled {
+    /// How many.
+    pub players: u64,
+    /// Moves that they sent while they did not read.
+    pub moves: u64,
+    /// Streams of theirs that ended unasked.
+    pub disconnects: u64,
+}
+
+/// Everything, or a share of it.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Between two updates that a player could apply, with the waits for those that were missing.
+    pub update_gap: Spread,
+    /// The same since the last look.
+    pub update_gap_recent: Spread,
+    /// From when a tick was due at the player to its arrival.
+    pub tick_to_receive: Spread,
+    /// From when the player wanted a move to the update that contains it.
+    pub move_to_ack: Spread,
+    /// From the loss of a stream to the first update on the next one.
+    pub resume: Spread,
+    /// The sizes of corrections, in thousandths of a unit.
+    pub correction: Spread,
+    /// What the sessions counted.
+    pub counters: Counters,
+    /// Players that were welcomed.
+    pub players: u64,
+    /// Those that play just now.
+    pub playing: u64,
+    /// Streams that went on with a session.
+    pub resumes: u64,
+    /// Streams that ended unasked.
+    pub disconnects: u64,
+    /// Streams that were dropped on purpose.
+    pub drops: u64,
+    /// Moves that were under way when a session ended for good.
+    pub unresolved_moves: u64,
+    /// Bytes of the updates of which entities were counted.
+    pub measured_bytes: u64,
+    /// Entities in view that moved, over all ticks of these updates.
+    pub entity_ticks: u64,
+    /// Those of them that are rocks.
+    pub rock_ticks: u64,
+    /// The time that players spent playing.
+    pub played: Duration,
+    /// Players that do not read.
+    pub stalled: Stalled,
+    /// Ends of streams and refusals, by status and reason.
+    pub errors: BTreeMap<String, u64>,
+}
+
+impl Stats {
+    /// Takes in an update that came after `gap`.
+    pub fn note_update(&mut self, update: &Updated, gap: Option<Duration>, period: Duration) {
+        if let Some(gap) = gap {
+            self.update_gap.record_missing(gap, period);
+            self.update_gap_recent.record_missing(gap, period);
+        }
+        for latency in &update.acknowledged {
+            self.move_to_ack.record(*latency);
+        }
+        if let Some(correction) = update.correction {
+            self.correction.record_micros((correction.units * 1000.0) as u64);
+        }
+        self.measured_bytes += update.wire_bytes as u64;
+        self.entity_ticks += update.entity_ticks.all;
+        self.rock_ticks += update.entity_ticks.apart;
+    }
+
+    /// Takes in an end that nobody asked for.
+    pub fn note_error(&mut self, ended: &Ended) {
+        let mut label = ended.label();
+        if self.errors.len() >= LABELS_MAX && !self.errors.contains_key(&label) {
+            "OTHER".clone_into(&mut label);
+        }
+        *self.errors.entry(label).or_default() += 1;
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.update_gap.add(&other.update_gap);
+        self.update_gap_recent.add(&other.update_gap_recent);
+        self.tick_to_receive.add(&other.tick_to_receive);
+        self.move_to_ack.add(&other.move_to_ack);
+        self.resume.add(&other.resume);
+        self.correction.add(&other.correction);
+        self.counters += other.counters;
+        self.players += other.players;
+        self.playing += other.playing;
+        self.resumes += other.resumes;
+        self.disconnects += other.disconnects;
+        self.drops += other.drops;
+        self.unresolved_moves += other.unresolved_moves;
+        self.measured_bytes += other.measured_bytes;
+        self.entity_ticks += other.entity_ticks;
+        self.rock_ticks += other.rock_ticks;
+        self.played += other.played;
+        self.stalled.players += other.stalled.players;
+        self.stalled.moves += other.stalled.moves;
+        self.stalled.disconnects += other.stalled.disconnects;
+        for (label, count) in &other.errors {
+            *self.errors.entry(label.clone()).or_default() += count;
+        }
+    }
+}
+
+/// Stats that many players write to: in shards, so that they rarely wait for each other, and so that memory does not
+/// grow with players or time.
+#[derive(Debug)]
+pub struct Board {
+    shards: Vec<Mutex<Stats>>,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self { shards: (0..4).map(|_| Mutex::default()).collect() }
+    }
+}
+
+impl Board {
+    /// The shard of a player.
+    pub fn shard(&self, index: usize) -> MutexGuard<'_, Stats> {
+        lock(&self.shards[index % self.shards.len()])
+    }
+
+    /// All of it so far; what is recent begins anew.
+    pub fn collect(&self) -> Stats {
+        let mut sum = Stats::default();
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            sum.add(&shard);
+            shard.update_gap_recent.clear();
+        }
+        sum
+    }
+}
+
+/// Numbers stay numbers when a task that wrote some of them panicked.
+fn lock(shard: &Mutex<Stats>) -> MutexGuard<'_, Stats> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_stands_for_all_the_updates_that_are_missing_in_it() {
+        let mut spread = Spread::default();
+        spread.record_missing(Duration::from_millis(200), Duration::from_millis(50));
+        assert_eq!(spread.len(), 4);
+        assert!((spread.quantile(0.5) - 100.0).abs() < 1.0);
+        assert!((spread.max() - 200.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn invented_statuses_do_not_fill_the_memory() {
+        let mut stats = Stats::default();
+        for n in 0..1000 {
+            let reason = format!("R{n}");
+            stats.note_error(&Ended { reason, ..Ended::broken("") });
+        }
+        assert!(stats.errors.len() <= LABELS_MAX + 1);
+        assert_eq!(stats.errors.values().sum::<u64>(), 1000);
+    }
+}
