@@ -3,7 +3,7 @@
 use super::hits::Contacts;
 use super::rules::Rules;
 use super::state::{Held, Phase, Round, State, What};
-use super::{ArenaOptions, KIND_SHIP, checkpoint};
+use super::{ArenaOptions, KIND_SHIP, KIND_SHOT, checkpoint};
 use crate::game::{
     Controls, Game, Motion, Motions, Profile, Published, Refusal, Setup, View, WorldLimits,
 };
