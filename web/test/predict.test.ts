@@ -10,7 +10,7 @@ import { Motions } from "../src/net/model";
 import { appliedHash } from "../src/net/hash";
 
 const WORLD = { positionBits: 20, cellBits: 18, unitBits: 8 };
-const MOTION = { turnRate: 125, acceleration: 178, speedMax: 4352, dragShift: 7 };
+const MOTION = { turnRate: 125, acceleration: 178, speedMax: 4352, dragShift: 7, launchSpeed: 0, launchDistance: 0 };
 const TICK_MS = 50;
 const AHEAD: Controls = { axisX: 0, axisY: 127, aim: undefined, buttons: 0 };
 const LEFT: Controls = { axisX: -127, axisY: 127, aim: undefined, buttons: 0 };

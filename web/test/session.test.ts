@@ -122,7 +122,7 @@ function welcome(more: Partial<Record<string, unknown>> = {}): void {
 
 /** A keyframe of an empty cell 0, at a tick. */
 function start(tick: number): void {
-  const cells = [{ cell: 0, tickMod: tick % 128, encoding: { case: "keyframe" as const, value: new Uint8Array([0]) } }];
+  const cells = [{ place: tick % 128, encoding: { case: "keyframe" as const, value: new Uint8Array([0]) } }];
   world.socket.says({ case: "update", value: { tick, baseTick: 0, cellsAdded: [0], cells } });
 }
 

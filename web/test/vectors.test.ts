@@ -45,6 +45,8 @@ function motion(value: Case): Motion {
     acceleration: value.acceleration,
     speedMax: value.speed_max,
     dragShift: value.drag_shift,
+    launchSpeed: value.launch_speed,
+    launchDistance: value.launch_distance,
   };
 }
 

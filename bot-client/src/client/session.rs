@@ -53,7 +53,9 @@ pub enum Violation {
     #[error("a message cannot be decoded: {0}")]
     Malformed(#[from] prost::DecodeError),
     /// The server does not speak this client's version.
-    #[error("the server speaks protocol versions {min} to {max}, this client speaks {PROTOCOL_VERSION}")]
+    #[error(
+        "the server speaks protocol versions {min} to {max}, this client speaks {PROTOCOL_VERSION}"
+    )]
     Protocol {
         /// The lowest.
         min: u32,
@@ -237,7 +239,12 @@ impl Session {
 
     /// Sets the controls from now on. `due` is when the player wanted that: waiting counts into the time to the
     /// acknowledgement.
-    pub fn send(&mut self, controls: Controls, due: Instant, now: Instant) -> Result<u32, SendError> {
+    pub fn send(
+        &mut self,
+        controls: Controls,
+        due: Instant,
+        now: Instant,
+    ) -> Result<u32, SendError> {
         if self.phase != Phase::Open || self.wants_leave {
             return Err(SendError::NotOpen);
         }
@@ -288,12 +295,17 @@ impl Session {
             Message::Leave(v1::Leave {})
         } else if self.wants_ping {
             self.wants_ping = false;
-            Message::Ping(v1::Ping { seen_tick: self.seen_tick(), echo: 0 })
+            Message::Ping(v1::Ping {
+                seen_tick: self.seen_tick(),
+                echo: 0,
+            })
         } else {
             return None;
         };
         self.sent_at = Some(now);
-        Some(v1::PlayRequest { message: Some(message) })
+        Some(v1::PlayRequest {
+            message: Some(message),
+        })
     }
 
     /// Whether [`Self::poll_request`] has something.
@@ -306,7 +318,12 @@ impl Session {
 
     /// When to call [`Self::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let due = [self.welcome_deadline(), self.idle_deadline(), self.ping_due(), self.resync_due()];
+        let due = [
+            self.welcome_deadline(),
+            self.idle_deadline(),
+            self.ping_due(),
+            self.resync_due(),
+        ];
         due.into_iter().flatten().min()
     }
 
@@ -364,7 +381,9 @@ impl Session {
 
     /// Brings the session back, from another process or network; empty before `Welcome`.
     pub fn resume_token(&self) -> &str {
-        self.welcome.as_ref().map_or("", |welcome| &welcome.resume_token)
+        self.welcome
+            .as_ref()
+            .map_or("", |welcome| &welcome.resume_token)
     }
 
     /// What was counted since the last call.
@@ -389,9 +408,8 @@ impl Session {
             count: welcome.applied_count,
             hash: welcome.applied_hash,
         };
-        let who = |welcome: &v1::Welcome| {
-            (welcome.player_id.clone(), welcome.player, welcome.entity)
-        };
+        let who =
+            |welcome: &v1::Welcome| (welcome.player_id.clone(), welcome.player, welcome.entity);
         let resumed = match &self.welcome {
             None => false,
             Some(known) => {
@@ -435,7 +453,9 @@ impl Session {
         self.counters.refusals += update.refusals.len() as u64;
         let (tick, base) = (update.tick, update.base_tick);
         let is_fresh = base == Some(0);
-        let ticks = base.filter(|base| *base != 0).map_or(1, |base| tick.saturating_sub(base));
+        let ticks = base
+            .filter(|base| *base != 0)
+            .map_or(1, |base| tick.saturating_sub(base));
         // Acknowledgements count even where the update itself is of no use: they are not repeated.
         let ack = update.move_ack;
         let acknowledged = ack.map(|ack| self.handle_ack(ack, now)).unwrap_or_default();
@@ -461,8 +481,13 @@ impl Session {
         };
         self.awaits_keyframes = false;
         self.resync_asked = None;
-        let rate_hz = self.welcome.as_ref().map_or(1, |welcome| welcome.tick_rate_hz);
-        let line = self.line.get_or_insert_with(|| TickLine::new(Schedule::new(rate_hz, tick, now)));
+        let rate_hz = self
+            .welcome
+            .as_ref()
+            .map_or(1, |welcome| welcome.tick_rate_hz);
+        let line = self
+            .line
+            .get_or_insert_with(|| TickLine::new(Schedule::new(rate_hz, tick, now)));
         line.observe(tick, now);
         let correction = self.reconcile(tick, ack, now);
         Event::Updated(Updated {
@@ -478,7 +503,9 @@ impl Session {
     }
 
     fn apply(&mut self, update: v1::Update) -> Result<EntityTicks, fray_proto::replica::Error> {
-        let Some(replica) = &mut self.replica else { return Ok(EntityTicks::default()) };
+        let Some(replica) = &mut self.replica else {
+            return Ok(EntityTicks::default());
+        };
         match &mut self.counter {
             Some(counter) => counter.apply(replica, update),
             None => replica.apply(&update).map(|()| EntityTicks::default()),
@@ -486,8 +513,11 @@ impl Session {
     }
 
     fn handle_ack(&mut self, ack: v1::MoveAck, now: Instant) -> Vec<Duration> {
-        let applied =
-            Applied { sequence: ack.input_ack, count: ack.applied_count, hash: ack.applied_hash };
+        let applied = Applied {
+            sequence: ack.input_ack,
+            count: ack.applied_count,
+            hash: ack.applied_hash,
+        };
         let outcome = self.ledger.acknowledge(applied, now);
         self.note(&outcome);
         // A server that applied what was never sent took the numbers: go on above them.
@@ -522,7 +552,9 @@ impl Session {
             prediction.measure(line, tick, sent, margin);
         }
         let own = replica.entity(self.welcome.as_ref()?.entity);
-        let motion = own.map(|own| replica.motions().of(own.kind)).unwrap_or_default();
+        let motion = own
+            .map(|own| replica.motions().of(own.kind))
+            .unwrap_or_default();
         let correction = prediction.reconcile(tick, own, motion, self.ledger.acknowledged());
         prediction.advance_to(line, now);
         correction
@@ -554,12 +586,17 @@ impl Session {
     /// Acknowledgements are due at least every quarter of the staleness window, and they are the client's heartbeat.
     fn ping_due(&self) -> Option<Instant> {
         let window_ms = self.welcome.as_ref()?.staleness_window_ms.max(40);
-        let sent_at = self.sent_at.filter(|_| self.phase == Phase::Open && !self.wants_ping);
+        let sent_at = self
+            .sent_at
+            .filter(|_| self.phase == Phase::Open && !self.wants_ping);
         sent_at.map(|at| at + Duration::from_millis(window_ms.into()) / 4)
     }
 
     fn resync_due(&self) -> Option<Instant> {
-        let (_, asked_at) = self.resync_asked.as_ref().filter(|_| self.phase == Phase::Open)?;
+        let (_, asked_at) = self
+            .resync_asked
+            .as_ref()
+            .filter(|_| self.phase == Phase::Open)?;
         Some(*asked_at + RESYNC_AGAIN)
     }
 }

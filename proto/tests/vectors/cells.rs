@@ -3,7 +3,7 @@
 use crate::json::{self, Value, list, number};
 use crate::model::odd_entities;
 use fray_proto::cell::{self, DecodeError, Rules};
-use fray_proto::model::{Entity, Motion, Motions, VELOCITY_LIMIT, World};
+use fray_proto::model::{self, Entity, Motion, Motions, VELOCITY_LIMIT, World};
 use serde_json::json;
 
 pub(crate) const WORLD: World = World {
@@ -23,12 +23,21 @@ pub(crate) fn motions() -> Motions {
             acceleration: 900,
             speed_max: 700,
             drag_shift: 6,
+            ..Motion::default()
         },
     );
     motions.set(
         3,
         Motion {
             drag_shift: 4,
+            ..Motion::default()
+        },
+    );
+    motions.set(
+        4,
+        Motion {
+            launch_speed: 1900,
+            launch_distance: 1300,
             ..Motion::default()
         },
     );
@@ -132,14 +141,6 @@ fn keyframes() -> Value {
                 ..at_zero(9)
             }],
         ),
-        (
-            "an empty payload",
-            1,
-            vec![Entity {
-                payload: Some([].into()),
-                ..at_zero(9)
-            }],
-        ),
     ];
     let case = |(name, cell, entities): (&str, u32, Vec<Entity>)| {
         let mut bytes = Vec::new();
@@ -222,9 +223,6 @@ fn deltas() -> Value {
     };
     add("a payload goes", CORNER, paid(), &|after| {
         after[0].payload = None
-    });
-    add("a payload becomes empty", CORNER, paid(), &|after| {
-        after[0].payload = Some([].into())
     });
     add("a payload becomes the longest", CORNER, paid(), &|after| {
         after[0].payload = Some([7; 256].into())
@@ -334,6 +332,58 @@ fn deltas() -> Value {
             after.insert(6, ship(19));
         },
     );
+    let owned = |id| Entity {
+        attributes: [id as i32 * 5, 9, 0, 0, 0, 0, 0, 0],
+        ..ship(id)
+    };
+    let launch = |parent: &Entity, id| model::launched(parent, id, 4, motions().of(4), WORLD);
+    add("launches", CORNER, vec![owned(3), owned(4)], &|after| {
+        let launched = [
+            launch(&after[1], 5),
+            launch(&after[0], 90),
+            launch(&after[1], 4000),
+        ];
+        after.extend(launched);
+    });
+    add(
+        "launched by one that turns round and leaves the edge",
+        CORNER,
+        vec![owned(3)],
+        &|after| {
+            after[0].heading = 40000;
+            after[0].position = [65535, 65535];
+            after[0].velocity = [-VELOCITY_LIMIT, VELOCITY_LIMIT];
+            let launched = launch(&after[0], 4);
+            after.push(launched);
+        },
+    );
+    add(
+        "not quite what the rule would launch",
+        CORNER,
+        vec![owned(3)],
+        &|after| {
+            let mut launched = launch(&after[0], 4);
+            launched.velocity[0] += 1;
+            after.push(launched);
+        },
+    );
+    add(
+        "leaves, changes, launches and enters together",
+        CORNER,
+        many(),
+        &|after| {
+            after[3].turn = 15;
+            after[9].attributes[0] = 77;
+            let launched = [launch(&after[9], 60), launch(&after[0], 61)];
+            after.extend(launched);
+            after.push(Entity {
+                kind: 4,
+                ..ship(62)
+            });
+            after.remove(19);
+            after.insert(6, ship(16));
+        },
+    );
     cases.into()
 }
 
@@ -393,21 +443,25 @@ fn malformed_deltas() -> Value {
     let cases = [
         ("no bytes", ""),
         ("a byte left over", "0000"),
-        ("a change of an unknown rank", "04810501"),
-        ("a change past the last", "08810101" /* rank 1 */),
+        ("a change of an unknown rank", "08810501"),
+        ("a change past the last", "10810101" /* rank 1 */),
         (
             "a change of the rank that left",
-            "05010101", /* two entities, one leaves, rank 1 */
+            "09010101", /* two entities, one leaves, rank 1 */
         ),
         ("more leave than there are", "0103000000"),
         ("one leaves that is not there", "010102"),
-        ("changes announced that are missing", "08"),
+        ("changes announced that are missing", "10"),
         ("leaves announced that are missing", "01"),
         ("enters announced that are missing", "02"),
+        ("launches announced that are missing", "04"),
+        ("launched by nobody", "0401000204"),
+        ("more launches than bytes", "04ff0100"),
+        ("an empty payload", "08400100"),
         ("one enters that is there", "0201070001"),
-        ("turn beyond its levels", "04010120"),
-        ("velocity beyond the limit", "0408feffff0f0000"),
-        ("an attribute that ends early", "04200180"),
+        ("turn beyond its levels", "08010120"),
+        ("velocity beyond the limit", "0808feffff0f0000"),
+        ("an attribute that ends early", "08200180"),
     ];
     let motions = motions();
     let before = [ship(7), ship(8)];

@@ -84,6 +84,7 @@ pub(crate) fn motion(motion: Motion) -> Value {
     json!({
         "turn_rate": motion.turn_rate, "acceleration": motion.acceleration,
         "speed_max": motion.speed_max, "drag_shift": motion.drag_shift,
+        "launch_speed": motion.launch_speed, "launch_distance": motion.launch_distance,
     })
 }
 
@@ -93,6 +94,8 @@ pub(crate) fn read_motion(value: &Value) -> Motion {
         acceleration: number(&value["acceleration"]),
         speed_max: number(&value["speed_max"]),
         drag_shift: number(&value["drag_shift"]),
+        launch_speed: number(&value["launch_speed"]),
+        launch_distance: number(&value["launch_distance"]),
     }
 }
 

@@ -22,18 +22,22 @@ const NONE: Motion = Motion {
     acceleration: 0,
     speed_max: 0,
     drag_shift: 0,
+    launch_speed: 0,
+    launch_distance: 0,
 };
 const SHIP: Motion = Motion {
     turn_rate: 60,
     acceleration: 900,
     speed_max: 700,
     drag_shift: 6,
+    ..NONE
 };
 const EXTREME: Motion = Motion {
     turn_rate: 4096,
     acceleration: 1 << 16,
     speed_max: VELOCITY_LIMIT,
     drag_shift: 1,
+    ..NONE
 };
 
 pub(crate) fn motion_vectors() -> Value {
@@ -383,7 +387,7 @@ pub(crate) fn odd_entities() -> Vec<Entity> {
             ..Entity::default()
         },
         odd(2, None),
-        odd(128, Some(b"")),
+        odd(128, Some(b"x")),
         odd(0x7fff_ffff, Some(b"f")),
         odd(0x8000_0000, Some(b"fray")),
         odd(u32::MAX, Some(&[0xff; 256])),

@@ -6,6 +6,7 @@ use fray_proto::cell::{self, Rules};
 use fray_proto::hash::cell_checksum;
 use fray_proto::model::Entity;
 use fray_proto::replica::{Error, Replica};
+use fray_proto::update::place;
 use fray_proto::v1::cell_update::Encoding;
 use fray_proto::v1::{CellUpdate, Update};
 use prost::Message as _;
@@ -67,8 +68,7 @@ impl Scene {
     fn message(&self, cell: u32, encoding: Encoding) -> CellUpdate {
         let checksum = Some(cell_checksum(cell, &self.cells[&cell]));
         CellUpdate {
-            cell,
-            tick_mod: self.tick % 128,
+            place: place(cell, self.tick),
             encoding: Some(encoding),
             checksum,
         }
@@ -404,11 +404,11 @@ fn refuses_contradictions() -> Sequence {
     let c = b.next(|cells| cells.get_mut(&16).expect("held")[0].turn = 3);
     let start = a.start(&[1, 16]);
     let outside = CellUpdate {
-        cell: 17,
+        place: place(17, b.tick),
         ..b.delta(&a, 16)
     };
     let late = CellUpdate {
-        tick_mod: a.tick % 128,
+        place: place(16, a.tick),
         ..b.delta(&a, 16)
     };
     let cases = [
@@ -582,7 +582,7 @@ fn fly(cells: &mut BTreeMap<u32, Vec<Entity>>, random: &mut Random) {
             5 => entity.heading = random.below(65536) as u16,
             6 => {
                 entity.payload =
-                    Some(vec![random.below(256) as u8; random.below(5) as usize].into())
+                    Some(vec![random.below(256) as u8; 1 + random.below(4) as usize].into())
             }
             _ => {}
         }

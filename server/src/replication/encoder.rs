@@ -9,7 +9,7 @@ use fray_proto::update::{Encoding, frame_cell};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// The most ticks whose deltas are kept; `tick_mod` on the wire tells 128 apart.
+/// The most ticks whose deltas are kept; `place` on the wire tells 128 apart.
 const HISTORY_TICKS_MAX: u32 = 64;
 /// How long deltas are kept.
 const HISTORY_S: u32 = 2;

@@ -6,6 +6,7 @@ import {
   advanceHeading,
   advancePosition,
   advanceVelocity,
+  launched,
   LEVEL_MAX,
   originX,
   originY,
@@ -44,6 +45,9 @@ const MASK_BITS = 7;
 
 const HAS_LEAVES = 1;
 const HAS_ENTERS = 2;
+const HAS_LAUNCHES = 4;
+/** Bits of a delta's head below the count of changes. */
+const HEAD_BITS = 3;
 
 /** Moves entities of a cell, from one rank up to another, by a tick; the global cell's stay where they are. */
 export function advanceCell(entities: readonly Entity[], cell: number, rules: Rules, from = 0, to = entities.length): void {
@@ -58,10 +62,12 @@ export function advanceCell(entities: readonly Entity[], cell: number, rules: Ru
 export function applyDelta(held: Entity[], bytes: Uint8Array, cell: number, rules: Rules): Entity[] {
   const reader = new Reader(bytes);
   const head = reader.varint();
+  const last = held[held.length - 1];
+  const nextId = last === undefined ? 0 : (last.id + 1) >>> 0;
   let entities = (head & HAS_LEAVES) !== 0 ? withoutLeaves(reader, held) : held;
   let advanced = 0;
   let rank = 0;
-  for (let change = head >>> 2; change > 0; change--) {
+  for (let change = head >>> HEAD_BITS; change > 0; change--) {
     const row = reader.varint();
     rank += row >>> MASK_BITS;
     const entity = entities[rank];
@@ -72,6 +78,7 @@ export function applyDelta(held: Entity[], bytes: Uint8Array, cell: number, rule
     advanced = rank;
   }
   advanceCell(entities, cell, rules, advanced);
+  if ((head & HAS_LAUNCHES) !== 0) entities.push(...readLaunches(reader, entities, nextId, rules));
   if ((head & HAS_ENTERS) !== 0) {
     entities = merged(entities, readWholeEntities(reader, cell, rules.world));
   }
@@ -100,6 +107,23 @@ function withoutLeaves(reader: Reader, entities: Entity[]): Entity[] {
   }
   while (rank < entities.length) remaining.push(entities[rank++]!);
   return remaining;
+}
+
+function readLaunches(reader: Reader, entities: readonly Entity[], nextId: number, rules: Rules): Entity[] {
+  const count = reader.varint();
+  if (count > reader.left() || count + entities.length > CELL_ENTITIES_MAX) throw new DecodeError("out_of_range");
+  const born: Entity[] = [];
+  let next = nextId;
+  for (let index = 0; index < count; index++) {
+    const id = next + reader.varint();
+    if (id > 0xffffffff) throw new DecodeError("out_of_range");
+    next = id + 1;
+    const parent = entities[reader.varint()];
+    if (parent === undefined) throw new DecodeError("unknown_rank");
+    const kind = reader.varint();
+    born.push(launched(parent, id, kind, rules.motions.of(kind), rules.world));
+  }
+  return born;
 }
 
 function readChange(reader: Reader, entity: Entity, mask: number, cell: number, rules: Rules): void {
@@ -241,7 +265,7 @@ class Reader {
   payload(): Uint8Array | undefined {
     const length = this.varint() - 1;
     if (length < 0) return undefined;
-    if (length > PAYLOAD_BYTES_MAX) throw new DecodeError("out_of_range");
+    if (length === 0 || length > PAYLOAD_BYTES_MAX) throw new DecodeError("out_of_range");
     if (length > this.left()) throw new DecodeError("truncated");
     const start = this.#at;
     this.#at += length;

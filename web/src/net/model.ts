@@ -29,6 +29,8 @@ export interface Motion {
   acceleration: number;
   speedMax: number;
   dragShift: number;
+  launchSpeed: number;
+  launchDistance: number;
 }
 
 export interface World {
@@ -37,7 +39,7 @@ export interface World {
   unitBits: number;
 }
 
-const AT_REST: Motion = { turnRate: 0, acceleration: 0, speedMax: 0, dragShift: 0 };
+const AT_REST: Motion = { turnRate: 0, acceleration: 0, speedMax: 0, dragShift: 0, launchSpeed: 0, launchDistance: 0 };
 const KIND_MAX = 256;
 
 /** Motion constants by kind; kinds without an entry move straight on. */
@@ -51,6 +53,8 @@ export class Motions {
         acceleration: clamp(motion.acceleration, 0, 1 << 16),
         speedMax: clamp(motion.speedMax, 0, VELOCITY_LIMIT),
         dragShift: clamp(motion.dragShift, 0, 31),
+        launchSpeed: clamp(motion.launchSpeed, 0, 1 << 20),
+        launchDistance: clamp(motion.launchDistance, 0, 1 << 20),
       };
     }
   }
@@ -150,6 +154,27 @@ export function sine(angle: number): number {
 
 export function direction(heading: number): [number, number] {
   return [sine((heading + 16384) & 0xffff), sine(heading)];
+}
+
+/** An entity of a kind that is launched, as it is in the tick in which `parent`, already moved, launched it. */
+export function launched(parent: Entity, id: number, kind: number, motion: Motion, world: World): Entity {
+  const [x, y] = direction(parent.heading);
+  const along = (part: number, length: number) => Math.floor((part * length) / 16384);
+  const attributes = new Int32Array(ATTRIBUTES);
+  attributes[0] = parent.attributes[0]!;
+  return {
+    id,
+    kind,
+    x: wrap(world, parent.x + along(x, motion.launchDistance)),
+    y: wrap(world, parent.y + along(y, motion.launchDistance)),
+    vx: clamp(parent.vx + along(x, motion.launchSpeed), -VELOCITY_LIMIT, VELOCITY_LIMIT),
+    vy: clamp(parent.vy + along(y, motion.launchSpeed), -VELOCITY_LIMIT, VELOCITY_LIMIT),
+    heading: 0,
+    turn: 0,
+    thrust: 0,
+    attributes,
+    payload: undefined,
+  };
 }
 
 /** What a player holds down, as far as it steers an entity. */

@@ -6,7 +6,7 @@ import { advanceCell, applyDelta, DecodeError, readKeyframe, type Rules } from "
 import { cellChecksum } from "./hash";
 import { cellCount, isValidWorld, Motions, type Entity, type World } from "./model";
 
-/** The most ticks that one update may span; `tick_mod` tells 128 apart. */
+/** The most ticks that one update may span; `place` tells 128 apart. */
 const UPDATE_TICKS_MAX = 127;
 
 export type ReplicaRefusal =
@@ -122,7 +122,7 @@ export class Replica {
     const announced = new Set(update.cellsAdded);
     for (const message of update.cells) {
       const isNew = this.#applyCell(message, from, update.tick);
-      if (isNew && !announced.delete(message.cell)) throw new ReplicaError("inconsistent", message.cell);
+      if (isNew && !announced.delete(message.place >>> 7)) throw new ReplicaError("inconsistent", message.place >>> 7);
     }
     if (announced.size > 0) throw new ReplicaError("inconsistent");
     for (const [index, cell] of this.#cells) this.#advance(cell, index, update.tick);
@@ -135,9 +135,9 @@ export class Replica {
 
   /** Returns whether the cell is new. */
   #applyCell(message: CellUpdate, from: number, to: number): boolean {
-    const index = message.cell;
+    const index = message.place >>> 7;
     if (index >= cellCount(this.world)) throw new ReplicaError("inconsistent", index);
-    const back = (to - message.tickMod) & 127;
+    const back = (to - message.place) & 127;
     const tick = to - back;
     const held = this.#cells.get(index);
     let cell: Cell;

@@ -37,7 +37,10 @@ impl WebSocketServer {
             Some(("https" | "wss", rest)) => format!("wss://{rest}/ws"),
             _ => return Err(invalid()),
         };
-        Ok(Self { lobby, uri: address.parse().map_err(|_| invalid())? })
+        Ok(Self {
+            lobby,
+            uri: address.parse().map_err(|_| invalid())?,
+        })
     }
 }
 
@@ -65,15 +68,23 @@ impl Server for WebSocketServer {
                 .map_err(|error| ended(&error))?;
             let (frames, messages) = socket.split();
             let messages = messages
-                .scan(false, |is_over, frame| future::ready(incoming(is_over, frame)))
+                .scan(false, |is_over, frame| {
+                    future::ready(incoming(is_over, frame))
+                })
                 .filter_map(future::ready);
-            Ok(Link { requests: Box::pin(Frames { frames }), messages: messages.boxed() })
+            Ok(Link {
+                requests: Box::pin(Frames { frames }),
+                messages: messages.boxed(),
+            })
         })
     }
 }
 
 /// What a frame means: `None` ends the stream, `Some(None)` is nothing to tell.
-#[expect(clippy::option_option, reason = "the shape that scan and filter_map want")]
+#[expect(
+    clippy::option_option,
+    reason = "the shape that scan and filter_map want"
+)]
 fn incoming(
     is_over: &mut bool,
     frame: Result<Frame, Error>,
@@ -123,9 +134,17 @@ fn ended(error: &Error) -> Ended {
                 429 => Code::ResourceExhausted,
                 _ => Code::Unavailable,
             };
-            let body = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+            let body = response
+                .body()
+                .as_deref()
+                .map(String::from_utf8_lossy)
+                .unwrap_or_default();
             let message = format!("the WebSocket is refused: {status} {body}");
-            Ended { code, reason: String::new(), message }
+            Ended {
+                code,
+                reason: String::new(),
+                message,
+            }
         }
         error => Ended::broken(error.to_string()),
     }
@@ -140,16 +159,22 @@ impl Sink<v1::PlayRequest> for Frames {
     type Error = Ended;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
-        self.frames.poll_ready_unpin(cx).map_err(|error| ended(&error))
+        self.frames
+            .poll_ready_unpin(cx)
+            .map_err(|error| ended(&error))
     }
 
     fn start_send(mut self: Pin<&mut Self>, request: v1::PlayRequest) -> Result<(), Ended> {
         let frame = Frame::Binary(request.encode_to_vec().into());
-        self.frames.start_send_unpin(frame).map_err(|error| ended(&error))
+        self.frames
+            .start_send_unpin(frame)
+            .map_err(|error| ended(&error))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
-        self.frames.poll_flush_unpin(cx).map_err(|error| ended(&error))
+        self.frames
+            .poll_flush_unpin(cx)
+            .map_err(|error| ended(&error))
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {

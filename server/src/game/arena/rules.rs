@@ -177,6 +177,7 @@ fn ship_motion(rate: u32) -> Motion {
         acceleration,
         speed_max: speed(rate as u32, 340),
         drag_shift,
+        ..Motion::default()
     }
     .clamped()
 }
