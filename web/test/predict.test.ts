@@ -25,13 +25,15 @@ class Server {
   tick = 100;
   held: Controls = NEUTRAL;
   underway: { at: number; sequence: number; controls: Controls }[] = [];
+  marginMs = 0;
   acked = 0;
   hash = 0;
 
   step(now: number): void {
     this.tick += 1;
     while (this.underway[0] !== undefined && this.underway[0].at <= now) {
-      const { sequence, controls } = this.underway.shift()!;
+      const { at, sequence, controls } = this.underway.shift()!;
+      this.marginMs = now - at;
       this.held = controls;
       this.acked = sequence;
       this.hash = appliedHash(this.hash, { sequence, ...controls, payload: new Uint8Array() });
@@ -55,7 +57,7 @@ function fly(options: {
   const predictor = new Predictor(MOTION, WORLD, TICK_MS);
   const moves = new MoveLog();
   predictor.assumeRoundTrip(roundTripMs);
-  const updates: { at: number; tick: number; ship: Body; ack: [number, number] }[] = [];
+  const updates: { at: number; tick: number; ship: Body; ack: [number, number, number] }[] = [];
   const truth = new Map<number, Body>();
   const steps: number[] = [];
   const errors: number[] = [];
@@ -68,20 +70,20 @@ function fly(options: {
       server.step(nextTick);
       truth.set(server.tick, { ...server.ship });
       const at = nextTick + roundTripMs / 2 + jitter(server.tick);
-      updates.push({ at, tick: server.tick, ship: { ...server.ship }, ack: [server.acked, server.hash] });
+      updates.push({ at, tick: server.tick, ship: { ...server.ship }, ack: [server.acked, server.hash, server.marginMs] });
       nextTick += TICK_MS;
     }
     while (updates[0] !== undefined && updates[0].at <= now) {
       const { at, tick, ship, ack } = updates.shift()!;
       clock.arrived(tick, at);
       const acked = moves.acknowledge({ inputAck: ack[0], appliedCount: ack[0], appliedHash: ack[1] } as never);
-      if (acked !== undefined) predictor.learn(acked, tick, 1, 25);
+      if (acked !== undefined) predictor.learn(acked, tick, 1, ack[2]);
       predictor.reconcile(ship, tick, moves);
     }
     const tick = clock.at(now) + predictor.lead;
     const held = controls(now);
     if (held !== moves.last) {
-      const move = moves.record(held, Math.floor(tick) + 1);
+      const move = moves.record(held, tick);
       if (move !== undefined) server.underway.push({ at: now + roundTripMs / 2, ...move });
     }
     const pose = predictor.pose(tick, held, moves, frameMs);
