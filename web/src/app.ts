@@ -17,7 +17,7 @@ import { Director } from "./view/director";
 import { Effects } from "./view/effects";
 import { Graph } from "./view/graph";
 import { Hud } from "./view/hud";
-import { Particles } from "./view/particles";
+import { Particles, PARTICLES_MAX } from "./view/particles";
 import { Picture } from "./view/picture";
 import { Quality } from "./view/quality";
 import { Radar } from "./view/radar";
@@ -218,6 +218,7 @@ export class App {
     this.quality.drawn(elapsed);
     const seconds = Math.min(STEP_S_MAX, elapsed / 1000);
     this.#fit();
+    this.particles.limit = PARTICLES_MAX * (0.25 + 0.75 * this.quality.richness);
     this.particles.advance(seconds);
     this.#hurt = Math.max(0, this.#hurt - 2.2 * seconds);
     const { scene } = this;
