@@ -17,7 +17,6 @@ use support::{Net, hello, hello_with_ticket, hello_with_token};
 use tokio::io::DuplexStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;

@@ -60,6 +60,7 @@ enum Happening {
     Steer(prop::sample::Index, i8, i8),
     Kick(prop::sample::Index, [i32; 2]),
     Jump(prop::sample::Index, [i32; 2]),
+    Turn(prop::sample::Index, u16),
     Attribute(prop::sample::Index, usize, i32),
     Payload(prop::sample::Index, Option<Vec<u8>>),
     Launch(prop::sample::Index),
@@ -103,6 +104,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => (index(), 0..8_usize, extreme()).prop_map(|(of, which, value)| Happening::Attribute(of, which, value)),
         1 => (index(), payload()).prop_map(|(of, payload)| Happening::Payload(of, payload)),
         2 => index().prop_map(Happening::Launch),
+        1 => (index(), any::<u16>()).prop_map(|(of, heading)| Happening::Turn(of, heading)),
     ]
 }
 
@@ -200,6 +202,7 @@ impl World {
                     entity.payload.clone_from(&payload);
                 });
             }
+            Happening::Turn(of, heading) => with(local, of, |entity| entity.heading = heading),
             Happening::Launch(_) => {}
         }
     }

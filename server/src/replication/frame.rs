@@ -151,3 +151,40 @@ impl TickFrame {
         &self.grid
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::game::Published;
+    use crate::replication::{Encoder, Splicer};
+
+    #[test]
+    fn what_describes_a_cell_is_encoded_once_and_shared() {
+        let limits = WorldLimits {
+            position_bits: 12,
+            unit_bits: 4,
+            speed_max: 10,
+        };
+        let mut encoder = Encoder::new(Grid::new(limits, Motions::default()), 20);
+        let view = View {
+            center: [0, 0],
+            extent: [100, 100],
+        };
+        let mut shown = Published::default();
+        shown.local.push(Entity {
+            id: 1,
+            ..Entity::default()
+        });
+        encoder.encode(1, &shown, Vec::new(), view);
+        shown.local[0].attributes[0] = 5;
+        let frame = encoder.encode(2, &shown, Vec::new(), view);
+
+        let keyframe = frame.keyframe(1).as_ptr();
+        for _ in 0..3 {
+            assert!(Splicer::default().update(&frame, None, view).is_some());
+            assert_eq!(frame.keyframe(1).as_ptr(), keyframe, "not encoded again");
+        }
+        let deltas = frame.history.back().map(|tick| tick.cells.len());
+        assert_eq!(deltas, Some(1), "one cell changed, one is encoded");
+    }
+}
