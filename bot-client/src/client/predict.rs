@@ -197,8 +197,8 @@ mod tests {
         let mut corrections = Vec::new();
         for millisecond in 0..u64::from(ticks) * 50 {
             let now = start + Duration::from_millis(millisecond);
-            if millisecond % 50 == 0 {
-                let tick = (millisecond / 50) as u32 + 1;
+            if millisecond > 0 && millisecond % 50 == 0 {
+                let tick = (millisecond / 50) as u32;
                 let mut ack = None;
                 while let Some((at, new)) = sent.get(applied as usize)
                     && *at + way.up <= stepped_at(tick)
@@ -219,6 +219,7 @@ mod tests {
                     prediction.measure(&line, tick, sent[applied as usize - 1].0, margin);
                 }
                 corrections.extend(prediction.reconcile(tick, Some(&ship), MOTION, applied));
+                prediction.advance_to(&line, now);
             }
             if millisecond % 350 == 13 {
                 prediction.advance_to(&line, now);

@@ -72,6 +72,8 @@ impl Pilot {
     pub fn see(&mut self, now: Instant, glimpse: impl FnOnce() -> Option<Glimpse>) {
         if self.look_at <= now {
             self.glimpse = glimpse();
+            // It came later than the eye wanted it; the hand waits all the same.
+            self.decide_at = self.decide_at.max(now + self.temper.reaction);
             self.look_at = self.decide_at + Duration::from_secs(3600);
         }
     }

@@ -54,8 +54,6 @@ impl Session {
         self.replica = Some(replica);
         self.welcome = Some(welcome);
         self.phase = Phase::Open;
-        // Says at once that the client is there, and starts the rhythm of acknowledgements.
-        self.wants_ping = true;
         Ok(Event::Welcomed { resumed })
     }
 
@@ -100,6 +98,8 @@ impl Session {
         };
         self.awaits_keyframes = false;
         self.resync_asked = None;
+        // Says at once that the first one arrived, and starts the rhythm of acknowledgements.
+        self.wants_ping |= is_fresh;
         let rate_hz = self.welcome.as_ref().map_or(1, |welcome| welcome.tick_rate_hz);
         let line = self.line.get_or_insert_with(|| TickLine::new(Schedule::new(rate_hz, tick, now)));
         line.observe(tick, now);
