@@ -9,6 +9,7 @@ use fray_proto::v1;
 use fray_proto::v1::lobby_server::{Lobby, LobbyServer};
 use fray_proto::v1::play_server::{Play, PlayServer};
 use futures_util::{SinkExt as _, Stream, StreamExt as _, stream};
+use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use prost::Message as _;
 use std::collections::HashMap;
@@ -23,8 +24,11 @@ use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::handshake::server::{Request as Upgrade, Response as Upgraded};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tonic::body::Body;
+use tonic::codegen::http;
 use tonic::transport::{Endpoint, Server};
 use tonic::{Code, Request, Response, Status, Streaming};
+use tower::util::MapRequestLayer;
 use tonic_types::{ErrorDetails, StatusExt as _};
 use v1::play_request::Message as Sent;
 
@@ -35,7 +39,9 @@ type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 enum Seen {
     Authorization(String),
     Message(Box<Sent>),
-    HalfClose,
+    /// The end of the requests as tonic tells it; it takes a client's reset for one, too.
+    End,
+    /// A reset of the stream, as HTTP/2 tells it.
     Reset,
 }
 
@@ -89,12 +95,8 @@ impl Play for Service {
                             let _ = answers.send(Ok(update)).await;
                         }
                     }
-                    Ok(None) => {
-                        let _ = seen.send(Seen::HalfClose).await;
-                        return;
-                    }
-                    Err(_) => {
-                        let _ = seen.send(Seen::Reset).await;
+                    Ok(None) | Err(_) => {
+                        let _ = seen.send(Seen::End).await;
                         return;
                     }
                 }
@@ -147,11 +149,22 @@ impl Lobby for Service {
 async fn grpc(end_with: Option<Status>) -> (GrpcServer, mpsc::Receiver<Seen>, JoinSet<()>) {
     let (client, server) = duplex(1 << 16);
     let (seen, sees) = mpsc::channel(64);
+    let wire = seen.clone();
     let play = Service { seen: seen.clone(), end_with, work: Mutex::default() };
     let lobby = Service { seen, end_with: None, work: Mutex::default() };
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
+        let notes_resets = MapRequestLayer::new(move |request: http::Request<Body>| {
+            let wire = wire.clone();
+            request.map(|body| {
+                Body::new(body.map_err(move |status| {
+                    let _ = wire.try_send(Seen::Reset);
+                    status
+                }))
+            })
+        });
         let router = Server::builder()
+            .layer(notes_resets)
             .add_service(PlayServer::new(play))
             .add_service(LobbyServer::new(lobby));
         let incoming = stream::once(async { std::io::Result::Ok(server) }).chain(stream::pending());
@@ -196,16 +209,16 @@ async fn over_grpc_leaving_is_a_half_close_and_bytes_are_counted_with_their_pref
     assert_eq!(update.wire_bytes, encode(&same).len() + 5);
     player.leave();
     while player.next().await.expect("all is well").is_some() {}
-    let mut last = None;
-    while let Some(seen) = sees.recv().await {
-        let is_over = matches!(seen, Seen::HalfClose | Seen::Reset);
-        let before = last.replace(seen);
-        if is_over {
-            assert_eq!(before, Some(Seen::Message(Box::new(Sent::Leave(v1::Leave {})))));
+    let mut before = None;
+    loop {
+        let seen = sees.recv().await.expect("the end comes");
+        assert_ne!(seen, Seen::Reset);
+        if seen == Seen::End {
             break;
         }
+        before = Some(seen);
     }
-    assert_eq!(last, Some(Seen::HalfClose));
+    assert_eq!(before, Some(Seen::Message(Box::new(Sent::Leave(v1::Leave {})))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,13 +226,7 @@ async fn over_grpc_a_stream_that_is_cut_off_is_a_reset_and_no_good_bye() {
     let (server, mut sees, _tasks) = grpc(None).await;
     let mut player = player(server).await;
     player.cut_off(Duration::from_secs(1));
-    loop {
-        match sees.recv().await.expect("the end comes") {
-            Seen::Reset => break,
-            Seen::HalfClose => panic!("the server must not take it for a good-bye"),
-            _ => {}
-        }
-    }
+    while sees.recv().await.expect("the end comes") != Seen::Reset {}
     drop(player);
 }
 
