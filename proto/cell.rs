@@ -21,6 +21,9 @@ const MASK_BITS: u32 = 7;
 
 const HAS_LEAVES: u32 = 1;
 const HAS_ENTERS: u32 = 2;
+const HAS_LAUNCHES: u32 = 4;
+/// Bits of a delta's head below the count of changes.
+const HEAD_BITS: u32 = 3;
 
 /// Why bytes are not a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,40 +76,60 @@ pub fn encode_delta(
     let mut leaves = Rows::default();
     let mut changes = Rows::default();
     let mut enters = Rows::default();
+    let mut launches = Rows::after(before);
+    let mut stayed: Vec<&Entity> = Vec::with_capacity(before.len());
+    let mut newcomers: Vec<&Entity> = Vec::new();
     let (mut old, mut new) = (0, 0);
-    let mut rank = 0;
     loop {
         match (before.get(old), after.get(new)) {
             (None, None) => break,
             (Some(b), Some(a)) if b.id == a.id && b.kind == a.kind => {
-                encode_change(b, a, cell, rank, rules, &mut changes);
-                rank += 1;
+                encode_change(b, a, cell, stayed.len() as u32, rules, &mut changes);
+                stayed.push(a);
                 old += 1;
                 new += 1;
             }
             (Some(b), a) if a.is_none_or(|a| b.id <= a.id) => {
-                leaves.gap(old as u32, |out, gap| put_varint(out, gap));
+                leaves.gap(old as u32, put_varint);
                 old += 1;
             }
             (_, Some(a)) => {
-                enters.gap(a.id, |out, gap| put_varint(out, gap));
-                encode_whole(a, cell, rules.world, &mut enters.bytes);
+                newcomers.push(a);
                 new += 1;
             }
             (Some(_), None) => unreachable!("an old entity without a new one leaves, above"),
         }
     }
-    if leaves.count + changes.count + enters.count == 0 {
+    for entity in newcomers {
+        // Who launched it may have a higher rank, so this waits until all that stay are known.
+        if let Some(parent) = parent_of(entity, &stayed, id_after(before), rules) {
+            launches.gap(entity.id, |out, gap| put_varint(out, gap));
+            put_varint(&mut launches.bytes, parent as u32);
+            put_varint(&mut launches.bytes, entity.kind);
+        } else {
+            enters.gap(entity.id, |out, gap| put_varint(out, gap));
+            encode_whole(entity, cell, rules.world, &mut enters.bytes);
+        }
+    }
+    if leaves.count + changes.count + launches.count + enters.count == 0 {
         return false;
     }
     let has_leaves = if leaves.count > 0 { HAS_LEAVES } else { 0 };
     let has_enters = if enters.count > 0 { HAS_ENTERS } else { 0 };
-    put_varint(out, changes.count << 2 | has_enters | has_leaves);
+    let has_launches = if launches.count > 0 { HAS_LAUNCHES } else { 0 };
+    put_varint(
+        out,
+        changes.count << HEAD_BITS | has_launches | has_enters | has_leaves,
+    );
     if leaves.count > 0 {
         put_varint(out, leaves.count);
         out.extend_from_slice(&leaves.bytes);
     }
     out.extend_from_slice(&changes.bytes);
+    if launches.count > 0 {
+        put_varint(out, launches.count);
+        out.extend_from_slice(&launches.bytes);
+    }
     if enters.count > 0 {
         put_varint(out, enters.count);
         out.extend_from_slice(&enters.bytes);
@@ -123,7 +146,7 @@ pub fn encode_empty_delta(out: &mut Vec<u8>) {
 pub fn encode_keyframe(entities: &[Entity], cell: u32, world: World, out: &mut Vec<u8>) {
     let mut rows = Rows::default();
     for entity in entities {
-        rows.gap(entity.id, |out, gap| put_varint(out, gap));
+        rows.gap(entity.id, put_varint);
         encode_whole(entity, cell, world, &mut rows.bytes);
     }
     put_varint(out, rows.count);
@@ -139,6 +162,14 @@ struct Rows {
 }
 
 impl Rows {
+    /// Rows of ids that are all above those in the cell.
+    fn after(entities: &[Entity]) -> Self {
+        Self {
+            next: id_after(entities),
+            ..Self::default()
+        }
+    }
+
     fn gap(&mut self, place: u32, put: impl FnOnce(&mut Vec<u8>, u32)) {
         put(&mut self.bytes, place.wrapping_sub(self.next));
         self.next = place.wrapping_add(1);
@@ -206,10 +237,10 @@ fn encode_change(
         put_signed(out, heading.into());
     }
     if mask & VELOCITY != 0 {
-        velocity.into_iter().for_each(|v| put_signed(out, v));
+        put_each(out, velocity, put_signed);
     }
     if mask & POSITION != 0 {
-        position.into_iter().for_each(|p| put_signed(out, p));
+        put_each(out, position, put_signed);
     }
     if mask & ATTRIBUTE != 0 {
         put_attributes(out, &before.attributes, &after.attributes);
@@ -244,10 +275,10 @@ fn encode_whole(entity: &Entity, cell: u32, world: World, out: &mut Vec<u8>) {
         put_varint(out, entity.heading.into());
     }
     if mask & VELOCITY != 0 {
-        entity.velocity.into_iter().for_each(|v| put_signed(out, v));
+        put_each(out, entity.velocity, put_signed);
     }
     if mask & POSITION != 0 {
-        position.into_iter().for_each(|p| put_varint(out, p as u32));
+        put_each(out, position, |out, p| put_varint(out, p as u32));
     }
     if mask & ATTRIBUTE != 0 {
         put_attributes(out, &[0; ATTRIBUTES], &entity.attributes);
@@ -259,6 +290,12 @@ fn encode_whole(entity: &Entity, cell: u32, world: World, out: &mut Vec<u8>) {
 
 fn sub(a: [i32; 2], b: [i32; 2]) -> [i32; 2] {
     [a[0].wrapping_sub(b[0]), a[1].wrapping_sub(b[1])]
+}
+
+fn put_each(out: &mut Vec<u8>, pair: [i32; 2], put: impl Fn(&mut Vec<u8>, i32)) {
+    for value in pair {
+        put(out, value);
+    }
 }
 
 fn put_attributes(out: &mut Vec<u8>, before: &[i32; ATTRIBUTES], after: &[i32; ATTRIBUTES]) {
@@ -275,7 +312,7 @@ fn put_attributes(out: &mut Vec<u8>, before: &[i32; ATTRIBUTES], after: &[i32; A
 /// Length + 1, or 0 for none, then the bytes.
 fn put_payload(out: &mut Vec<u8>, entity: &Entity) {
     match entity.payload.as_deref() {
-        None => put_varint(out, 0),
+        None | Some([]) => put_varint(out, 0),
         Some(payload) => {
             // A game that gives more is cut here, for everybody alike, rather than refused by every client.
             let payload = &payload[..payload.len().min(PAYLOAD_BYTES_MAX)];
@@ -294,12 +331,13 @@ pub fn apply_delta(
 ) -> Result<(), DecodeError> {
     let mut reader = Reader(bytes);
     let head = reader.varint()?;
+    let next_id = id_after(entities);
     if head & HAS_LEAVES != 0 {
         read_leaves(&mut reader, entities)?;
     }
     let mut advanced = 0;
     let mut rank = 0;
-    for _ in 0..head >> 2 {
+    for _ in 0..head >> HEAD_BITS {
         let row = reader.varint()?;
         rank += (row >> MASK_BITS) as usize;
         let known = entities.len();
@@ -315,6 +353,11 @@ pub fn apply_delta(
         advanced = rank;
     }
     advance_cell(&mut entities[advanced..], cell, rules);
+    let launched = match head & HAS_LAUNCHES {
+        0 => Vec::new(),
+        _ => read_launches(&mut reader, entities, next_id, rules)?,
+    };
+    entities.extend(launched);
     if head & HAS_ENTERS != 0 {
         let entered = read_whole_entities(&mut reader, cell, rules.world)?;
         merge(entities, entered)?;
@@ -456,6 +499,53 @@ fn read_whole_entities(
     Ok(entities)
 }
 
+/// One above the highest id in a cell.
+fn id_after(entities: &[Entity]) -> u32 {
+    entities.last().map_or(0, |last| last.id.wrapping_add(1))
+}
+
+/// Which of the entities that stay launched this one in this tick, by rank; `None` if none did.
+fn parent_of(entity: &Entity, stayed: &[&Entity], next_id: u32, rules: Rules<'_>) -> Option<usize> {
+    let motion = rules.motions.of(entity.kind);
+    if motion.launch_speed == 0 || entity.id < next_id {
+        return None;
+    }
+    stayed.iter().position(|parent| {
+        parent.attributes[0] == entity.attributes[0]
+            && model::launched(parent, entity.id, entity.kind, motion, rules.world) == *entity
+    })
+}
+
+fn read_launches(
+    reader: &mut Reader<'_>,
+    entities: &[Entity],
+    next_id: u32,
+    rules: Rules<'_>,
+) -> Result<Vec<Entity>, DecodeError> {
+    let count = reader.varint()? as usize;
+    if count > reader.0.len() || count + entities.len() > CELL_ENTITIES_MAX {
+        return Err(DecodeError::OutOfRange("the count of launches"));
+    }
+    let mut launched = Vec::with_capacity(count);
+    let mut next = u64::from(next_id);
+    for _ in 0..count {
+        let id = next + u64::from(reader.varint()?);
+        next = id + 1;
+        let id = u32::try_from(id).map_err(|_| DecodeError::OutOfRange("an id"))?;
+        let rank = reader.varint()? as usize;
+        let parent = entities.get(rank).ok_or(DecodeError::UnknownRank(rank))?;
+        let kind = reader.varint()?;
+        launched.push(model::launched(
+            parent,
+            id,
+            kind,
+            rules.motions.of(kind),
+            rules.world,
+        ));
+    }
+    Ok(launched)
+}
+
 fn in_limit(velocity: i32) -> Result<i32, DecodeError> {
     if (-VELOCITY_LIMIT..=VELOCITY_LIMIT).contains(&velocity) {
         Ok(velocity)
@@ -533,7 +623,8 @@ impl Reader<'_> {
         let Some(length) = (self.varint()? as usize).checked_sub(1) else {
             return Ok(None);
         };
-        if length > PAYLOAD_BYTES_MAX {
+        // An empty payload is none; were it something else, checksums could not tell the two apart.
+        if length == 0 || length > PAYLOAD_BYTES_MAX {
             return Err(DecodeError::OutOfRange("a payload's length"));
         }
         let (payload, rest) = self

@@ -4,7 +4,7 @@
 
 use crate::model::Entity;
 
-/// MurmurHash3_x86_32 (Austin Appleby, public domain), fed with whole words.
+/// `MurmurHash3_x86_32` (Austin Appleby, public domain), fed with whole words.
 #[derive(Clone, Copy, Debug)]
 pub struct Hasher {
     state: u32,
@@ -116,7 +116,9 @@ mod tests {
         // Reference values of MurmurHash3_x86_32 for inputs of whole words.
         let hash = |seed, words: &[u32]| {
             let mut hasher = Hasher::new(seed);
-            words.iter().for_each(|word| hasher.word(*word));
+            for word in words {
+                hasher.word(*word);
+            }
             hasher.finish()
         };
         assert_eq!(hash(0, &[]), 0);

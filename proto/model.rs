@@ -36,7 +36,7 @@ pub struct Entity {
     pub thrust: i8,
     /// Small numbers whose meaning is the game's.
     pub attributes: [i32; ATTRIBUTES],
-    /// What a game adds, at most [`PAYLOAD_BYTES_MAX`] bytes.
+    /// What a game adds, 1 to [`PAYLOAD_BYTES_MAX`] bytes.
     pub payload: Option<Arc<[u8]>>,
 }
 
@@ -51,6 +51,11 @@ pub struct Motion {
     pub speed_max: i32,
     /// Each tick velocity loses `|v| >> drag_shift`; 0: no drag. At most 31.
     pub drag_shift: u32,
+    /// Entities of this kind are launched by others, this fast along their heading, in sub-units per tick; 0: they are
+    /// not. At most 2^20. See [`launched`].
+    pub launch_speed: i32,
+    /// How far ahead of who launched it such an entity begins, in sub-units. 0 to 2^20.
+    pub launch_distance: i32,
 }
 
 impl Motion {
@@ -62,6 +67,8 @@ impl Motion {
             acceleration: self.acceleration.clamp(0, 1 << 16),
             speed_max: self.speed_max.clamp(0, VELOCITY_LIMIT),
             drag_shift: self.drag_shift.min(31),
+            launch_speed: self.launch_speed.clamp(0, 1 << 20),
+            launch_distance: self.launch_distance.clamp(0, 1 << 20),
         }
     }
 }
@@ -202,6 +209,25 @@ pub fn advanced_position(entity: &Entity, world: World) -> [i32; 2] {
         world.wrap(x.wrapping_add(vx)),
         world.wrap(y.wrapping_add(vy)),
     ]
+}
+
+/// An entity of a kind that is launched, as it is in the tick in which `parent` launched it (both have been moved already):
+/// ahead of its parent, faster by the kind's launch speed, with the parent's first attribute (whose it is) and no others.
+pub fn launched(parent: &Entity, id: u32, kind: u32, motion: Motion, world: World) -> Entity {
+    let ahead = direction(parent.heading).map(i64::from);
+    let along = |length: i32| ahead.map(|d| ((d * i64::from(length)) >> DIRECTION_BITS) as i32);
+    let (muzzle, push) = (along(motion.launch_distance), along(motion.launch_speed));
+    let limit = VELOCITY_LIMIT;
+    let mut attributes = [0; ATTRIBUTES];
+    attributes[0] = parent.attributes[0];
+    Entity {
+        id,
+        kind,
+        position: [0, 1].map(|i| world.wrap(parent.position[i].wrapping_add(muzzle[i]))),
+        velocity: [0, 1].map(|i| (parent.velocity[i] + push[i]).clamp(-limit, limit)),
+        attributes,
+        ..Entity::default()
+    }
 }
 
 /// Directions are unit vectors times 2^14.

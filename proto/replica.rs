@@ -5,10 +5,11 @@
 use crate::cell::{self, DecodeError, Rules};
 use crate::hash::cell_checksum;
 use crate::model::{Entity, Motion, Motions, World};
+use crate::update::PLACE_TICKS;
 use crate::v1;
 use std::collections::BTreeMap;
 
-/// The most ticks that one update may span; a server keeps fewer, and `tick_mod` tells 128 apart.
+/// The most ticks that one update may span; a server keeps fewer, and `place` tells 128 apart.
 pub const UPDATE_TICKS_MAX: u32 = 127;
 
 /// Why an update was refused. The replica is then empty: ask for a `Resync`.
@@ -124,6 +125,8 @@ impl Replica {
                 acceleration: i32::try_from(motion.acceleration).ok()?,
                 speed_max: i32::try_from(motion.speed_max).ok()?,
                 drag_shift: motion.drag_shift,
+                launch_speed: i32::try_from(motion.launch_speed).ok()?,
+                launch_distance: i32::try_from(motion.launch_distance).ok()?,
             };
             motions.set(motion.kind, constants);
         }
@@ -203,7 +206,7 @@ impl Replica {
     /// Returns whether the cell is new.
     fn apply_cell(&mut self, message: &v1::CellUpdate, from: u32, to: u32) -> Result<bool, Error> {
         use v1::cell_update::Encoding;
-        let index = message.cell;
+        let index = message.place / PLACE_TICKS;
         if index as usize >= self.world.cells() {
             return Err(Error::Inconsistent("a cell outside the world"));
         }
@@ -212,7 +215,7 @@ impl Replica {
             world: self.world,
             motions: &self.motions,
         };
-        let back = to.wrapping_sub(message.tick_mod) % 128;
+        let back = to.wrapping_sub(message.place) % PLACE_TICKS;
         let tick = to.wrapping_sub(back);
         let mut is_new = false;
         let cell = match &message.encoding {

@@ -76,6 +76,14 @@ pub enum Encoding {
     Keyframe,
 }
 
+/// How many ticks `CellUpdate.place` tells apart.
+pub const PLACE_TICKS: u32 = 128;
+
+/// `CellUpdate.place`: which cell, and which tick.
+pub fn place(cell: u32, tick: u32) -> u32 {
+    cell * PLACE_TICKS + tick % PLACE_TICKS
+}
+
 /// One element of `Update.cells`, tag and length included: ready to be joined.
 pub fn frame_cell(
     cell: u32,
@@ -85,15 +93,14 @@ pub fn frame_cell(
     checksum: Option<u32>,
 ) -> Bytes {
     let mut message = Vec::with_capacity(body.len() + 16);
-    put_uint(&mut message, 1, cell);
-    put_uint(&mut message, 2, tick % 128);
+    put_uint(&mut message, 1, place(cell, tick));
     let field = match encoding {
-        Encoding::Delta => 3,
-        Encoding::Keyframe => 4,
+        Encoding::Delta => 2,
+        Encoding::Keyframe => 3,
     };
     put_bytes(&mut message, field, body);
     if let Some(checksum) = checksum {
-        put_fixed32(&mut message, 5, checksum);
+        put_fixed32(&mut message, 4, checksum);
     }
     let mut out = Vec::with_capacity(message.len() + 4);
     put_bytes(&mut out, 15, &message);
@@ -126,7 +133,9 @@ impl UpdateHeader<'_> {
         for (field, cells) in [(5, self.cells_added), (6, self.cells_removed)] {
             if !cells.is_empty() {
                 nested.clear();
-                cells.iter().for_each(|cell| put_varint(&mut nested, *cell));
+                for cell in cells {
+                    put_varint(&mut nested, *cell);
+                }
                 put_bytes(out, field, &nested);
             }
         }
@@ -135,9 +144,9 @@ impl UpdateHeader<'_> {
         }
         if let Some(values) = self.private {
             nested.clear();
-            values.iter().for_each(|value| {
-                put_varint(&mut nested, (value << 1) as u32 ^ (value >> 31) as u32)
-            });
+            for value in values {
+                put_varint(&mut nested, (value << 1) as u32 ^ (value >> 31) as u32);
+            }
             let mut private = Vec::with_capacity(nested.len() + 2);
             if !values.is_empty() {
                 put_bytes(&mut private, 1, &nested);
@@ -200,8 +209,7 @@ mod tests {
         };
         let framed = frame_update(&header, [&cell, &keyframe].into_iter());
         let update = |encoding, cell, checksum| v1::CellUpdate {
-            cell,
-            tick_mod: 300 % 128,
+            place: place(cell, 300),
             encoding: Some(encoding),
             checksum,
         };

@@ -122,7 +122,11 @@ struct ProxyArgs {
 
 /// "0" needs no unit.
 fn parse_duration_or_zero(text: &str) -> Result<Duration, humantime::DurationError> {
-    if text == "0" { Ok(Duration::ZERO) } else { humantime::parse_duration(text) }
+    if text == "0" {
+        Ok(Duration::ZERO)
+    } else {
+        humantime::parse_duration(text)
+    }
 }
 
 /// Does what was asked for, until it is done or `stop` is cancelled.
@@ -135,9 +139,15 @@ pub(super) async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<Exi
 
 async fn run_swarm(args: SwarmArgs, stop: CancellationToken) -> anyhow::Result<ExitCode> {
     for (share, name) in [(args.stall, "--stall"), (args.churn, "--churn")] {
-        ensure!((0.0..=1.0).contains(&share), "{name} is a share from 0 to 1");
+        ensure!(
+            (0.0..=1.0).contains(&share),
+            "{name} is a share from 0 to 1"
+        );
     }
-    ensure!(args.stall + args.churn <= 1.0, "--stall and --churn are shares of the same players");
+    ensure!(
+        args.stall + args.churn <= 1.0,
+        "--stall and --churn are shares of the same players"
+    );
     ensure!(args.rate.is_none_or(|hz| hz > 0.0), "--rate is above 0");
     let plan = Plan {
         players: args.players,
@@ -152,7 +162,13 @@ async fn run_swarm(args: SwarmArgs, stop: CancellationToken) -> anyhow::Result<E
     };
     let mut servers = Servers::new(&args)?;
     let mut screen = Screen::new(args.quiet);
-    let report = swarm::run(plan, stop, |_, role| servers.give(role), |now| screen.progress(now)).await;
+    let report = swarm::run(
+        plan,
+        stop,
+        |_, role| servers.give(role),
+        |now| screen.progress(now),
+    )
+    .await;
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&report)? + "\n";
         if path.as_os_str() == "-" {
@@ -166,7 +182,11 @@ async fn run_swarm(args: SwarmArgs, stop: CancellationToken) -> anyhow::Result<E
     for failure in &failures {
         eprintln!("FAILED: {failure}");
     }
-    Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failures.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Ways to the server. Players that will not read have connections of their own: on a shared one, their unread bytes
@@ -185,7 +205,11 @@ impl Servers {
             Transport::Grpc => None,
             Transport::Ws => Some(WebSocketServer::new(&args.url, channels.clone().next(0))?),
         };
-        Ok(Self { websocket, reading: (channels.clone(), 0), stalling: (channels, 0) })
+        Ok(Self {
+            websocket,
+            reading: (channels.clone(), 0),
+            stalling: (channels, 0),
+        })
     }
 
     fn give(&mut self, role: Role) -> Arc<dyn Server> {
@@ -193,7 +217,11 @@ impl Servers {
             return Arc::new(server.clone());
         }
         let stalls = role == Role::Stalls;
-        let (channels, count) = if stalls { &mut self.stalling } else { &mut self.reading };
+        let (channels, count) = if stalls {
+            &mut self.stalling
+        } else {
+            &mut self.reading
+        };
         *count += 1;
         Arc::new(channels.next(*count - 1))
     }
@@ -208,7 +236,11 @@ struct Screen {
 
 impl Screen {
     fn new(quiet: bool) -> Self {
-        Self { quiet, is_terminal: std::io::stderr().is_terminal(), told: 0 }
+        Self {
+            quiet,
+            is_terminal: std::io::stderr().is_terminal(),
+            told: 0,
+        }
     }
 
     fn progress(&mut self, now: &swarm::Progress) {
@@ -234,7 +266,10 @@ impl Screen {
 }
 
 async fn run_proxy(args: ProxyArgs, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-    ensure!(args.jitter_ms <= args.delay_ms, "--jitter-ms is at most --delay-ms");
+    ensure!(
+        args.jitter_ms <= args.delay_ms,
+        "--jitter-ms is at most --delay-ms"
+    );
     let ms = Duration::from_millis;
     let config = proxy::Config {
         shape: Shape {

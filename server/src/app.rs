@@ -3,15 +3,17 @@
 use crate::config::Config;
 use crate::game::GameFactory;
 use crate::game::arena::Arena;
-use crate::listener::{Listener, Tuning};
+use crate::listener::{self, Listener, Tuning};
 use crate::room::{Registry, Settings};
 use crate::session::{Limits, Lobby, Sessions, ticket};
 use crate::telemetry::{Health, Metrics, admin, spawn_named};
 use crate::{rpc, web};
+use axum::Router;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
@@ -75,17 +77,18 @@ impl Server {
     }
 }
 
-/// A server that is bound and ready to run.
-pub struct App {
-    config: Config,
+/// A server before it has any socket: what tests drive over streams of their own.
+pub struct Parts {
     sessions: Arc<Sessions>,
     health: Arc<Health>,
-    players: Listener,
-    operators: Listener,
+    players: Router,
+    operators: Router,
+    tuning: Tuning,
 }
 
-impl App {
-    async fn build(config: Config, game: Arc<dyn GameFactory>) -> Result<Self, Error> {
+impl Parts {
+    /// Puts a server together. Must be called within a tokio runtime.
+    pub fn new(config: &Config, game: Arc<dyn GameFactory>) -> Result<Self, Error> {
         let metrics = Arc::new(Metrics::default());
         let health = Arc::new(Health::default());
         let settings = Settings {
@@ -122,22 +125,63 @@ impl App {
         let origins = Arc::new(web::Origins {
             allowed: config.allow_origin.clone(),
         });
-        let doors = rpc::router(&lobby, &health)?
+        let players = rpc::router(&lobby, &health)?
             .merge(web::router(&lobby, Arc::clone(&origins)))
             .layer(cors(origins));
-
-        let tuning = Tuning {
-            connections_max: config.connections_max,
-            streams_per_connection_max: config.streams_per_connection_max,
-        };
-        let players = Listener::bind(config.listen, doors, tuning).await?;
-        let operators =
-            Listener::bind(config.admin, admin::router(&health, &metrics), tuning).await?;
-        health.bound();
         Ok(Self {
-            config,
+            operators: admin::router(&health, &metrics),
             sessions,
             health,
+            players,
+            tuning: Tuning {
+                connections_max: config.connections_max,
+                streams_per_connection_max: config.streams_per_connection_max,
+            },
+        })
+    }
+
+    /// Serves one player's connection, of whatever kind, until it ends.
+    pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        let stop = CancellationToken::new();
+        listener::connection(
+            &listener::http(self.tuning),
+            stream,
+            self.players.clone(),
+            stop,
+        )
+        .await;
+    }
+
+    /// What all streams share.
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
+    /// What the process says of itself.
+    pub fn health(&self) -> &Arc<Health> {
+        &self.health
+    }
+}
+
+/// A server that is bound and ready to run.
+pub struct App {
+    shutdown_timeout: Duration,
+    sessions: Arc<Sessions>,
+    health: Arc<Health>,
+    players: Listener,
+    operators: Listener,
+}
+
+impl App {
+    async fn build(config: Config, game: Arc<dyn GameFactory>) -> Result<Self, Error> {
+        let parts = Parts::new(&config, game)?;
+        let players = Listener::bind(config.listen, parts.players, parts.tuning).await?;
+        let operators = Listener::bind(config.admin, parts.operators, parts.tuning).await?;
+        parts.health.bound();
+        Ok(Self {
+            shutdown_timeout: config.shutdown_timeout,
+            sessions: parts.sessions,
+            health: parts.health,
             players,
             operators,
         })
@@ -153,50 +197,43 @@ impl App {
         self.operators.local_addr()
     }
 
-    /// What all streams share; for tests, and for servers with something of their own beside the game.
-    pub fn sessions(&self) -> &Arc<Sessions> {
-        &self.sessions
-    }
-
     /// Serves until `stop`, then ends in order: not ready any more, streams told and ended, rooms closed, listeners last.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
-        let tasks = TaskTracker::new();
+        let (players, operators) = (TaskTracker::new(), TaskTracker::new());
         let (stop_players, stop_operators) = (CancellationToken::new(), CancellationToken::new());
-        spawn_named(
-            &tasks,
-            "players' listener",
-            self.players.serve(stop_players.clone()),
-        );
-        let operators = TaskTracker::new();
-        spawn_named(
-            &operators,
-            "operators' listener",
-            self.operators.serve(stop_operators.clone()),
-        );
         let watchdog = watch_ticks(
             Arc::clone(&self.sessions),
             Arc::clone(&self.health),
             stop_players.clone(),
         );
-        spawn_named(&tasks, "watchdog", watchdog);
+        spawn_named(&players, "watchdog", watchdog);
+        spawn_named(
+            &players,
+            "players' listener",
+            self.players.serve(stop_players.clone()),
+        );
+        spawn_named(
+            &operators,
+            "operators' listener",
+            self.operators.serve(stop_operators.clone()),
+        );
 
         stop.await;
         tracing::info!("shutting down: taking no more players");
         self.health.draining();
         self.sessions.drain();
-        let timeout = self.config.shutdown_timeout;
-        let ended = tokio::time::timeout(timeout, async {
+        let ended = tokio::time::timeout(self.shutdown_timeout, async {
             // Streams end at their room's next tick; then their connections have nothing more to do.
             stop_players.cancel();
-            tasks.close();
-            tasks.wait().await;
+            players.close();
+            players.wait().await;
             self.sessions.rooms.close().await;
             stop_operators.cancel();
             operators.close();
             operators.wait().await;
         })
         .await;
-        ended.map_err(|_| Error::ShutdownTimeout(timeout))
+        ended.map_err(|_| Error::ShutdownTimeout(self.shutdown_timeout))
     }
 }
 

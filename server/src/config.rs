@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Fray: an authoritative multiplayer game server.
 ///
-/// Without any flags it serves the arena at http://127.0.0.1:7777/ and needs nothing else: open the page, or let bots in
+/// Without any flags it serves the arena at <http://127.0.0.1:7777>/ and needs nothing else: open the page, or let bots in
 /// with `fray-bot swarm`. Every flag can be given as an environment variable, too.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "fray-server", version, max_term_width = 110)]
@@ -56,7 +56,7 @@ pub struct Config {
     #[arg(long, env = "FRAY_ALLOW_GUESTS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub allow_guests: Option<bool>,
 
-    /// Pages of other origins that may use this server, for example https://play.example.com; repeatable, "*" for all
+    /// Pages of other origins that may use this server, for example <https://play.example.com>; repeatable, "*" for all
     #[arg(long = "allow-origin", env = "FRAY_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', action = ArgAction::Append)]
     pub allow_origin: Vec<String>,
 
@@ -90,7 +90,7 @@ pub struct Config {
     #[arg(long, env = "FRAY_NAME", value_name = "NAME")]
     pub name: Option<String>,
 
-    /// What to log, for example "info" or "fray_server=debug"
+    /// What to log, for example "info" or "`fray_server=debug`"
     #[arg(long, env = "FRAY_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
 }

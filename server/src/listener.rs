@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -80,6 +81,9 @@ impl Listener {
             let Some((stream, permit)) = accepted else {
                 break;
             };
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY cannot be set");
+            }
             let router = self.router.clone();
             let (builder, stop) = (Arc::clone(&builder), stop.clone());
             spawn_named(&connections, "connection", async move {
@@ -107,7 +111,7 @@ async fn accept(
     }
 }
 
-fn http(tuning: Tuning) -> auto::Builder<TokioExecutor> {
+pub(crate) fn http(tuning: Tuning) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -127,15 +131,13 @@ fn http(tuning: Tuning) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-async fn connection(
+/// Serves one connection until it ends, or until what it had begun at `stop` is finished.
+pub(crate) async fn connection(
     builder: &auto::Builder<TokioExecutor>,
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     router: Router,
     stop: CancellationToken,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY cannot be set");
-    }
     let service = TowerToHyperService::new(router);
     let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let served = tokio::select! {

@@ -129,6 +129,8 @@ impl From<Welcome> for v1::Welcome {
             acceleration: motion.acceleration as u32,
             speed_max: motion.speed_max as u32,
             drag_shift: motion.drag_shift,
+            launch_speed: motion.launch_speed as u32,
+            launch_distance: motion.launch_distance as u32,
         };
         let constants = Self {
             protocol_min: fray_proto::PROTOCOL_VERSION,

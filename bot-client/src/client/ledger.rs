@@ -80,7 +80,11 @@ pub(super) struct Ledger {
 impl Ledger {
     /// A ledger of a session that has these moves behind it.
     pub(super) fn new(start: Applied) -> Self {
-        Self { start, entries: VecDeque::new(), acknowledged: start.sequence }
+        Self {
+            start,
+            entries: VecDeque::new(),
+            acknowledged: start.sequence,
+        }
     }
 
     /// Takes in a move and numbers it.
@@ -88,7 +92,12 @@ impl Ledger {
         let sequence = self.newest().wrapping_add(1);
         let message = controls.into_move(sequence);
         let hash = applied_hash(self.newest_hash(), &content(&message));
-        self.entries.push_back(Entry { message, hash, due, sent: None });
+        self.entries.push_back(Entry {
+            message,
+            hash,
+            due,
+            sent: None,
+        });
         self.forget();
         sequence
     }
@@ -139,7 +148,10 @@ impl Ledger {
 
     /// Takes in an acknowledgement on a stream that goes on.
     pub(super) fn acknowledge(&mut self, applied: Applied, now: Instant) -> Acknowledged {
-        let mut outcome = Acknowledged { fault: self.check(applied), ..Acknowledged::default() };
+        let mut outcome = Acknowledged {
+            fault: self.check(applied),
+            ..Acknowledged::default()
+        };
         let back = self.acknowledged.saturating_sub(applied.sequence);
         if back > 0 {
             outcome.fault.get_or_insert(MoveFault::Lost(back));
@@ -147,7 +159,9 @@ impl Ledger {
         }
         for sequence in self.acknowledged.wrapping_add(1)..=applied.sequence.min(self.newest()) {
             let due = self.due_of(sequence);
-            outcome.latencies.extend(due.map(|due| now.saturating_duration_since(due)));
+            outcome
+                .latencies
+                .extend(due.map(|due| now.saturating_duration_since(due)));
         }
         self.acknowledged = applied.sequence;
         if outcome.fault.is_some() {
@@ -164,11 +178,17 @@ impl Ledger {
         if applied.sequence < self.start.sequence {
             let lost = self.start.sequence - applied.sequence;
             *self = Self::new(applied);
-            return Acknowledged { fault: Some(MoveFault::Lost(lost)), ..Acknowledged::default() };
+            return Acknowledged {
+                fault: Some(MoveFault::Lost(lost)),
+                ..Acknowledged::default()
+            };
         }
         self.acknowledged = self.acknowledged.min(applied.sequence);
         let outcome = self.acknowledge(applied, now);
-        Acknowledged { rolled_back, ..outcome }
+        Acknowledged {
+            rolled_back,
+            ..outcome
+        }
     }
 
     /// Compares with what was sent.
@@ -177,7 +197,10 @@ impl Ledger {
             return Some(MoveFault::Altered);
         }
         let hash = self.hash_after(applied.sequence)?;
-        let sent = self.start.count.wrapping_add(applied.sequence - self.start.sequence);
+        let sent = self
+            .start
+            .count
+            .wrapping_add(applied.sequence - self.start.sequence);
         let surplus = applied.count.wrapping_sub(sent) as i32;
         match surplus {
             0 if hash == applied.hash => None,
@@ -203,7 +226,9 @@ impl Ledger {
         while self.entries.len() > KEPT_MAX
             || self.entries.len() > ACKNOWLEDGED_KEPT + self.unacknowledged()
         {
-            let Some(oldest) = self.entries.pop_front() else { break };
+            let Some(oldest) = self.entries.pop_front() else {
+                break;
+            };
             self.start.sequence = self.start.sequence.wrapping_add(1);
             self.start.count = self.start.count.wrapping_add(1);
             self.start.hash = oldest.hash;
@@ -211,7 +236,10 @@ impl Ledger {
     }
 
     fn index(&self, sequence: u32) -> Option<usize> {
-        sequence.checked_sub(self.start.sequence)?.checked_sub(1).map(|index| index as usize)
+        sequence
+            .checked_sub(self.start.sequence)?
+            .checked_sub(1)
+            .map(|index| index as usize)
     }
 
     /// The rolling hash after a move, if it is known.
@@ -223,13 +251,19 @@ impl Ledger {
     }
 
     fn newest_hash(&self) -> u32 {
-        self.entries.back().map_or(self.start.hash, |entry| entry.hash)
+        self.entries
+            .back()
+            .map_or(self.start.hash, |entry| entry.hash)
     }
 }
 
 fn steering(message: &v1::Move) -> Steering {
     let aim = message.aim.map(|aim| aim as u16);
-    Steering { axis_x: message.axis_x, axis_y: message.axis_y, aim }
+    Steering {
+        axis_x: message.axis_x,
+        axis_y: message.axis_y,
+        aim,
+    }
 }
 
 fn content(message: &v1::Move) -> MoveContent<'_> {
@@ -258,7 +292,10 @@ mod tests {
     }
 
     fn fly(axis_x: i32) -> Controls {
-        Controls { axis_x, ..Controls::default() }
+        Controls {
+            axis_x,
+            ..Controls::default()
+        }
     }
 
     fn apply(before: Applied, axis_x: i32, sequence: u32) -> Applied {
@@ -296,7 +333,10 @@ mod tests {
     fn a_dropped_move_is_found_once() {
         let mut ledger = ledger_with(4);
         let dropped = applied_of(&[1, 3]);
-        assert_eq!(ledger.acknowledge(dropped, at(1)).fault, Some(MoveFault::Lost(1)));
+        assert_eq!(
+            ledger.acknowledge(dropped, at(1)).fault,
+            Some(MoveFault::Lost(1))
+        );
         let next = apply(dropped, 4, 4);
         assert_eq!(ledger.acknowledge(next, at(2)).fault, None);
     }
@@ -305,7 +345,10 @@ mod tests {
     fn a_doubled_move_is_found_once() {
         let mut ledger = ledger_with(3);
         let doubled = applied_of(&[1, 2, 2]);
-        assert_eq!(ledger.acknowledge(doubled, at(1)).fault, Some(MoveFault::Duplicate(1)));
+        assert_eq!(
+            ledger.acknowledge(doubled, at(1)).fault,
+            Some(MoveFault::Duplicate(1))
+        );
         assert_eq!(ledger.acknowledge(apply(doubled, 3, 3), at(2)).fault, None);
     }
 
@@ -313,13 +356,19 @@ mod tests {
     fn a_dropped_and_a_doubled_move_do_not_cancel_out() {
         let mut ledger = ledger_with(3);
         let swapped = applied_of(&[1, 1, 3]);
-        assert_eq!(ledger.acknowledge(swapped, at(1)).fault, Some(MoveFault::Altered));
+        assert_eq!(
+            ledger.acknowledge(swapped, at(1)).fault,
+            Some(MoveFault::Altered)
+        );
     }
 
     #[test]
     fn a_move_that_was_never_sent_is_found() {
         let mut ledger = ledger_with(1);
-        assert_eq!(ledger.acknowledge(applied_of(&[1, 2]), at(1)).fault, Some(MoveFault::Altered));
+        assert_eq!(
+            ledger.acknowledge(applied_of(&[1, 2]), at(1)).fault,
+            Some(MoveFault::Altered)
+        );
         assert_eq!(ledger.push(fly(0), at(1)), 3);
     }
 
@@ -331,14 +380,22 @@ mod tests {
         assert_eq!((outcome.fault, outcome.rolled_back), (None, 2));
         assert_eq!(ledger.unacknowledged(), 3);
         assert_eq!(ledger.message(3, at(2)).expect("kept").axis_x, 3);
-        assert_eq!(ledger.acknowledge(applied_of(&[1, 2, 3, 4, 5]), at(3)).fault, None);
+        assert_eq!(
+            ledger
+                .acknowledge(applied_of(&[1, 2, 3, 4, 5]), at(3))
+                .fault,
+            None
+        );
     }
 
     #[test]
     fn a_resumption_with_another_hash_is_found() {
         let mut ledger = ledger_with(3);
         ledger.acknowledge(applied_of(&[1, 2]), at(1));
-        let other = Applied { hash: 7, ..applied_of(&[1, 2]) };
+        let other = Applied {
+            hash: 7,
+            ..applied_of(&[1, 2])
+        };
         assert_eq!(ledger.resume(other, at(2)).fault, Some(MoveFault::Altered));
     }
 

@@ -74,7 +74,9 @@ enum Sends {
 
 impl std::fmt::Debug for Player {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Player").field("session", &self.session).finish_non_exhaustive()
+        f.debug_struct("Player")
+            .field("session", &self.session)
+            .finish_non_exhaustive()
     }
 }
 
@@ -193,7 +195,10 @@ impl Player {
                     Ok(link) => {
                         let ticket = self.seat.as_ref().map_or("", |seat| &seat.ticket);
                         self.session.open(ticket, Instant::now().into_std());
-                        self.state = State::Live { link, sends: Sends::Open };
+                        self.state = State::Live {
+                            link,
+                            sends: Sends::Open,
+                        };
                     }
                     Err(ended) => return Poll::Ready(self.retry(ended)),
                 },
@@ -229,7 +234,9 @@ impl Player {
     fn poll_live(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Ended>> {
         loop {
             self.poll_send(cx);
-            let State::Live { link, .. } = &mut self.state else { return Poll::Pending };
+            let State::Live { link, .. } = &mut self.state else {
+                return Poll::Pending;
+            };
             if self.reads
                 && let Poll::Ready(message) = link.messages.poll_next_unpin(cx)
             {
@@ -257,7 +264,9 @@ impl Player {
     /// Writes what the session wants to, as far as the stream takes it. A stream that takes nothing any more says why on
     /// its other side.
     fn poll_send(&mut self, cx: &mut Context<'_>) {
-        let State::Live { link, sends } = &mut self.state else { return };
+        let State::Live { link, sends } = &mut self.state else {
+            return;
+        };
         while *sends == Sends::Open && self.session.has_request() {
             match link.requests.poll_ready_unpin(cx) {
                 Poll::Pending => break,
@@ -304,7 +313,9 @@ impl Player {
             self.state = State::Over;
             return Ok(None);
         }
-        self.retry(Ended::broken("the server ended the stream though nobody left"))
+        self.retry(Ended::broken(
+            "the server ended the stream though nobody left",
+        ))
     }
 
     /// The stream, or an attempt at one, failed: try again later, or never.
@@ -326,7 +337,11 @@ impl Player {
         let rejoin = self.attempts > 0 || ended.code == Code::Unauthenticated;
         self.attempts += 1;
         self.wait(wait, rejoin);
-        let event = if was_open { Event::Disconnected } else { Event::AttemptFailed };
+        let event = if was_open {
+            Event::Disconnected
+        } else {
+            Event::AttemptFailed
+        };
         Ok(Some(event(ended)))
     }
 

@@ -65,7 +65,9 @@ pub fn address(listener: &TcpListener) -> io::Result<SocketAddr> {
 }
 
 async fn connect(near: TcpStream, to: String, config: Arc<Config>, number: u64) {
-    let Ok(far) = TcpStream::connect(&to).await else { return };
+    let Ok(far) = TcpStream::connect(&to).await else {
+        return;
+    };
     if near.set_nodelay(true).is_ok() && far.set_nodelay(true).is_ok() {
         // A broken side ends the other one; there is nobody to tell.
         let _ = forward(near, far, &config, number).await;
@@ -122,7 +124,11 @@ async fn one_way(
             let room = permit.map_err(io::Error::other)?;
             let now = Instant::now().into_std();
             let release_at = Instant::from_std(shaper.release_at(length, now));
-            let chunk = Chunk { bytes: buffer.split().freeze(), release_at, _room: room };
+            let chunk = Chunk {
+                bytes: buffer.split().freeze(),
+                release_at,
+                _room: room,
+            };
             if sender.send(chunk).await.is_err() {
                 return Ok(());
             }
@@ -151,7 +157,11 @@ mod tests {
     use tokio::time::timeout;
 
     fn config(shape: Shape) -> Config {
-        Config { shape, buffer_bytes_max: 64 * 1024, seed: 1 }
+        Config {
+            shape,
+            buffer_bytes_max: 64 * 1024,
+            seed: 1,
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -160,7 +170,11 @@ mod tests {
         let (far, mut server) = duplex(1 << 16);
         let delay = Duration::from_millis(80);
         let jitter = Duration::from_millis(20);
-        let config = config(Shape { delay, jitter, ..Shape::default() });
+        let config = config(Shape {
+            delay,
+            jitter,
+            ..Shape::default()
+        });
         let started = Instant::now();
         let talk = async {
             for n in 0..100_u8 {
@@ -168,7 +182,10 @@ mod tests {
             }
             client.shutdown().await.expect("the proxy reads");
             let mut received = Vec::new();
-            server.read_to_end(&mut received).await.expect("the proxy writes");
+            server
+                .read_to_end(&mut received)
+                .await
+                .expect("the proxy writes");
             assert!(started.elapsed() >= Duration::from_millis(60));
             let sent: Vec<u8> = (0..100).flat_map(|n| [n; 7]).collect();
             assert_eq!(received, sent);
@@ -185,7 +202,10 @@ mod tests {
         let config = config(Shape::default());
         let mut written = 0;
         let flood = async {
-            while timeout(Duration::from_secs(5), client.write_all(&[0; 1024])).await.is_ok() {
+            while timeout(Duration::from_secs(5), client.write_all(&[0; 1024]))
+                .await
+                .is_ok()
+            {
                 written += 1024;
             }
         };
@@ -193,6 +213,9 @@ mod tests {
             _ = forward(near, far, &config, 1) => unreachable!("nobody ended it"),
             () = flood => {}
         }
-        assert!(written <= config.buffer_bytes_max + 2 * CHUNK_BYTES + 4096, "{written}");
+        assert!(
+            written <= config.buffer_bytes_max + 2 * CHUNK_BYTES + 4096,
+            "{written}"
+        );
     }
 }

@@ -84,12 +84,18 @@ impl Bot {
     ) -> Self {
         let role = shared.plan.role_of(index);
         let stalls = role == Role::Stalls;
-        let mut session = Config { entity_ticks_apart: Some(arena::ROCK), ..Config::default() };
+        let mut session = Config {
+            entity_ticks_apart: Some(arena::ROCK),
+            ..Config::default()
+        };
         if stalls {
             session.unacknowledged_max = STALLED_MOVES_MAX;
             session.idle_timeout = false;
         }
-        let options = Options { session, ..Options::default() };
+        let options = Options {
+            session,
+            ..Options::default()
+        };
         let seed = shared.plan.seed;
         let pilot = Pilot::new(seed, index as u64, Instant::now().into_std());
         Self {
@@ -154,7 +160,10 @@ impl Bot {
             None if self.wanted.is_some() => far,
             None => Instant::from_std(self.pilot.due()),
         };
-        [self.churn_due, self.stall_due].into_iter().flatten().fold(pilot, Instant::min)
+        [self.churn_due, self.stall_due]
+            .into_iter()
+            .flatten()
+            .fold(pilot, Instant::min)
     }
 
     fn act(&mut self) {
@@ -230,7 +239,8 @@ impl Bot {
             self.rate_due = self.shared.plan.rate_hz.map(|_| now + self.rate_period());
         }
         if self.role == Role::Churns {
-            self.churn_due = Some(now + Duration::from_millis(self.random.random_range(2000..8000)));
+            self.churn_due =
+                Some(now + Duration::from_millis(self.random.random_range(2000..8000)));
         }
         // The server let go of the controls, too.
         self.pilot.let_go();
@@ -240,14 +250,18 @@ impl Bot {
     fn updated(&mut self, update: &Updated) {
         let now = Instant::now();
         let session = self.player.session();
-        let Some((welcome, replica)) = session.welcome().zip(session.replica()) else { return };
+        let Some((welcome, replica)) = session.welcome().zip(session.replica()) else {
+            return;
+        };
         let rate_hz = welcome.tick_rate_hz.max(1);
         let period = Duration::from_nanos(1_000_000_000 / u64::from(rate_hz));
         if let Some(own) = session.own() {
             let look = || Some(Glimpse::of(replica, own, rate_hz));
             self.pilot.see(now.into_std(), look);
         }
-        let entry_after = self.lost_at.and_then(|_| PlayerEntry::of(replica, welcome.player));
+        let entry_after = self
+            .lost_at
+            .and_then(|_| PlayerEntry::of(replica, welcome.player));
         let counters = self.player.session_mut().take_counters();
         let mut stats = self.shared.board.shard(self.index);
         stats.counters += counters;
@@ -328,14 +342,21 @@ impl Bot {
         let now = Instant::now();
         self.leaves_until = Some(now + self.shared.plan.leave_timeout);
         self.player.set_reading(true);
-        let period = self.player.session().tick_line().map(|_| self.tick_period());
+        let period = self
+            .player
+            .session()
+            .tick_line()
+            .map(|_| self.tick_period());
         let mut stats = self.shared.board.shard(self.index);
         if let Some(since) = self.playing_since {
             stats.playing -= 1;
             stats.played += now - since;
         }
         // The wait that is not over yet counts as well.
-        let open_gap = self.updated_at.map(|at| now - at).filter(|_| !self.is_stalled);
+        let open_gap = self
+            .updated_at
+            .map(|at| now - at)
+            .filter(|_| !self.is_stalled);
         if let (Some(gap), Some(period)) = (open_gap, period)
             && gap > period
         {
@@ -349,7 +370,11 @@ impl Bot {
     }
 
     fn tick_period(&self) -> Duration {
-        let rate_hz = self.player.session().welcome().map_or(1, |welcome| welcome.tick_rate_hz);
+        let rate_hz = self
+            .player
+            .session()
+            .welcome()
+            .map_or(1, |welcome| welcome.tick_rate_hz);
         Duration::from_nanos(1_000_000_000 / u64::from(rate_hz.max(1)))
     }
 

@@ -48,7 +48,10 @@ impl Limits {
             (report.lost_moves, "lost moves"),
             (report.duplicate_moves, "moves applied twice"),
             (report.altered_moves, "moves applied that were not sent"),
-            (report.identity_changes, "sessions that came back as somebody else"),
+            (
+                report.identity_changes,
+                "sessions that came back as somebody else",
+            ),
         ] {
             if count > 0 {
                 failures.push(format!("{count} {what}"));
@@ -64,25 +67,59 @@ impl Limits {
             }
         };
         let count = |count: u64| Some(count as f64);
-        let (gap, tick, ack) =
-            (&report.update_gap_ms, &report.tick_to_receive_ms, &report.move_to_ack_ms);
-        at_most(gap.measured_p99(), self.max_p99_gap_ms, "p99 of update_gap_ms");
+        let (gap, tick, ack) = (
+            &report.update_gap_ms,
+            &report.tick_to_receive_ms,
+            &report.move_to_ack_ms,
+        );
+        at_most(
+            gap.measured_p99(),
+            self.max_p99_gap_ms,
+            "p99 of update_gap_ms",
+        );
         at_most(gap.measured_max(), self.max_gap_ms, "update_gap_ms");
-        at_most(tick.measured_p99(), self.max_p99_tick_to_receive_ms, "p99 of tick_to_receive_ms");
-        at_most(ack.measured_p99(), self.max_p99_move_to_ack_ms, "p99 of move_to_ack_ms");
+        at_most(
+            tick.measured_p99(),
+            self.max_p99_tick_to_receive_ms,
+            "p99 of tick_to_receive_ms",
+        );
+        at_most(
+            ack.measured_p99(),
+            self.max_p99_move_to_ack_ms,
+            "p99 of move_to_ack_ms",
+        );
         let resume = report.resume_ms.measured_p99();
         // Nobody had to come back: nobody took too long.
-        at_most(resume.or(Some(0.0)), self.max_p99_resume_ms, "p99 of resume_ms");
-        at_most(report.bytes_per_update, self.max_bytes_per_update, "bytes_per_update");
+        at_most(
+            resume.or(Some(0.0)),
+            self.max_p99_resume_ms,
+            "p99 of resume_ms",
+        );
+        at_most(
+            report.bytes_per_update,
+            self.max_bytes_per_update,
+            "bytes_per_update",
+        );
         let per_entity_tick = report.bytes_per_entity_tick;
-        at_most(per_entity_tick, self.max_bytes_per_entity_tick, "bytes_per_entity_tick");
+        at_most(
+            per_entity_tick,
+            self.max_bytes_per_entity_tick,
+            "bytes_per_entity_tick",
+        );
         let disconnects = self.max_disconnects.map(|limit| limit as f64);
         at_most(count(report.disconnects), disconnects, "disconnects");
         let errors = report.errors.values().sum();
-        at_most(count(errors), self.max_errors.map(|limit| limit as f64), "errors");
+        at_most(
+            count(errors),
+            self.max_errors.map(|limit| limit as f64),
+            "errors",
+        );
         let least = self.min_players.unwrap_or(1);
         if report.players < least {
-            failures.push(format!("only {} of at least {least} players got in", report.players));
+            failures.push(format!(
+                "only {} of at least {least} players got in",
+                report.players
+            ));
         }
         failures
     }

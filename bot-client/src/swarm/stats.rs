@@ -141,7 +141,8 @@ impl Stats {
             self.move_to_ack.record(*latency);
         }
         if let Some(correction) = update.correction {
-            self.correction.record_micros((correction.units * 1000.0) as u64);
+            self.correction
+                .record_micros((correction.units * 1000.0) as u64);
         }
         self.measured_bytes += update.wire_bytes as u64;
         self.entity_ticks += update.entity_ticks.all;
@@ -193,7 +194,9 @@ pub struct Board {
 
 impl Default for Board {
     fn default() -> Self {
-        Self { shards: (0..4).map(|_| Mutex::default()).collect() }
+        Self {
+            shards: (0..4).map(|_| Mutex::default()).collect(),
+        }
     }
 }
 
@@ -238,7 +241,10 @@ mod tests {
         let mut stats = Stats::default();
         for n in 0..1000 {
             let reason = format!("R{n}");
-            stats.note_error(&Ended { reason, ..Ended::broken("") });
+            stats.note_error(&Ended {
+                reason,
+                ..Ended::broken("")
+            });
         }
         assert!(stats.errors.len() <= LABELS_MAX + 1);
         assert_eq!(stats.errors.values().sum::<u64>(), 1000);

@@ -9,7 +9,7 @@ use fray_proto::update::{Encoding, frame_cell};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// The most ticks whose deltas are kept; `tick_mod` on the wire tells 128 apart.
+/// The most ticks whose deltas are kept; `place` on the wire tells 128 apart.
 const HISTORY_TICKS_MAX: u32 = 64;
 /// How long deltas are kept.
 const HISTORY_S: u32 = 2;
@@ -131,12 +131,9 @@ fn within_limits(entity: &Entity, world: World) -> Entity {
     entity.velocity = entity.velocity.map(|v| v.clamp(-limit, limit));
     entity.turn = entity.turn.clamp(-LEVEL_MAX, LEVEL_MAX);
     entity.thrust = entity.thrust.clamp(-LEVEL_MAX, LEVEL_MAX);
-    if let Some(long) = entity
-        .payload
-        .as_ref()
-        .filter(|payload| payload.len() > PAYLOAD_BYTES_MAX)
-    {
-        entity.payload = Some(long[..PAYLOAD_BYTES_MAX].into());
-    }
+    entity.payload = match entity.payload.take() {
+        Some(long) if long.len() > PAYLOAD_BYTES_MAX => Some(long[..PAYLOAD_BYTES_MAX].into()),
+        other => other.filter(|payload| !payload.is_empty()),
+    };
     entity
 }

@@ -24,7 +24,7 @@ impl Clock {
     /// The first tick is due one period and `phase` (a part of 2^32 of the period) after `now`.
     pub fn new(now: Instant, tick_rate_hz: u32, phase: u32, catch_up_ticks_max: u32) -> Self {
         let period = Duration::from_secs(1) / tick_rate_hz.max(1);
-        let phase = period.as_nanos() * u128::from(phase) >> 32;
+        let phase = (period.as_nanos() * u128::from(phase)) >> 32;
         let due = now + period + Duration::from_nanos(phase as u64);
         Self {
             period,

@@ -103,7 +103,7 @@ impl Play {
         }
     }
 
-    /// Makes up for broken rocks, out of sight of ships; and lays out pick-ups, and takes old ones away.
+    /// Makes up for broken rocks, away from ships; and lays out pick-ups, and takes old ones away.
     pub(super) fn tend_field(&mut self) {
         let tick = self.state.tick;
         if tick >= self.state.next_rock_at {

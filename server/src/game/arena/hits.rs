@@ -165,7 +165,7 @@ impl Play {
         let change = scaled(normal, closing + parting);
         let fast = self.rules.units_per_s(closing);
         let points = (fast - i64::from(RAM_SPEED_MIN)) / i64::from(RAM_SPEED_PER_POINT);
-        let points = points.clamp(0, i64::from(RAM_DAMAGE_MAX)) as i32;
+        let mut points = points.clamp(0, i64::from(RAM_DAMAGE_MAX)) as i32;
         match other.thing {
             Thing::Rock(index) => {
                 self.push(ship, change);
@@ -173,6 +173,13 @@ impl Play {
                 broken[index] |= points > 0 && self.state.rocks[index].size == Size::Small;
             }
             Thing::Ship(index) => {
+                // Protection is no weapon: who cannot be rammed does not ram.
+                if [ship, index]
+                    .iter()
+                    .any(|i| self.state.players[*i].ship.protected_until.is_some())
+                {
+                    points = 0;
+                }
                 let half = change.map(|c| c / 2);
                 self.push(ship, half);
                 self.push(index, half.map(|c| -c));

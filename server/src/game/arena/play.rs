@@ -3,8 +3,10 @@
 use super::hits::Contacts;
 use super::rules::Rules;
 use super::state::{Held, Phase, Round, State, What};
-use super::{ArenaOptions, KIND_SHIP, checkpoint};
-use crate::game::{Controls, Game, Motions, Profile, Published, Refusal, Setup, View, WorldLimits};
+use super::{ArenaOptions, KIND_SHIP, KIND_SHOT, checkpoint};
+use crate::game::{
+    Controls, Game, Motion, Motions, Profile, Published, Refusal, Setup, View, WorldLimits,
+};
 use rand_pcg::Pcg32;
 use std::collections::VecDeque;
 
@@ -86,6 +88,13 @@ impl Game for Play {
     fn motions(&self) -> Motions {
         let mut motions = Motions::default();
         motions.set(KIND_SHIP, self.rules.ship);
+        // So that clients know a shot from its ship, and a launch costs a few bytes.
+        let shot = Motion {
+            launch_speed: self.rules.shot_speed,
+            launch_distance: self.rules.ship_radius,
+            ..Motion::default()
+        };
+        motions.set(KIND_SHOT, shot);
         motions
     }
 

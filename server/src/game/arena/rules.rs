@@ -13,15 +13,15 @@ pub(super) const SHIELD: i32 = 60;
 /// How much hull a repair gives back.
 pub(super) const REPAIR: i32 = 50;
 /// What a shot does to a hull.
-pub(super) const SHOT_DAMAGE: i32 = 20;
+pub(super) const SHOT_DAMAGE: i32 = 12;
 /// A shot's velocity, relative to the ship that it hits, goes to the ship by this shift.
 pub(super) const KNOCK_SHIFT: u32 = 4;
 /// Ramming below this closing speed does no harm, units/s.
 pub(super) const RAM_SPEED_MIN: i32 = 90;
 /// Above it, each so many units/s cost one point of hull.
-pub(super) const RAM_SPEED_PER_POINT: i32 = 8;
+pub(super) const RAM_SPEED_PER_POINT: i32 = 12;
 /// The most that one collision costs.
-pub(super) const RAM_DAMAGE_MAX: i32 = 35;
+pub(super) const RAM_DAMAGE_MAX: i32 = 25;
 /// Of the closing speed, so many sixteenths come back in a bounce.
 pub(super) const BOUNCE_16THS: i64 = 9;
 
@@ -136,10 +136,10 @@ impl Rules {
             rock_speed: ROCK_SPEED.map(|range| range.map(|s| speed(rate, s))),
             rock_radius: ROCK_RADIUS.map(units),
             shot_life: ms(1100),
-            gun_interval: ms(150),
+            gun_interval: ms(200),
             gun_interval_rapid: ms(100),
-            heat_per_shot: ms(280),
-            heat_per_shot_rapid: ms(140),
+            heat_per_shot: ms(400),
+            heat_per_shot_rapid: ms(200),
             heat_max: ms(2400),
             rapid: ms(8000),
             respawn: ms(2000),
@@ -177,6 +177,7 @@ fn ship_motion(rate: u32) -> Motion {
         acceleration,
         speed_max: speed(rate as u32, 340),
         drag_shift,
+        ..Motion::default()
     }
     .clamped()
 }

@@ -195,7 +195,7 @@ impl Player {
 }
 
 impl Held {
-    pub(super) fn steering(&self) -> Steering {
+    pub(super) fn steering(self) -> Steering {
         Steering {
             axis_x: i32::from(self.axes[0]),
             axis_y: i32::from(self.axes[1]),

@@ -78,8 +78,8 @@ fn heat_slows_a_gun_that_does_not_rest() {
         assert!(private[0] - tick as i32 <= 48, "never hotter than 2.4 s");
     }
     let gaps: Vec<u32> = fired_at.windows(2).map(|w| w[1] - w[0]).collect();
-    assert_eq!(gaps[..5], [3; 5], "cold: every 150 ms");
-    assert!(gaps.ends_with(&[6; 10]), "hot: every 280 ms, {gaps:?}");
+    assert_eq!(gaps[..5], [4; 5], "cold: every 200 ms");
+    assert!(gaps.ends_with(&[8; 10]), "hot: every 400 ms, {gaps:?}");
 }
 
 #[test]
@@ -292,6 +292,19 @@ fn ships_that_collide_part_and_both_are_hurt() {
     assert!(one.velocity[0] < 0 && two.velocity[0] > 0);
     assert_eq!(one.attributes[1], two.attributes[1]);
     assert!(one.attributes[1] < 100);
+}
+
+#[test]
+fn a_protected_ship_neither_rams_nor_is_rammed() {
+    let mut play = empty();
+    pilot(&mut play, 1, [1000, 1000]);
+    pilot(&mut play, 2, [1060, 1000]);
+    play.state.players[0].ship.body.velocity = [units(300) / RATE as i32, 0];
+    play.state.players[0].ship.protected_until = Some(100);
+    steps(&mut play, 5);
+    let [one, two] = [1, 2].map(|n| ship_of(&play, n).expect("alive"));
+    assert!(one.velocity[0] < two.velocity[0], "they bounce");
+    assert_eq!([one.attributes[1], two.attributes[1]], [100, 100]);
 }
 
 #[test]

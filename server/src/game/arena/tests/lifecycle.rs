@@ -36,7 +36,7 @@ fn every_tick_rate_gives_about_the_same_ship() {
             };
             steer(&mut ship, full, rules.ship);
             advance(&mut ship, rules.ship, rules.world);
-            length = ship.velocity[0] * rate as i32 >> 8;
+            length = (ship.velocity[0] * rate as i32) >> 8;
         }
         assert!(
             (210..=275).contains(&length),

@@ -1,0 +1,323 @@
+//! A server and its clients over streams in memory, with virtual time: no sockets, no ports, no waiting.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "each test file uses a part of it"
+)]
+
+use clap::Parser as _;
+use fray_proto::hash::{MoveContent, applied_hash};
+use fray_proto::replica::Replica;
+use fray_proto::v1::lobby_client::LobbyClient;
+use fray_proto::v1::play_client::PlayClient;
+use fray_proto::v1::play_request::Message as Request;
+use fray_proto::v1::play_response::Message as Response;
+use fray_proto::v1::{self, PlayRequest};
+use fray_server::app::Parts;
+use fray_server::config::Config;
+use fray_server::game::GameFactory;
+use fray_server::game::arena::Arena;
+use hyper_util::rt::TokioIo;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::TaskTracker;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Status, Streaming};
+use tonic_types::StatusExt as _;
+
+/// A server without sockets.
+pub struct Net {
+    pub parts: Arc<Parts>,
+    connections: TaskTracker,
+}
+
+impl Net {
+    /// A server for the arena, with these flags.
+    pub fn new(flags: &[&str]) -> Self {
+        Self::with_game(flags, Arc::new(Arena::default()))
+    }
+
+    pub fn with_game(flags: &[&str], game: Arc<dyn GameFactory>) -> Self {
+        let flags = ["fray-server", "--seed", "7"].iter().chain(flags);
+        let config = Config::parse_from(flags);
+        let parts = Parts::new(&config, game).expect("a server");
+        parts.health().bound();
+        Self {
+            parts: Arc::new(parts),
+            connections: TaskTracker::new(),
+        }
+    }
+
+    /// A new connection to it.
+    pub async fn connect(&self) -> Channel {
+        let parts = Arc::clone(&self.parts);
+        let connections = self.connections.clone();
+        let connector = tower::service_fn(move |_: Uri| {
+            let parts = Arc::clone(&parts);
+            let connections = connections.clone();
+            async move {
+                let (client, server) = tokio::io::duplex(64 * 1024);
+                connections.spawn(async move { parts.serve(server).await });
+                Ok::<_, std::io::Error>(TokioIo::new(client))
+            }
+        });
+        let endpoint = Endpoint::from_static("http://memory");
+        endpoint
+            .connect_with_connector(connector)
+            .await
+            .expect("memory can be connected to")
+    }
+
+    pub async fn lobby(&self) -> LobbyClient<Channel> {
+        LobbyClient::new(self.connect().await)
+    }
+
+    /// Joins any room and opens a stream.
+    pub async fn player(&self, name: &str) -> Player {
+        let ticket = self.ticket(name).await;
+        self.open(hello_with_ticket(&ticket)).await.expect("seated")
+    }
+
+    pub async fn ticket(&self, name: &str) -> String {
+        let request = v1::JoinRequest {
+            player_name: name.into(),
+            ..Default::default()
+        };
+        self.lobby()
+            .await
+            .join(request)
+            .await
+            .expect("joined")
+            .into_inner()
+            .ticket
+    }
+
+    /// Opens a stream that begins with this Hello, and takes its Welcome.
+    pub async fn open(&self, hello: v1::Hello) -> Result<Player, Status> {
+        let mut raw = self.raw().await;
+        raw.send(Request::Hello(hello)).await;
+        match raw.next().await? {
+            Some(Response::Welcome(welcome)) => Ok(Player::new(raw, welcome)),
+            other => panic!("a Welcome is expected, not {other:?}"),
+        }
+    }
+
+    /// A stream on which nothing was said yet.
+    pub async fn raw(&self) -> Raw {
+        let (requests, outgoing) = mpsc::channel(256);
+        let mut client = PlayClient::new(self.connect().await);
+        let response = client
+            .play(ReceiverStream::new(outgoing))
+            .await
+            .expect("streams open");
+        Raw {
+            requests: Some(requests),
+            responses: response.into_inner(),
+        }
+    }
+}
+
+pub fn hello() -> v1::Hello {
+    v1::Hello {
+        protocol_version: fray_proto::PROTOCOL_VERSION,
+        ..Default::default()
+    }
+}
+
+pub fn hello_with_ticket(ticket: &str) -> v1::Hello {
+    v1::Hello {
+        ticket: ticket.into(),
+        ..hello()
+    }
+}
+
+pub fn hello_with_token(token: &str) -> v1::Hello {
+    v1::Hello {
+        resume_token: token.into(),
+        ..hello()
+    }
+}
+
+/// The reason in a status's details.
+pub fn reason(status: &Status) -> String {
+    status
+        .get_details_error_info()
+        .map(|info| info.reason)
+        .unwrap_or_default()
+}
+
+/// A stream as it is on the wire.
+pub struct Raw {
+    pub requests: Option<mpsc::Sender<PlayRequest>>,
+    pub responses: Streaming<v1::PlayResponse>,
+}
+
+impl Raw {
+    pub async fn send(&mut self, message: Request) {
+        let requests = self.requests.as_ref().expect("still open");
+        // Whether the server still listens shows in what it answers.
+        let _ = requests
+            .send(PlayRequest {
+                message: Some(message),
+            })
+            .await;
+    }
+
+    /// The next message; `None` when the stream ended with OK.
+    pub async fn next(&mut self) -> Result<Option<Response>, Status> {
+        let next = tokio::time::timeout(Duration::from_secs(600), self.responses.message()).await;
+        let message = next.expect("an answer within ten virtual minutes")?;
+        Ok(message.and_then(|message| message.message))
+    }
+
+    /// How the stream ends.
+    pub async fn end(&mut self) -> Result<(), Status> {
+        while self.next().await?.is_some() {}
+        Ok(())
+    }
+}
+
+/// A player that keeps a replica and checks everything that can be checked.
+pub struct Player {
+    pub raw: Raw,
+    pub welcome: v1::Welcome,
+    pub replica: Replica,
+    pub sent: Vec<v1::Move>,
+    pub ack: v1::MoveAck,
+    pub refusals: Vec<v1::Refusal>,
+    /// Of each update applied: its tick, and how many ticks it spans.
+    pub updates: Vec<(u32, u32)>,
+    pub acks_updates: bool,
+}
+
+impl Player {
+    fn new(raw: Raw, welcome: v1::Welcome) -> Self {
+        Self {
+            replica: Replica::for_welcome(&welcome).expect("a sound world"),
+            raw,
+            sent: Vec::new(),
+            ack: v1::MoveAck {
+                input_ack: welcome.last_applied_sequence,
+                applied_count: welcome.applied_count,
+                applied_hash: welcome.applied_hash,
+                arrival_margin_ms: 0,
+            },
+            welcome,
+            refusals: Vec::new(),
+            updates: Vec::new(),
+            acks_updates: true,
+        }
+    }
+
+    /// Sends the next move.
+    pub async fn steer(&mut self, axis_x: i32, axis_y: i32) {
+        let sequence = self.welcome.last_applied_sequence + self.sent.len() as u32 + 1;
+        let message = v1::Move {
+            sequence,
+            axis_x,
+            axis_y,
+            seen_tick: self.replica.tick(),
+            ..Default::default()
+        };
+        self.sent.push(message.clone());
+        self.raw.send(Request::Move(message)).await;
+    }
+
+    /// The next update, applied and checked; other messages are passed over. `None`: ended with OK.
+    pub async fn update(&mut self) -> Result<Option<v1::Update>, Status> {
+        loop {
+            match self.raw.next().await? {
+                None => return Ok(None),
+                Some(Response::Update(update)) => {
+                    self.take(&update).await;
+                    return Ok(Some(update));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    async fn take(&mut self, update: &v1::Update) {
+        let held = self.replica.tick();
+        self.replica.apply(update).expect("an update that fits");
+        self.updates
+            .push((update.tick, if held == 0 { 1 } else { update.tick - held }));
+        self.refusals.extend_from_slice(&update.refusals);
+        if let Some(ack) = update.move_ack {
+            self.ack = ack;
+        }
+        if self.acks_updates {
+            self.raw
+                .send(Request::Ping(v1::Ping {
+                    seen_tick: update.tick,
+                    echo: 0,
+                }))
+                .await;
+        }
+    }
+
+    /// Takes updates until something holds.
+    pub async fn until(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        for _ in 0..5000 {
+            if holds(self) {
+                return;
+            }
+            let update = self.update().await.expect("the stream goes on");
+            assert!(update.is_some(), "the stream ended before: {what}");
+        }
+        panic!("it never came to be: {what}");
+    }
+
+    /// Takes updates until all moves are acknowledged, then compares what was applied with what was sent.
+    pub async fn until_all_is_acked(&mut self) {
+        let last = self.welcome.last_applied_sequence + self.sent.len() as u32;
+        self.until("all moves are acknowledged", |player| {
+            player.ack.input_ack >= last
+        })
+        .await;
+        assert_eq!(
+            self.ack.applied_count, last,
+            "every move was applied exactly once"
+        );
+        assert_eq!(
+            self.ack.applied_hash,
+            self.expected_hash(),
+            "as it was sent"
+        );
+    }
+
+    /// The applied hash that this player's moves should have.
+    pub fn expected_hash(&self) -> u32 {
+        self.sent
+            .iter()
+            .fold(self.welcome.applied_hash, |hash, message| {
+                let content = MoveContent {
+                    sequence: message.sequence,
+                    axis_x: message.axis_x,
+                    axis_y: message.axis_y,
+                    aim: message.aim,
+                    buttons: message.buttons,
+                    target: message.target,
+                    payload: &message.payload,
+                };
+                applied_hash(hash, &content)
+            })
+    }
+
+    /// Half-closes, takes what still comes, and says how it ended.
+    pub async fn leave(&mut self) -> Result<(), Status> {
+        self.raw.requests = None;
+        self.acks_updates = false;
+        loop {
+            match self.raw.next().await? {
+                None => return Ok(()),
+                Some(Response::Update(update)) => self.take(&update).await,
+                Some(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,19 @@
+import "./view/style.css";
+import { App } from "./app";
+
+const app = new App();
+app.start();
+
+declare global {
+  interface Window {
+    /** What the page knows, for tests and the curious. */
+    fray: { readonly state: object; cutSocket(): void };
+  }
+}
+
+window.fray = Object.freeze({
+  get state() {
+    return app.debug();
+  },
+  cutSocket: () => app.flight?.session.cutSocket(),
+});

@@ -1,0 +1,181 @@
+// The doors to the server, for browsers: gRPC-Web for Lobby and Watch, a WebSocket for Play.
+
+import { Code, ConnectError, createClient, type Client } from "@connectrpc/connect";
+import { createGrpcWebTransport } from "@connectrpc/connect-web";
+import { Lobby, type JoinRequest, type JoinResponse } from "../gen/fray/v1/lobby_pb";
+import { Play, type Notice, type Update, type Welcome } from "../gen/fray/v1/play_pb";
+import type { Room } from "../gen/fray/v1/world_pb";
+import { Replica, ReplicaError } from "./replica";
+import { Refused, type Host, type Socket, type SocketEvents } from "./session";
+
+const JOIN_TIMEOUT_MS = 8000;
+const RETRY_MS = 3000;
+/** A spectator's stream that is this late is opened anew: it has no way to say that it cannot keep up. */
+const BEHIND_MS_MAX = 2000;
+
+export class Doors {
+  readonly #lobby: Client<typeof Lobby>;
+  readonly #play: Client<typeof Play>;
+
+  constructor(readonly baseUrl: string) {
+    const transport = createGrpcWebTransport({ baseUrl, useBinaryFormat: true });
+    this.#lobby = createClient(Lobby, transport);
+    this.#play = createClient(Play, transport);
+  }
+
+  /** What a `Session` needs of a browser. */
+  host(): Host {
+    return {
+      now: () => performance.now(),
+      after: (ms, run) => {
+        const timer = setTimeout(run, ms);
+        return () => clearTimeout(timer);
+      },
+      random: Math.random,
+      openSocket: (ticket, events) => openSocket(this.baseUrl, ticket, events),
+      rejoin: (resumeToken) => this.#rejoin(resumeToken),
+    };
+  }
+
+  /** Throws `Refused` when the server says no. */
+  async join(room: JoinRequest["room"], playerName: string, playerHue: number | undefined): Promise<JoinResponse> {
+    const hue = playerHue === undefined ? {} : { playerHue };
+    const request = { requestId: crypto.randomUUID?.() ?? randomId(), playerName, room, ...hue };
+    try {
+      return await this.#lobby.join(request, { timeoutMs: JOIN_TIMEOUT_MS });
+    } catch (error) {
+      throw refusal(error);
+    }
+  }
+
+  async #rejoin(resumeToken: string): Promise<string> {
+    try {
+      return (await this.#lobby.join({ resumeToken }, { timeoutMs: JOIN_TIMEOUT_MS })).ticket;
+    } catch (error) {
+      throw refusal(error);
+    }
+  }
+
+  /** The public rooms, whenever they change; by themselves again after a failure. `failed` says that there is none now. */
+  watchRooms(changed: (rooms: Room[]) => void, failed: () => void): () => void {
+    const stop = new AbortController();
+    const run = async (): Promise<void> => {
+      const rooms = new Map<string, Room>();
+      for await (const message of this.#lobby.watchRooms({}, { signal: stop.signal })) {
+        for (const room of message.rooms) rooms.set(room.roomId, room);
+        for (const id of message.endedRoomIds) rooms.delete(id);
+        changed([...rooms.values()].sort((a, b) => b.players - a.players || (a.roomId < b.roomId ? -1 : 1)));
+      }
+    };
+    void again(run, stop.signal, failed);
+    return () => stop.abort();
+  }
+
+  /** The round trip of one small call, ms. */
+  async measure(): Promise<number> {
+    const start = performance.now();
+    await this.#lobby.listRooms({ pageSize: 1 }, { timeoutMs: 3000 });
+    return performance.now() - start;
+  }
+
+  /** Looks on at a room. Starts again by itself; returns what ends it. */
+  watch(roomId: string, listener: WatchListener): () => void {
+    const stop = new AbortController();
+    const run = async (): Promise<void> => {
+      let replica: Replica | undefined;
+      let earliest = Infinity;
+      let tickMs = 50;
+      for await (const { message } of this.#play.watch({ roomId }, { signal: stop.signal })) {
+        if (message.case === "welcome") {
+          replica = Replica.forWelcome(message.value);
+          if (replica === undefined) return;
+          tickMs = 1000 / Math.max(1, message.value.tickRateHz);
+          listener.welcomed(message.value, replica);
+        } else if (message.case === "update" && replica !== undefined) {
+          try {
+            replica.apply(message.value);
+          } catch (error) {
+            if (error instanceof ReplicaError) return;
+            throw error;
+          }
+          const zeroAt = performance.now() - message.value.tick * tickMs;
+          earliest = Math.min(earliest, zeroAt);
+          if (zeroAt - earliest > BEHIND_MS_MAX && !document.hidden) return;
+          listener.updated(message.value, replica);
+        } else if (message.case === "notice") {
+          listener.noticed(message.value);
+        }
+      }
+    };
+    void again(run, stop.signal, listener.failed);
+    return () => stop.abort();
+  }
+}
+
+export interface WatchListener {
+  welcomed(welcome: Welcome, replica: Replica): void;
+  updated(update: Update, replica: Replica): void;
+  noticed(notice: Notice): void;
+  failed(): void;
+}
+
+/** Runs it until it is stopped; not at once again after a failure. */
+async function again(run: () => Promise<void>, stop: AbortSignal, failed: () => void): Promise<void> {
+  while (!stop.aborted) {
+    let pause = 200;
+    try {
+      await run();
+    } catch {
+      if (stop.aborted) return;
+      failed();
+      pause = RETRY_MS * (0.75 + Math.random() / 2);
+    }
+    await new Promise((resolve) => setTimeout(resolve, pause));
+  }
+}
+
+const FINAL_CODES = new Set([
+  Code.InvalidArgument,
+  Code.NotFound,
+  Code.ResourceExhausted,
+  Code.FailedPrecondition,
+  Code.PermissionDenied,
+  Code.Unimplemented,
+]);
+
+/** `Refused` when the server answered and will not answer otherwise; else the error as it is. */
+function refusal(error: unknown): unknown {
+  const connectError = ConnectError.from(error);
+  return FINAL_CODES.has(connectError.code) ? new Refused(reasonOf(connectError)) : error;
+}
+
+/** The reason of `google.rpc.ErrorInfo` in the status details: its field 1. */
+function reasonOf(error: ConnectError): string {
+  for (const detail of error.details) {
+    if (!("type" in detail) || !detail.type.endsWith("google.rpc.ErrorInfo") || !(detail.value instanceof Uint8Array)) continue;
+    const [tag, length = 0] = detail.value;
+    if (tag === 0x0a) return new TextDecoder().decode(detail.value.subarray(2, 2 + length));
+  }
+  return Code[error.code] ?? "UNKNOWN";
+}
+
+function randomId(): string {
+  // Pages that are not served securely have no randomUUID.
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function openSocket(baseUrl: string, ticket: string, events: SocketEvents): Socket {
+  const url = new URL("/ws", baseUrl);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  const socket = new WebSocket(url, ["fray.v1", `ticket.${ticket}`]);
+  socket.binaryType = "arraybuffer";
+  socket.addEventListener("open", () => events.opened());
+  socket.addEventListener("message", ({ data }) => events.received(new Uint8Array(data as ArrayBuffer)));
+  socket.addEventListener("close", ({ code, reason }) => events.closed(code, reason));
+  return {
+    send: (bytes) => {
+      if (socket.readyState === WebSocket.OPEN) socket.send(bytes as Uint8Array<ArrayBuffer>);
+    },
+    close: () => socket.close(),
+  };
+}

@@ -1,0 +1,108 @@
+// The player's moves: numbered, kept until the server acknowledges them, and counted the way the server counts.
+
+import type { MoveAck, Welcome } from "../gen/fray/v1/play_pb";
+import { appliedHash } from "./hash";
+
+/** What a player holds down. */
+export interface Controls {
+  axisX: number;
+  axisY: number;
+  aim: number | undefined;
+  buttons: number;
+}
+
+export const NEUTRAL: Controls = { axisX: 0, axisY: 0, aim: undefined, buttons: 0 };
+
+export function isSame(a: Controls, b: Controls): boolean {
+  return a.axisX === b.axisX && a.axisY === b.axisY && a.aim === b.aim && a.buttons === b.buttons;
+}
+
+export interface SentMove {
+  sequence: number;
+  controls: Controls;
+  /** The tick in which the client expects it to be applied. */
+  tick: number;
+}
+
+/** The server takes no more than this many that it has not applied. */
+const UNACKNOWLEDGED_MAX = 64;
+const NO_BYTES = new Uint8Array();
+
+export class MoveLog {
+  /** Sent and not acknowledged, in order. */
+  pending: SentMove[] = [];
+  /** What the server steers by: the newest acknowledged move. */
+  applied: Controls = NEUTRAL;
+  /** How often the server's count or hash was not what was sent. */
+  mismatches = 0;
+  #acked = 0;
+  #count = 0;
+  #hash = 0;
+
+  /** The newest that was made, acknowledged or not. */
+  get lastSequence(): number {
+    return this.pending.at(-1)?.sequence ?? this.#acked;
+  }
+
+  get last(): Controls {
+    return this.pending.at(-1)?.controls ?? this.applied;
+  }
+
+  /** Numbers a move; undefined while too many are unacknowledged. */
+  record(controls: Controls, tick: number): SentMove | undefined {
+    if (this.pending.length >= UNACKNOWLEDGED_MAX) return undefined;
+    const move = { sequence: this.lastSequence + 1, controls, tick };
+    this.pending.push(move);
+    return move;
+  }
+
+  /** Takes the server's acknowledgement, and returns the newest move that it names, if it is new. */
+  acknowledge(ack: MoveAck): SentMove | undefined {
+    const newest = this.#fold(ack.inputAck);
+    const differs =
+      ack.inputAck !== this.#acked || ack.appliedCount !== this.#count || ack.appliedHash !== this.#hash;
+    if (differs) {
+      this.mismatches += 1;
+      this.#adopt(ack.inputAck, ack.appliedCount, ack.appliedHash);
+    }
+    return newest;
+  }
+
+  /** A stream (again): what is left in `pending` is to be sent (again). */
+  welcome(welcome: Welcome): void {
+    const { lastAppliedSequence: last, appliedCount, appliedHash: hash } = welcome;
+    const isPast = last < this.#acked;
+    this.#fold(last);
+    const differs = last !== this.#acked || appliedCount !== this.#count || hash !== this.#hash;
+    if (differs) {
+      // Another session, or one that was restored from before moves that had been acknowledged: those are lost, and the
+      // numbers go on from where the server stands. What was not acknowledged is numbered anew.
+      if (!isPast && welcome.resumed) this.mismatches += 1;
+      this.#adopt(last, appliedCount, hash);
+      if (!welcome.resumed) this.pending = [];
+      this.pending.forEach((move, index) => (move.sequence = last + 1 + index));
+    }
+    // The server let the controls go while the stream was away.
+    this.applied = NEUTRAL;
+  }
+
+  #fold(upTo: number): SentMove | undefined {
+    let newest: SentMove | undefined;
+    while (this.pending.length > 0 && this.pending[0]!.sequence <= upTo) {
+      newest = this.pending.shift()!;
+      const { sequence, controls } = newest;
+      this.#hash = appliedHash(this.#hash, { sequence, ...controls, payload: NO_BYTES });
+      this.#count = (this.#count + 1) >>> 0;
+      this.#acked = sequence;
+      this.applied = controls;
+    }
+    return newest;
+  }
+
+  #adopt(acked: number, count: number, hash: number): void {
+    this.#acked = acked;
+    this.#count = count;
+    this.#hash = hash;
+    this.pending = this.pending.filter((move) => move.sequence > acked);
+  }
+}

@@ -1,0 +1,28 @@
+// What players are told when a session ends or cannot begin. Never a raw error.
+
+const WORDS: Record<string, string> = {
+  TAKEN_OVER: "You fly this ship from another window now.",
+  SESSION_NOT_FOUND: "Your ship waited as long as it could, and is gone. Fly again!",
+  ROOM_NOT_FOUND: "That room is no more.",
+  ROOM_ENDED: "The room has ended.",
+  ROOM_FULL: "That room is full.",
+  ROOMS_EXHAUSTED: "The server has no place for another room just now.",
+  KICKED: "An operator removed you from the room.",
+  PROTOCOL_UNSUPPORTED: "This page and the server do not understand each other: reload the page.",
+  TICKET_INVALID: "Your seat was given away meanwhile. Try again.",
+  UNREACHABLE: "The server does not answer. Try again in a moment.",
+  INVALID_ARGUMENT: "The server did not like that name or code.",
+  SHUTTING_DOWN: "The server is going away. Try again in a moment.",
+  LEFT: "",
+};
+
+export function inWords(reason: string): string {
+  return WORDS[reason] ?? "The server ended the game. Try again.";
+}
+
+/** While the stream is broken. */
+export function reconnecting(graceMs: number): string {
+  const seconds = Math.ceil(graceMs / 1000);
+  if (seconds > 0) return `Reconnecting… your ship holds course for ${seconds} s`;
+  return "Reconnecting… your ship may be gone by now";
+}
