@@ -28,8 +28,8 @@ use tonic::body::Body;
 use tonic::codegen::http;
 use tonic::transport::{Endpoint, Server};
 use tonic::{Code, Request, Response, Status, Streaming};
-use tower::util::MapRequestLayer;
 use tonic_types::{ErrorDetails, StatusExt as _};
+use tower::util::MapRequestLayer;
 use v1::play_request::Message as Sent;
 
 type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -66,42 +66,49 @@ impl Play for Service {
         let end_with = self.end_with.clone();
         if let Some(bearer) = request.metadata().get("authorization") {
             let bearer = bearer.to_str().expect("it is text").to_owned();
-            seen.send(Seen::Authorization(bearer)).await.expect("the test listens");
+            seen.send(Seen::Authorization(bearer))
+                .await
+                .expect("the test listens");
         }
         let mut room = Room::new(Faults::default());
         let ticket = room.join();
-        let hello = v1::Hello { ticket, ..v1::Hello::default() };
+        let hello = v1::Hello {
+            ticket,
+            ..v1::Hello::default()
+        };
         let (mut stream, welcome) = room.open(&hello).expect("its own ticket");
         let (answers, responses) = mpsc::channel(16);
         let mut requests = request.into_inner();
         // Nothing is answered, not even headers, before the client's first message.
-        let first = requests.message().await?.and_then(|m| m.message).expect("a Hello");
-        seen.send(Seen::Message(Box::new(first))).await.expect("the test listens");
+        let first = requests
+            .message()
+            .await?
+            .and_then(|m| m.message)
+            .expect("a Hello");
+        seen.send(Seen::Message(Box::new(first)))
+            .await
+            .expect("the test listens");
         answers.send(Ok(welcome)).await.expect("there is room");
-        self.work.lock().expect("nobody panicked").spawn(async move {
-            loop {
-                match requests.message().await {
-                    Ok(Some(request)) => {
-                        let message = request.message.clone().expect("a message");
-                        let is_move = matches!(message, Sent::Move(_));
-                        let _ = seen.send(Seen::Message(Box::new(message))).await;
-                        room.receive(&mut stream, request);
-                        if is_move && let Some(status) = &end_with {
-                            let _ = answers.send(Err(status.clone())).await;
-                            return;
-                        }
-                        room.step();
-                        if let Some(update) = room.update(&mut stream) {
-                            let _ = answers.send(Ok(update)).await;
-                        }
-                    }
-                    Ok(None) | Err(_) => {
-                        let _ = seen.send(Seen::End).await;
+        self.work
+            .lock()
+            .expect("nobody panicked")
+            .spawn(async move {
+                while let Ok(Some(request)) = requests.message().await {
+                    let message = request.message.clone().expect("a message");
+                    let is_move = matches!(message, Sent::Move(_));
+                    let _ = seen.send(Seen::Message(Box::new(message))).await;
+                    room.receive(&mut stream, request);
+                    if is_move && let Some(status) = &end_with {
+                        let _ = answers.send(Err(status.clone())).await;
                         return;
                     }
+                    room.step();
+                    if let Some(update) = room.update(&mut stream) {
+                        let _ = answers.send(Ok(update)).await;
+                    }
                 }
-            }
-        });
+                let _ = seen.send(Seen::End).await;
+            });
         let responses = stream::unfold(responses, |mut responses| async {
             responses.recv().await.map(|item| (item, responses))
         });
@@ -125,9 +132,16 @@ impl Lobby for Service {
         request: Request<v1::JoinRequest>,
     ) -> Result<Response<v1::JoinResponse>, Status> {
         assert!(!request.into_inner().request_id.is_empty());
-        let room = Some(v1::Room { room_id: "fake".into(), ..v1::Room::default() });
+        let room = Some(v1::Room {
+            room_id: "fake".into(),
+            ..v1::Room::default()
+        });
         let ticket = "header.claims.signature".to_owned();
-        Ok(Response::new(v1::JoinResponse { ticket, room, ..v1::JoinResponse::default() }))
+        Ok(Response::new(v1::JoinResponse {
+            ticket,
+            room,
+            ..v1::JoinResponse::default()
+        }))
     }
 
     async fn list_rooms(
@@ -150,8 +164,16 @@ async fn grpc(end_with: Option<Status>) -> (GrpcServer, mpsc::Receiver<Seen>, Jo
     let (client, server) = duplex(1 << 16);
     let (seen, sees) = mpsc::channel(64);
     let wire = seen.clone();
-    let play = Service { seen: seen.clone(), end_with, work: Mutex::default() };
-    let lobby = Service { seen, end_with: None, work: Mutex::default() };
+    let play = Service {
+        seen: seen.clone(),
+        end_with,
+        work: Mutex::default(),
+    };
+    let lobby = Service {
+        seen,
+        end_with: None,
+        work: Mutex::default(),
+    };
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         let notes_resets = MapRequestLayer::new(move |request: http::Request<Body>| {
@@ -173,16 +195,25 @@ async fn grpc(end_with: Option<Status>) -> (GrpcServer, mpsc::Receiver<Seen>, Jo
     let client = Mutex::new(Some(client));
     let connector = tower::service_fn(move |_| {
         let client = client.lock().expect("nobody panicked").take();
-        async move { client.map(TokioIo::new).ok_or_else(|| std::io::Error::other("one is all")) }
+        async move {
+            client
+                .map(TokioIo::new)
+                .ok_or_else(|| std::io::Error::other("one is all"))
+        }
     });
     let endpoint = Endpoint::from_static("http://in.memory");
-    let channel = endpoint.connect_with_connector(connector).await.expect("the pipe is open");
+    let channel = endpoint
+        .connect_with_connector(connector)
+        .await
+        .expect("the pipe is open");
     (GrpcServer::new(channel), sees, tasks)
 }
 
 async fn player(server: GrpcServer) -> Player {
     let request = v1::JoinRequest::default();
-    Player::join(Arc::new(server), request, Options::default()).await.expect("it is let in")
+    Player::join(Arc::new(server), request, Options::default())
+        .await
+        .expect("it is let in")
 }
 
 #[tokio::test(start_paused = true)]
@@ -191,7 +222,12 @@ async fn over_grpc_leaving_is_a_half_close_and_bytes_are_counted_with_their_pref
     let mut player = player(server).await;
     let bearer = "Bearer header.claims.signature".to_owned();
     assert_eq!(sees.recv().await, Some(Seen::Authorization(bearer)));
-    player.steer(Controls { axis_x: 5, ..Controls::default() }).expect("there is room");
+    player
+        .steer(Controls {
+            axis_x: 5,
+            ..Controls::default()
+        })
+        .expect("there is room");
     let update = loop {
         if let Some(Event::Updated(update)) = player.next().await.expect("all is well") {
             break update;
@@ -200,10 +236,22 @@ async fn over_grpc_leaving_is_a_half_close_and_bytes_are_counted_with_their_pref
     // The same room makes the same update here.
     let mut room = Room::new(Faults::default());
     let ticket = room.join();
-    let hello = v1::Hello { ticket, ..v1::Hello::default() };
+    let hello = v1::Hello {
+        ticket,
+        ..v1::Hello::default()
+    };
     let (mut stream, _) = room.open(&hello).expect("its own ticket");
-    let message = v1::Move { sequence: 1, axis_x: 5, ..v1::Move::default() };
-    room.receive(&mut stream, v1::PlayRequest { message: Some(Sent::Move(message)) });
+    let message = v1::Move {
+        sequence: 1,
+        axis_x: 5,
+        ..v1::Move::default()
+    };
+    room.receive(
+        &mut stream,
+        v1::PlayRequest {
+            message: Some(Sent::Move(message)),
+        },
+    );
     room.step();
     let same = room.update(&mut stream).expect("one is due");
     assert_eq!(update.wire_bytes, encode(&same).len() + 5);
@@ -218,7 +266,10 @@ async fn over_grpc_leaving_is_a_half_close_and_bytes_are_counted_with_their_pref
         }
         before = Some(seen);
     }
-    assert_eq!(before, Some(Seen::Message(Box::new(Sent::Leave(v1::Leave {})))));
+    assert_eq!(
+        before,
+        Some(Seen::Message(Box::new(Sent::Leave(v1::Leave {}))))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -243,7 +294,10 @@ async fn over_grpc_a_status_carries_its_reason() {
             Err(ended) => break ended,
         }
     };
-    assert_eq!((ended.code, ended.label().as_str()), (Code::Aborted, "ABORTED/TAKEN_OVER"));
+    assert_eq!(
+        (ended.code, ended.label().as_str()),
+        (Code::Aborted, "ABORTED/TAKEN_OVER")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,7 +307,11 @@ async fn a_server_that_is_not_there_is_tried_again_until_it_is_given_up() {
         Err::<TokioIo<tokio::io::DuplexStream>, _>(std::io::Error::other("refused"))
     });
     let server = GrpcServer::new(endpoint.connect_with_connector_lazy(nowhere));
-    let mut player = Player::new(Arc::new(server), v1::JoinRequest::default(), Options::default());
+    let mut player = Player::new(
+        Arc::new(server),
+        v1::JoinRequest::default(),
+        Options::default(),
+    );
     let started = tokio::time::Instant::now();
     let mut attempts = 0;
     let ended = loop {
@@ -284,15 +342,24 @@ async fn websocket(
             let protocols = request.headers()["sec-websocket-protocol"].to_str();
             protocols.expect("it is text").clone_into(&mut offered);
             let chosen = "fray.v1".parse().expect("it is text");
-            response.headers_mut().insert("sec-websocket-protocol", chosen);
+            response
+                .headers_mut()
+                .insert("sec-websocket-protocol", chosen);
             Ok(response)
         };
-        let socket = accept_hdr_async(server, callback).await.expect("a handshake");
+        let socket = accept_hdr_async(server, callback)
+            .await
+            .expect("a handshake");
         serve(socket).await;
     };
     let playing = async {
         let uri = "ws://in.memory/ws".parse().expect("an address");
-        play(websocket_over(client, uri, "a.b.c").await.expect("a handshake")).await;
+        play(
+            websocket_over(client, uri, "a.b.c")
+                .await
+                .expect("a handshake"),
+        )
+        .await;
     };
     tokio::join!(serving, playing);
     offered
@@ -301,23 +368,55 @@ async fn websocket(
 #[tokio::test(start_paused = true)]
 async fn over_a_websocket_one_binary_message_is_one_message_and_the_ticket_a_subprotocol() {
     let pong = v1::Pong { echo: 1, tick: 7 };
-    let pong = v1::PlayResponse { message: Some(v1::play_response::Message::Pong(pong)) };
+    let pong = v1::PlayResponse {
+        message: Some(v1::play_response::Message::Pong(pong)),
+    };
     let bytes = encode(&pong);
-    let ping = v1::Ping { seen_tick: 3, echo: 1 };
-    let ping = v1::PlayRequest { message: Some(Sent::Ping(ping)) };
+    let ping = v1::Ping {
+        seen_tick: 3,
+        echo: 1,
+    };
+    let ping = v1::PlayRequest {
+        message: Some(Sent::Ping(ping)),
+    };
     let offered = websocket(
         async |mut socket| {
             let frame = socket.next().await.expect("a frame").expect("no error");
-            assert_eq!(v1::PlayRequest::decode(frame.into_data()).expect("a request"), ping);
-            socket.send(Frame::Binary(bytes.clone())).await.expect("the client reads");
-            let close = CloseFrame { code: 4010.into(), reason: "KICKED: go".into() };
+            assert_eq!(
+                v1::PlayRequest::decode(frame.into_data()).expect("a request"),
+                ping
+            );
+            socket
+                .send(Frame::Binary(bytes.clone()))
+                .await
+                .expect("the client reads");
+            let close = CloseFrame {
+                code: 4010.into(),
+                reason: "KICKED: go".into(),
+            };
             socket.close(Some(close)).await.expect("the client reads");
         },
         async |mut link| {
-            link.requests.send(ping.clone()).await.expect("the server reads");
-            let message = link.messages.next().await.expect("a message").expect("no error");
-            assert_eq!((message.bytes.as_ref(), message.framing), (bytes.as_ref(), 2));
-            let ended = link.messages.next().await.expect("an end").expect_err("an error");
+            link.requests
+                .send(ping.clone())
+                .await
+                .expect("the server reads");
+            let message = link
+                .messages
+                .next()
+                .await
+                .expect("a message")
+                .expect("no error");
+            assert_eq!(
+                (message.bytes.as_ref(), message.framing),
+                (bytes.as_ref(), 2)
+            );
+            let ended = link
+                .messages
+                .next()
+                .await
+                .expect("an end")
+                .expect_err("an error");
             assert_eq!(ended.label(), "ABORTED/KICKED");
             assert!(link.messages.next().await.is_none());
         },
@@ -330,7 +429,10 @@ async fn over_a_websocket_one_binary_message_is_one_message_and_the_ticket_a_sub
 async fn over_a_websocket_close_code_4000_is_a_good_end_and_silence_is_not() {
     websocket(
         async |mut socket| {
-            let close = CloseFrame { code: 4000.into(), reason: "".into() };
+            let close = CloseFrame {
+                code: 4000.into(),
+                reason: "".into(),
+            };
             socket.close(Some(close)).await.expect("the client reads");
         },
         async |mut link| assert!(link.messages.next().await.is_none()),
@@ -339,7 +441,12 @@ async fn over_a_websocket_close_code_4000_is_a_good_end_and_silence_is_not() {
     websocket(
         async |socket| drop(socket),
         async |mut link| {
-            let ended = link.messages.next().await.expect("an end").expect_err("an error");
+            let ended = link
+                .messages
+                .next()
+                .await
+                .expect("an end")
+                .expect_err("an error");
             assert!(ended.is_resumable(), "{ended}");
             assert_eq!(ended.code, Ended::broken("").code);
         },

@@ -125,11 +125,11 @@ impl Prediction {
         applied: u32,
     ) -> Option<Correction> {
         self.motion = motion;
-        while let Some(done) = self
-            .pending
-            .pop_front_if(|pending| pending.sequence <= applied)
+        while let Some(done) = self.pending.front()
+            && done.sequence <= applied
         {
             self.steering = done.steering;
+            self.pending.pop_front();
         }
         for late in &mut self.pending {
             late.tick = late.tick.max(tick.wrapping_add(1));
@@ -213,7 +213,8 @@ mod tests {
         acceleration: 300,
         speed_max: 3000,
         drag_shift: 6,
-        ..Motion::default()
+        launch_speed: 0,
+        launch_distance: 0,
     };
     const PERIOD: Duration = Duration::from_millis(50);
 

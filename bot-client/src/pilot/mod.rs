@@ -97,8 +97,10 @@ impl Pilot {
         if self.decide_at <= now {
             controls = self.think(now);
             let hold = Duration::from_millis(self.random.random_range(200..=800));
-            self.decide_at = now + hold.max(self.temper.reaction);
-            self.look_at = self.decide_at - self.temper.reaction;
+            let reaction = self.temper.reaction;
+            let wait = hold.max(reaction);
+            self.decide_at = now + wait;
+            self.look_at = now + wait.saturating_sub(reaction);
         }
         if controls == self.held {
             return None;

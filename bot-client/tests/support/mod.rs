@@ -2,7 +2,11 @@
 //!
 //! [`room`] is pure, its streams exchange messages by hand; [`server`] puts it behind the client's `Server` trait, on
 //! tokio's clock, which tests pause.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses its own part of it"
+)]
 
 pub mod room;
 pub mod server;

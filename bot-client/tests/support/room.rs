@@ -13,7 +13,11 @@ use v1::play_response::Message as Response;
 pub const RATE_HZ: u32 = 20;
 pub const WINDOW_MS: u32 = 1000;
 const WINDOW_TICKS: u32 = WINDOW_MS * RATE_HZ / 1000;
-const WORLD: World = World { position_bits: 20, cell_bits: 20, unit_bits: 8 };
+const WORLD: World = World {
+    position_bits: 20,
+    cell_bits: 20,
+    unit_bits: 8,
+};
 const CELL: u32 = 1;
 const HISTORY: usize = 100;
 
@@ -76,7 +80,13 @@ pub struct Stream {
 impl Room {
     pub fn new(faults: Faults) -> Self {
         let mut motions = Motions::default();
-        let ship = Motion { turn_rate: 125, acceleration: 700, speed_max: 4000, drag_shift: 7 };
+        let ship = Motion {
+            turn_rate: 125,
+            acceleration: 700,
+            speed_max: 4000,
+            drag_shift: 7,
+            ..Motion::default()
+        };
         motions.set(fray_bot::arena::SHIP, ship);
         let before = Default::default();
         Self {
@@ -100,7 +110,15 @@ impl Room {
             attributes: [player as i32, 100, 0, 0, 0, 0, 0, 0],
             ..Entity::default()
         };
-        self.seats.insert(player, Seat { ship, next: 1, score: 100, ..Seat::default() });
+        self.seats.insert(
+            player,
+            Seat {
+                ship,
+                next: 1,
+                score: 100,
+                ..Seat::default()
+            },
+        );
         format!("ticket-{player}")
     }
 
@@ -115,7 +133,11 @@ impl Room {
     /// Takes in the first message of a stream.
     pub fn open(&mut self, hello: &v1::Hello) -> Option<(Stream, v1::PlayResponse)> {
         let resumed = !hello.resume_token.is_empty();
-        let name = if resumed { &hello.resume_token } else { &hello.ticket };
+        let name = if resumed {
+            &hello.resume_token
+        } else {
+            &hello.ticket
+        };
         let mut player: u32 = name.rsplit('-').next()?.parse().ok()?;
         if resumed && self.faults.forget_players {
             player = self.join().rsplit('-').next()?.parse().ok()?;
@@ -135,13 +157,18 @@ impl Room {
             acceleration: motion.acceleration as u32,
             speed_max: motion.speed_max as u32,
             drag_shift: motion.drag_shift,
+            ..v1::Motion::default()
         };
         let welcome = v1::Welcome {
             protocol_min: 1,
             protocol_max: 1,
             game: "arena".into(),
             tick_rate_hz: RATE_HZ,
-            world: Some(v1::World { position_bits: 20, cell_bits: 20, unit_bits: 8 }),
+            world: Some(v1::World {
+                position_bits: 20,
+                cell_bits: 20,
+                unit_bits: 8,
+            }),
             motions: self.motions.iter().map(constants).collect(),
             player_id: format!("player-{player}"),
             player,
@@ -158,13 +185,25 @@ impl Room {
             ..v1::Welcome::default()
         };
         let (generation, acked) = (seat.generation, seat.ack);
-        let stream = Stream { player, generation, acked, ..Stream::default() };
-        Some((stream, v1::PlayResponse { message: Some(Response::Welcome(welcome)) }))
+        let stream = Stream {
+            player,
+            generation,
+            acked,
+            ..Stream::default()
+        };
+        Some((
+            stream,
+            v1::PlayResponse {
+                message: Some(Response::Welcome(welcome)),
+            },
+        ))
     }
 
     /// Takes in a further message.
     pub fn receive(&mut self, stream: &mut Stream, request: v1::PlayRequest) {
-        let Some(message) = request.message else { return };
+        let Some(message) = request.message else {
+            return;
+        };
         stream.requests.push(message.clone());
         match message {
             Request::Move(message) => {
@@ -219,7 +258,10 @@ impl Room {
             seat.ship.position[0] ^= 1;
         }
         let after = [self.globals(), self.ships()];
-        let rules = Rules { world: WORLD, motions: &self.motions };
+        let rules = Rules {
+            world: WORLD,
+            motions: &self.motions,
+        };
         let mut deltas = Vec::new();
         for index in [0, CELL] {
             let (before, after) = (&self.before[index as usize], &after[index as usize]);
@@ -236,8 +278,7 @@ impl Room {
                 }
             }
             deltas.push(v1::CellUpdate {
-                cell: index,
-                tick_mod: self.tick % 128,
+                place: index * 128 + self.tick % 128,
                 checksum: Some(cell_checksum(index, after)),
                 encoding: Some(Encoding::Delta(bytes.into())),
             });
@@ -250,16 +291,32 @@ impl Room {
     }
 
     fn ships(&self) -> Vec<Entity> {
-        let present = self.seats.values().filter(|seat| seat.generation > 0 && !seat.gone);
+        let present = self
+            .seats
+            .values()
+            .filter(|seat| seat.generation > 0 && !seat.gone);
         present.map(|seat| seat.ship.clone()).collect()
     }
 
     fn globals(&self) -> Vec<Entity> {
-        let round = Entity { id: 1, kind: fray_bot::arena::ROUND, ..Entity::default() };
+        let round = Entity {
+            id: 1,
+            kind: fray_bot::arena::ROUND,
+            ..Entity::default()
+        };
         let entries = self.seats.iter().map(|(player, seat)| Entity {
             id: 1 + player,
             kind: fray_bot::arena::PLAYER,
-            attributes: [*player as i32, seat.ship.id as i32, seat.score, 0, 0, 0, 0, 0],
+            attributes: [
+                *player as i32,
+                seat.ship.id as i32,
+                seat.score,
+                0,
+                0,
+                0,
+                0,
+                0,
+            ],
             ..Entity::default()
         });
         std::iter::once(round).chain(entries).collect()
@@ -298,15 +355,16 @@ impl Room {
         stream.base = tick;
         stream.acked = ack;
         stream.ended = gone;
-        Some(v1::PlayResponse { message: Some(Response::Update(update)) })
+        Some(v1::PlayResponse {
+            message: Some(Response::Update(update)),
+        })
     }
 
     fn keyframe(&self, index: u32) -> v1::CellUpdate {
         let mut bytes = Vec::new();
         cell::encode_keyframe(&self.before[index as usize], index, WORLD, &mut bytes);
         v1::CellUpdate {
-            cell: index,
-            tick_mod: self.tick % 128,
+            place: index * 128 + self.tick % 128,
             encoding: Some(Encoding::Keyframe(bytes.into())),
             checksum: None,
         }
@@ -316,7 +374,9 @@ impl Room {
 impl Seat {
     fn apply_moves(&mut self, faults: &Faults, now_ms: u64) {
         for _ in 0..8 {
-            let Some((arrived_ms, message)) = self.inbox.pop_front() else { break };
+            let Some((arrived_ms, message)) = self.inbox.pop_front() else {
+                break;
+            };
             if message.sequence < self.next {
                 continue;
             }
@@ -333,7 +393,11 @@ impl Seat {
                 self.ack.applied_count += 1;
                 self.ack.applied_hash = applied_hash(self.ack.applied_hash, &content(&message));
                 let aim = message.aim.map(|aim| aim as u16);
-                self.steering = Steering { axis_x: message.axis_x, axis_y: message.axis_y, aim };
+                self.steering = Steering {
+                    axis_x: message.axis_x,
+                    axis_y: message.axis_y,
+                    aim,
+                };
             }
         }
     }

@@ -41,7 +41,9 @@ impl FakeServer {
     }
 
     pub fn room(&self) -> MutexGuard<'_, Room> {
-        self.room.lock().expect("no test panics while it holds the room")
+        self.room
+            .lock()
+            .expect("no test panics while it holds the room")
     }
 
     /// Ticks for ever.
@@ -78,15 +80,27 @@ impl Server for FakeServer {
             "" => self.room().join(),
             token => token.replace("token", "ticket"),
         };
-        let room = Some(v1::Room { room_id: "fake".into(), ..v1::Room::default() });
-        Box::pin(async { Ok(v1::JoinResponse { ticket, room, ..v1::JoinResponse::default() }) })
+        let room = Some(v1::Room {
+            room_id: "fake".into(),
+            ..v1::Room::default()
+        });
+        Box::pin(async {
+            Ok(v1::JoinResponse {
+                ticket,
+                room,
+                ..v1::JoinResponse::default()
+            })
+        })
     }
 
     fn play(&self, _ticket: &str) -> Answer<Link> {
         let (requests, incoming) = mpsc::channel(16);
         let (outgoing, messages) = mpsc::channel::<Bytes>(QUEUED_MAX);
         let server = self.clone();
-        let mut streams = self.streams.lock().expect("no test panics while it holds the streams");
+        let mut streams = self
+            .streams
+            .lock()
+            .expect("no test panics while it holds the streams");
         streams.spawn(async move { server.serve(incoming, outgoing).await });
         let gone = |_| Ended::broken("the fake server is gone");
         let requests = Box::pin(PollSender::new(requests).sink_map_err(gone));
@@ -94,18 +108,27 @@ impl Server for FakeServer {
             let bytes = messages.recv().await?;
             Some((Ok(Message { bytes, framing: 5 }), messages))
         });
-        Box::pin(async { Ok(Link { requests, messages: messages.boxed() }) })
+        Box::pin(async {
+            Ok(Link {
+                requests,
+                messages: messages.boxed(),
+            })
+        })
     }
 }
 
 impl FakeServer {
     async fn serve(&self, mut incoming: mpsc::Receiver<v1::PlayRequest>, out: mpsc::Sender<Bytes>) {
-        let Some(v1::PlayRequest { message: Some(Request::Hello(hello)) }) = incoming.recv().await
+        let Some(v1::PlayRequest {
+            message: Some(Request::Hello(hello)),
+        }) = incoming.recv().await
         else {
             return;
         };
         let opened = self.room().open(&hello);
-        let Some((mut stream, welcome)) = opened else { return };
+        let Some((mut stream, welcome)) = opened else {
+            return;
+        };
         if out.send(encode(&welcome)).await.is_err() {
             return;
         }
@@ -115,7 +138,7 @@ impl FakeServer {
                 biased;
                 request = incoming.recv() => match request {
                     Some(request) => self.room().receive(&mut stream, request),
-                    None if self.has_left(&stream) => {
+                    None if has_left(&stream) => {
                         let last = self.room().update(&mut stream);
                         if let Some(last) = last {
                             let _ = out.send(encode(&last)).await;
@@ -144,8 +167,8 @@ impl FakeServer {
             }
         }
     }
+}
 
-    fn has_left(&self, stream: &Stream) -> bool {
-        matches!(stream.requests.last(), Some(Request::Leave(_)))
-    }
+fn has_left(stream: &Stream) -> bool {
+    matches!(stream.requests.last(), Some(Request::Leave(_)))
 }

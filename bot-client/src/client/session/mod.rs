@@ -56,7 +56,9 @@ pub enum Violation {
     #[error("a message cannot be decoded: {0}")]
     Malformed(#[from] prost::DecodeError),
     /// The server does not speak this client's version.
-    #[error("the server speaks protocol versions {min} to {max}, this client speaks {PROTOCOL_VERSION}")]
+    #[error(
+        "the server speaks protocol versions {min} to {max}, this client speaks {PROTOCOL_VERSION}"
+    )]
     Protocol {
         /// The lowest.
         min: u32,
@@ -240,7 +242,12 @@ impl Session {
 
     /// Sets the controls from now on. `due` is when the player wanted that: waiting counts into the time to the
     /// acknowledgement.
-    pub fn send(&mut self, controls: Controls, due: Instant, now: Instant) -> Result<u32, SendError> {
+    pub fn send(
+        &mut self,
+        controls: Controls,
+        due: Instant,
+        now: Instant,
+    ) -> Result<u32, SendError> {
         if self.phase != Phase::Open || self.wants_leave {
             return Err(SendError::NotOpen);
         }
@@ -291,12 +298,17 @@ impl Session {
             Message::Leave(v1::Leave {})
         } else if self.wants_ping {
             self.wants_ping = false;
-            Message::Ping(v1::Ping { seen_tick: self.seen_tick(), echo: 0 })
+            Message::Ping(v1::Ping {
+                seen_tick: self.seen_tick(),
+                echo: 0,
+            })
         } else {
             return None;
         };
         self.sent_at = Some(now);
-        Some(v1::PlayRequest { message: Some(message) })
+        Some(v1::PlayRequest {
+            message: Some(message),
+        })
     }
 
     /// Whether [`Self::poll_request`] has something.
@@ -309,7 +321,12 @@ impl Session {
 
     /// When to call [`Self::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let due = [self.welcome_deadline(), self.idle_deadline(), self.ping_due(), self.resync_due()];
+        let due = [
+            self.welcome_deadline(),
+            self.idle_deadline(),
+            self.ping_due(),
+            self.resync_due(),
+        ];
         due.into_iter().flatten().min()
     }
 
@@ -367,7 +384,9 @@ impl Session {
 
     /// Brings the session back, from another process or network; empty before `Welcome`.
     pub fn resume_token(&self) -> &str {
-        self.welcome.as_ref().map_or("", |welcome| &welcome.resume_token)
+        self.welcome
+            .as_ref()
+            .map_or("", |welcome| &welcome.resume_token)
     }
 
     /// What was counted since the last call.
