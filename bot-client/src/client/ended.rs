@@ -77,8 +77,8 @@ impl Ended {
             | Code::Cancelled
             | Code::Unknown
             | Code::Unauthenticated => true,
-            Code::Internal => self.reason.is_empty(),
-            Code::ResourceExhausted => self.reason.is_empty(),
+            // With a reason the server means it; without one it is something on the way.
+            Code::Internal | Code::ResourceExhausted => self.reason.is_empty(),
             _ => false,
         }
     }

@@ -72,6 +72,8 @@ impl Pilot {
     pub fn see(&mut self, now: Instant, glimpse: impl FnOnce() -> Option<Glimpse>) {
         if self.look_at <= now {
             self.glimpse = glimpse();
+            // It came later than the eye wanted it; the hand waits all the same.
+            self.decide_at = self.decide_at.max(now + self.temper.reaction);
             self.look_at = self.decide_at + Duration::from_secs(3600);
         }
     }
@@ -95,8 +97,10 @@ impl Pilot {
         if self.decide_at <= now {
             controls = self.think(now);
             let hold = Duration::from_millis(self.random.random_range(200..=800));
-            self.decide_at = now + hold.max(self.temper.reaction);
-            self.look_at = self.decide_at - self.temper.reaction;
+            let reaction = self.temper.reaction;
+            let wait = hold.max(reaction);
+            self.decide_at = now + wait;
+            self.look_at = now + wait.saturating_sub(reaction);
         }
         if controls == self.held {
             return None;
