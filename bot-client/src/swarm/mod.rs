@@ -108,7 +108,7 @@ pub async fn run(
     }
     let mut stats = shared.board.collect();
     if panics > 0 {
-        stats.errors.insert("CLIENT_PANIC".to_owned(), panics);
+        stats.note_errors("CLIENT_PANIC".to_owned(), panics, "see standard error");
     }
     Report::of(&stats, plan, started.elapsed())
 }
