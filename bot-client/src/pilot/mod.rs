@@ -157,8 +157,13 @@ impl Pilot {
             aim: Some(heading(aim)),
             ..Controls::default()
         };
-        let in_range = distance < crate::arena::SHOT_RANGE * 0.95 && !foe.protected;
-        if in_range && self.random.random_bool(0.8) {
+        // Nobody empties the gun at somebody far away.
+        let eagerness = match distance / crate::arena::SHOT_RANGE {
+            near if near < 0.6 => 0.7,
+            far if far < 0.95 => 0.3,
+            _ => 0.0,
+        };
+        if !foe.protected && self.random.random_bool(eagerness) {
             controls.buttons = Controls::FIRE;
             let burst = Duration::from_millis(self.random.random_range(150..=500));
             self.release_at = Some(now + burst);
