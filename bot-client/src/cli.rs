@@ -23,7 +23,7 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Swarm(SwarmArgs),
+    Swarm(Box<SwarmArgs>),
     Proxy(ProxyArgs),
 }
 
@@ -132,7 +132,7 @@ fn parse_duration_or_zero(text: &str) -> Result<Duration, humantime::DurationErr
 /// Does what was asked for, until it is done or `stop` is cancelled.
 pub(super) async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Swarm(args) => run_swarm(args, stop).await,
+        Command::Swarm(args) => run_swarm(*args, stop).await,
         Command::Proxy(args) => run_proxy(args, stop).await,
     }
 }

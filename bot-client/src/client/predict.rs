@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// How far the prediction may run ahead. Past it the player sees its entity wait.
 const AHEAD_MAX: u32 = 64;
 
+/// How many measurements the estimate of the way's length is made from.
+const ROUND_TRIPS_KEPT: usize = 15;
+
 /// A difference between what was predicted and what came.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Correction {
@@ -39,6 +42,7 @@ pub(super) struct Prediction {
     first: u32,
     /// Until which tick to predict.
     present: u32,
+    round_trips: VecDeque<Duration>,
     round_trip: Option<Duration>,
 }
 
@@ -59,6 +63,7 @@ impl Prediction {
             states: VecDeque::new(),
             first: 0,
             present: 0,
+            round_trips: VecDeque::new(),
             round_trip: None,
         }
     }
@@ -87,10 +92,14 @@ impl Prediction {
             .due(tick)
             .saturating_duration_since(sent)
             .saturating_sub(margin);
-        self.round_trip = Some(match self.round_trip {
-            None => sample,
-            Some(known) => (known * 7 + sample) / 8,
-        });
+        if self.round_trips.len() == ROUND_TRIPS_KEPT {
+            self.round_trips.pop_front();
+        }
+        self.round_trips.push_back(sample);
+        // The median: a stall on the way makes a few samples much too long, and should not move the estimate at all.
+        let mut sorted: Vec<_> = self.round_trips.iter().copied().collect();
+        sorted.sort_unstable();
+        self.round_trip = sorted.get(sorted.len() / 2).copied();
     }
 
     /// How long a move takes to the server and its effect back, without the wait for the tick.
@@ -125,11 +134,11 @@ impl Prediction {
         applied: u32,
     ) -> Option<Correction> {
         self.motion = motion;
-        while let Some(done) = self
-            .pending
-            .pop_front_if(|pending| pending.sequence <= applied)
+        while let Some(done) = self.pending.front()
+            && done.sequence <= applied
         {
             self.steering = done.steering;
+            self.pending.pop_front();
         }
         for late in &mut self.pending {
             late.tick = late.tick.max(tick.wrapping_add(1));
@@ -213,7 +222,8 @@ mod tests {
         acceleration: 300,
         speed_max: 3000,
         drag_shift: 6,
-        ..Motion::default()
+        launch_speed: 0,
+        launch_distance: 0,
     };
     const PERIOD: Duration = Duration::from_millis(50);
 
@@ -239,8 +249,8 @@ mod tests {
         let mut corrections = Vec::new();
         for millisecond in 0..u64::from(ticks) * 50 {
             let now = start + Duration::from_millis(millisecond);
-            if millisecond % 50 == 0 {
-                let tick = (millisecond / 50) as u32 + 1;
+            if millisecond > 0 && millisecond % 50 == 0 {
+                let tick = (millisecond / 50) as u32;
                 let mut ack = None;
                 while let Some((at, new)) = sent.get(applied as usize)
                     && *at + way.up <= stepped_at(tick)
@@ -267,6 +277,7 @@ mod tests {
                     prediction.measure(&line, tick, sent[applied as usize - 1].0, margin);
                 }
                 corrections.extend(prediction.reconcile(tick, Some(&ship), MOTION, applied));
+                prediction.advance_to(&line, now);
             }
             if millisecond % 350 == 13 {
                 prediction.advance_to(&line, now);

@@ -30,6 +30,9 @@ pub struct Limits {
     /// Most streams that ended unasked
     #[arg(long, value_name = "N")]
     pub max_disconnects: Option<u64>,
+    /// Most sessions that ended though nobody left
+    #[arg(long, value_name = "N")]
+    pub max_sessions_lost: Option<u64>,
     /// Most refusals and ends with an error, of all statuses together
     #[arg(long, value_name = "N")]
     pub max_errors: Option<u64>,
@@ -48,6 +51,10 @@ impl Limits {
             (report.lost_moves, "lost moves"),
             (report.duplicate_moves, "moves applied twice"),
             (report.altered_moves, "moves applied that were not sent"),
+            (
+                report.violations,
+                "streams on which the server broke their rules",
+            ),
             (
                 report.identity_changes,
                 "sessions that came back as somebody else",
@@ -108,12 +115,17 @@ impl Limits {
         );
         let disconnects = self.max_disconnects.map(|limit| limit as f64);
         at_most(count(report.disconnects), disconnects, "disconnects");
+        let sessions_lost = self.max_sessions_lost.map(|limit| limit as f64);
+        at_most(count(report.sessions_lost), sessions_lost, "sessions lost");
         let errors = report.errors.values().sum();
         at_most(
             count(errors),
             self.max_errors.map(|limit| limit as f64),
             "errors",
         );
+        if report.players > 0 && report.updates == 0 {
+            failures.push("nobody got an update".to_owned());
+        }
         let least = self.min_players.unwrap_or(1);
         if report.players < least {
             failures.push(format!(

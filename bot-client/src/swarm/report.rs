@@ -102,10 +102,16 @@ pub struct Report {
     pub identity_changes: u64,
     /// Streams that ended unasked.
     pub disconnects: u64,
+    /// Sessions that ended though nobody left.
+    pub sessions_lost: u64,
     /// Streams that were dropped on purpose.
     pub drops: u64,
     /// Ends and refusals by status.
     pub errors: BTreeMap<String, u64>,
+    /// What the first of each said.
+    pub error_examples: BTreeMap<String, String>,
+    /// Streams on which the server broke their rules.
+    pub violations: u64,
     /// Predictions that were wrong.
     pub corrections: Corrections,
     /// Players that did not read.
@@ -151,8 +157,19 @@ impl Report {
             resumes: stats.resumes,
             identity_changes: counters.identity_changes,
             disconnects: stats.disconnects,
+            sessions_lost: stats.sessions_lost,
             drops: stats.drops,
-            errors: stats.errors.clone(),
+            errors: stats
+                .errors
+                .iter()
+                .map(|(label, (count, _))| (label.clone(), *count))
+                .collect(),
+            error_examples: stats
+                .errors
+                .iter()
+                .map(|(label, (_, message))| (label.clone(), message.clone()))
+                .collect(),
+            violations: stats.violations,
             corrections: Corrections {
                 per_minute,
                 units: Summary::of(&stats.correction),
@@ -235,7 +252,8 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "streams                {disconnects} disconnected, {drops} dropped on purpose, \
-             {resumes} resumed, {identity_changes} as somebody else",
+             {resumes} resumed, {identity_changes} as somebody else, {} sessions lost",
+            self.sessions_lost,
         )?;
         if self.stalled != Stalled::default() {
             let Stalled {
@@ -249,7 +267,8 @@ impl fmt::Display for Report {
             )?;
         }
         for (label, count) in &self.errors {
-            writeln!(f, "error                  {count} x {label}")?;
+            let example = self.error_examples.get(label).map_or("", String::as_str);
+            writeln!(f, "error                  {count} x {label}: {example}")?;
         }
         Ok(())
     }
@@ -297,7 +316,7 @@ impl Progress {
             p99_gap_ms: stats.update_gap_recent.quantile(0.99),
             desyncs: counters.desyncs + counters.broken_updates,
             move_faults: counters.lost_moves + counters.duplicate_moves + counters.altered_moves,
-            errors: stats.errors.values().sum(),
+            errors: stats.errors.values().map(|(count, _)| count).sum(),
             updates,
             bytes,
         }
