@@ -83,7 +83,6 @@ async fn the_swarm_plays_it_without_a_fault() {
     let (report, points) = Net::new().swarm(plan).await;
     assert_no_faults(&report);
     assert!(report.refused_moves > 0, "pilots of ships try to fly across: {report}");
-    assert!(report.move_to_ack_ms.count + 12 > report.moves, "refused ones are acknowledged, too");
     assert!(points[5] > points[2] && points[15] > points[5], "{points:?}");
 }
 
