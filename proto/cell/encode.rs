@@ -45,11 +45,11 @@ pub fn encode_delta(
     for entity in newcomers {
         // Who launched it may have a higher rank, so this waits until all that stay are known.
         if let Some(parent) = parent_of(entity, &stayed, id_after(before), rules) {
-            launches.gap(entity.id, |out, gap| put_varint(out, gap));
+            launches.gap(entity.id, put_varint);
             put_varint(&mut launches.bytes, parent as u32);
             put_varint(&mut launches.bytes, entity.kind);
         } else {
-            enters.gap(entity.id, |out, gap| put_varint(out, gap));
+            enters.gap(entity.id, put_varint);
             encode_whole(entity, cell, rules.world, &mut enters.bytes);
         }
     }

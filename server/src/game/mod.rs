@@ -59,7 +59,7 @@ pub trait Game: Send + 'static {
     fn motions(&self) -> Motions;
 
     /// A player comes in. Returns the id of its entity, which is its own until it leaves.
-    /// Numbers grow within a room and are never used twice.
+    /// Numbers are never used twice in a room; players may come in another order than that of their numbers.
     fn join(&mut self, player: u32, profile: &Profile) -> u32;
 
     /// A player is gone for good.
@@ -68,8 +68,8 @@ pub trait Game: Send + 'static {
     /// Whether the player's stream is there. While it is not, the game treats the controls as let go.
     fn set_connected(&mut self, player: u32, connected: bool);
 
-    /// A player's controls from now on; at most a few per tick. Buttons that were down in any of a tick's moves count as
-    /// pressed in that tick. A refusal changes nothing else: the move's controls are then ignored.
+    /// A player's controls from now on; at most a few per tick. A game should take buttons that were down in any of a
+    /// tick's moves as pressed in that tick: somebody may press and let go within one. A refusal changes nothing else: the move's controls are then ignored.
     fn apply(&mut self, player: u32, controls: &Controls) -> Result<(), Refusal>;
 
     /// One tick.
