@@ -26,11 +26,11 @@ web: ## Rebuild the browser page that the server embeds (needs Node 20)
 	cd web && npm ci && npm run build
 
 vectors: ## Regenerate the test vectors that every client is checked against
-	cargo run --locked -p fray-server --example vectors -- proto/vectors
+	FRAY_WRITE_VECTORS=1 cargo test --locked -p fray-proto --test vectors
 
 swarm: ## Send PLAYERS bots (200) to a running server at URL for SECONDS (60)
 	cargo run --release --locked -p fray-bot -- swarm --players $(or $(PLAYERS),200) \
-	  --url $(or $(URL),http://127.0.0.1:7777) --duration $(or $(SECONDS),60)
+	  --url $(or $(URL),http://127.0.0.1:7777) --duration $(or $(SECONDS),60)s
 
 soak: ## What takes too long for every change (nothing yet)
 	@echo "There are no soak tests yet." >&2; exit 1

@@ -27,7 +27,7 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Swarm(SwarmArgs),
+    Swarm(Box<SwarmArgs>),
     Proxy(ProxyArgs),
     Play(PlayArgs),
     Watch(WatchArgs),
@@ -177,7 +177,7 @@ fn parse_duration_or_zero(text: &str) -> Result<Duration, humantime::DurationErr
 /// Does what was asked for, until it is done or `stop` is cancelled.
 pub(super) async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Swarm(args) => run_swarm(args, stop).await,
+        Command::Swarm(args) => run_swarm(*args, stop).await,
         Command::Proxy(args) => run_proxy(args, stop).await,
         Command::Play(args) => run_play(args, stop).await,
         Command::Watch(args) => run_watch(args, stop).await,

@@ -29,8 +29,8 @@ const CATCH_UP_TICKS_MAX: u32 = 4;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An address cannot be listened on.
-    #[error("cannot listen on {0}: {1}")]
-    Listen(SocketAddr, std::io::Error),
+    #[error(transparent)]
+    Listen(#[from] listener::Error),
     /// No tickets can be signed.
     #[error(transparent)]
     Keys(#[from] ticket::KeyError),

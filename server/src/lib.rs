@@ -25,6 +25,6 @@ pub mod telemetry;
 pub mod web;
 pub mod wire;
 
-mod listener;
+pub mod listener;
 
 pub use app::{App, Error, Server};

@@ -2,7 +2,6 @@
 //!
 //! tonic's own server cannot upgrade, so this is hyper's accept loop, with a limit on everything that a peer can make large.
 
-use crate::app::Error;
 use crate::telemetry::spawn_named;
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -32,6 +31,11 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// After an accept that failed (no more file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// An address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {0}: {1}")]
+pub struct Error(SocketAddr, std::io::Error);
+
 /// Limits that are configured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tuning {
@@ -53,7 +57,7 @@ impl Listener {
         router: Router,
         tuning: Tuning,
     ) -> Result<Self, Error> {
-        let failed = |error| Error::Listen(address, error);
+        let failed = |error| Error(address, error);
         let socket = TcpListener::bind(address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         Ok(Self {

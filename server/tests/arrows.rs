@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("web", &["rpc", "session", "wire"]),
     ("telemetry", &[]),
     ("config", &[]),
-    ("listener", &["app", "telemetry"]),
+    ("listener", &["telemetry"]),
 ];
 
 /// Crates that only some modules may name.

@@ -4,7 +4,7 @@
 //! and start again at will. After every update the replica is compared with the entities themselves, and checksums are
 //! compared on the way. Then the other direction: any flipped bit is found.
 
-use fray_proto::model::{Entity, LEVEL_MAX, Motion, VELOCITY_LIMIT};
+use fray_proto::model::{Entity, LEVEL_MAX, Motion, VELOCITY_LIMIT, launched};
 use fray_proto::replica::{Error, Replica};
 use fray_proto::update::{GRPC_PREFIX_BYTES, MoveAck};
 use fray_proto::v1;
@@ -15,6 +15,8 @@ use prost::Message as _;
 use std::sync::Arc;
 
 const RATE_HZ: u32 = 4;
+/// The kind that others launch.
+const LAUNCHED: u32 = 2;
 
 fn grid() -> Grid {
     let mut motions = Motions::default();
@@ -25,8 +27,15 @@ fn grid() -> Grid {
             acceleration: 200,
             speed_max: 300,
             drag_shift: 5,
+            ..Motion::default()
         },
     );
+    let launched = Motion {
+        launch_speed: 200,
+        launch_distance: 40,
+        ..Motion::default()
+    };
+    motions.set(LAUNCHED, launched);
     Grid::new(
         WorldLimits {
             position_bits: 13,
@@ -51,8 +60,10 @@ enum Happening {
     Steer(prop::sample::Index, i8, i8),
     Kick(prop::sample::Index, [i32; 2]),
     Jump(prop::sample::Index, [i32; 2]),
+    Turn(prop::sample::Index, u16),
     Attribute(prop::sample::Index, usize, i32),
     Payload(prop::sample::Index, Option<Vec<u8>>),
+    Launch(prop::sample::Index),
 }
 
 /// What one stream does at a tick.
@@ -92,6 +103,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (index(), place()).prop_map(|(of, position)| Happening::Jump(of, position)),
         2 => (index(), 0..8_usize, extreme()).prop_map(|(of, which, value)| Happening::Attribute(of, which, value)),
         1 => (index(), payload()).prop_map(|(of, payload)| Happening::Payload(of, payload)),
+        2 => index().prop_map(Happening::Launch),
+        1 => (index(), any::<u16>()).prop_map(|(of, heading)| Happening::Turn(of, heading)),
     ]
 }
 
@@ -120,6 +133,23 @@ impl World {
             let motion = grid.motions.of(entity.kind);
             fray_proto::model::advance(entity, motion, grid.world);
         }
+        // What is launched does not move in the tick in which it is.
+        for happening in happenings {
+            if let Happening::Launch(of) = happening {
+                self.launch(grid, *of);
+            }
+        }
+    }
+
+    fn launch(&mut self, grid: &Grid, of: prop::sample::Index) {
+        let local = &mut self.shown.local;
+        if local.is_empty() {
+            return;
+        }
+        self.next_id += 1;
+        let parent = &local[of.index(local.len())];
+        let motion = grid.motions.of(LAUNCHED);
+        local.push(launched(parent, self.next_id, LAUNCHED, motion, grid.world));
     }
 
     fn happen(&mut self, happening: &Happening) {
@@ -172,6 +202,8 @@ impl World {
                     entity.payload.clone_from(&payload);
                 });
             }
+            Happening::Turn(of, heading) => with(local, of, |entity| entity.heading = heading),
+            Happening::Launch(_) => {}
         }
     }
 }

@@ -167,7 +167,17 @@ async fn a_dropped_player_comes_back_as_itself() {
     player.until_all_is_acked().await;
     let (before, ack) = (player.welcome.clone(), player.ack);
 
-    let mut back = come_back(&net, player).await;
+    let token = before.resume_token.clone();
+    drop(player);
+    // Five seconds go by: the ship holds course, and nobody else notices.
+    let seen = other.updates.len();
+    other
+        .until("time goes by", |other| other.updates.len() > seen + 100)
+        .await;
+    let mut back = net
+        .open(hello_with_token(&token))
+        .await
+        .expect("comes back");
     assert!(back.welcome.resumed);
     assert_eq!(back.welcome.player_id, before.player_id);
     assert_eq!(back.welcome.player, before.player);
@@ -532,6 +542,53 @@ async fn a_flood_of_moves_ends_the_stream_and_harms_nobody_else() {
         .until("it goes on", |other| other.updates.len() > 20)
         .await;
     assert!(other.updates.iter().all(|(_, span)| *span == 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_server_ends_a_stream_the_client_s_half_is_cancelled_too() {
+    let net = Net::new(&[]);
+    let mut player = net.player("Eve").await;
+    let requests = player.raw.requests.clone().expect("open");
+    player.raw.send(Request::Hello(hello())).await;
+    player.raw.end().await.expect_err("a second Hello");
+    // Nobody reads it any more: the channel behind the request stream is dropped.
+    requests.closed().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_client_cancels_the_server_lets_go_of_its_half() {
+    let net = Net::new(&[]);
+    let mut other = net.player("Bob").await;
+    let player = net.player("Eve").await;
+    let number = player.welcome.player as i32;
+    let connected = |other: &Player| {
+        let mut entries = other.replica.globals().iter();
+        let entry = entries.find(|entity| entity.kind == 16 && entity.attributes[0] == number);
+        entry.map(|entry| entry.attributes[6] & 1)
+    };
+    other
+        .until("it is there", |other| connected(other) == Some(1))
+        .await;
+    drop(player);
+    other
+        .until("its stream is seen to be gone", |other| {
+            connected(other) == Some(0)
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_and_fields_from_a_newer_client_are_survived() {
+    use prost::Message as _;
+    // A member of the oneof that is not known here.
+    let newer = v1::PlayRequest::decode(b"\xba\x3e\x03abc".as_slice()).expect("decodes");
+    assert_eq!(newer.message, None);
+    let net = Net::new(&[]);
+    let mut player = net.player("Ada").await;
+    let requests = player.raw.requests.clone().expect("open");
+    requests.send(newer).await.expect("sent");
+    player.steer(3, 3).await;
+    player.until_all_is_acked().await;
 }
 
 #[tokio::test(start_paused = true)]

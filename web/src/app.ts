@@ -204,6 +204,7 @@ export class App {
   }
 
   #wasHurt(points: number): void {
+    this.#hudAt = 0;
     this.#hurt = Math.min(1, this.#hurt + 0.25 + points / 60);
     if (!this.#calm.matches) this.picture.camera.jolt(2 + points / 6);
   }
@@ -216,12 +217,24 @@ export class App {
     this.#drawnAt = now;
     this.quality.drawn(elapsed);
     const seconds = Math.min(STEP_S_MAX, elapsed / 1000);
-    this.picture.resize(innerWidth, innerHeight, this.quality.pixel(innerWidth, innerHeight));
+    this.#fit();
     this.particles.advance(seconds);
     this.#hurt = Math.max(0, this.#hurt - 2.2 * seconds);
     const { scene } = this;
     if (scene === undefined || scene.tick === 0) this.picture.drawEmpty(seconds, now / 1000);
     else this.#drawScene(scene, now, elapsed, seconds);
+  }
+
+  #fit(): void {
+    const [width, height] = [innerWidth, innerHeight];
+    // As the style has it: text grows with the screen.
+    const growth = Math.max(1, Math.min(2, (9 + 0.0032 * width) / 13));
+    this.picture.resize(width, height, this.quality.pixel(width, height), growth);
+    const isWide = width > 820;
+    const { camera } = this.picture;
+    const aside = this.lobby.isShown ? (isWide ? { x: 0.17, y: 0 } : { x: 0, y: -0.32 }) : { x: 0, y: 0 };
+    camera.aside.x += (aside.x - camera.aside.x) * 0.12;
+    camera.aside.y += (aside.y - camera.aside.y) * 0.12;
   }
 
   #drawScene(scene: Scene, now: number, elapsedMs: number, seconds: number): void {

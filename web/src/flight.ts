@@ -49,7 +49,7 @@ export class Flight {
     const { predictor, session } = this;
     const controls = hands.controls(this.drawn === undefined ? undefined : toCss(this.drawn));
     const tick = scene.clock.at(now) + (predictor?.lead ?? 0);
-    const move = session.steer(controls, Math.floor(tick) + 1);
+    const move = session.steer(controls, tick);
     if (move !== undefined) hands.sent();
     if (predictor === undefined) {
       const track = scene.tracks.get(scene.ownEntity);

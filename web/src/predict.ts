@@ -14,9 +14,10 @@ export interface Pose {
   thrust: number;
 }
 
-/** After this long, a twentieth of a correction is left. */
+/** A correction is over after this long. */
 const GLIDE_MS = 100;
-const GLIDE_TAU_MS = GLIDE_MS / 3;
+/** New controls bend the step that is under way: that shows at once, and is over sooner. */
+const BEND_MS = 60;
 /** A step larger than this, in units, is no correction: the ship is somewhere else now. */
 const JUMP_UNITS = 250;
 /** Smaller corrections are nobody's business; in units. */
@@ -36,8 +37,9 @@ export class Predictor {
   #base: Body | undefined;
   #baseTick = 0;
   #shown: { tick: number; controls: Controls } | undefined;
-  /** What is drawn differs from what is predicted by this, and ever less. */
-  #offset = { x: 0, y: 0, heading: 0 };
+  /** What is drawn differs from what is predicted by these, and ever less. */
+  readonly #glide = new Glide(GLIDE_MS, (part) => part * part * (3 - 2 * part));
+  readonly #bend = new Glide(BEND_MS, (part) => 1 - (1 - part) ** 2);
 
   constructor(
     readonly motion: Motion,
@@ -59,24 +61,20 @@ export class Predictor {
     this.#base = { x, y, vx, vy, heading, turn, thrust };
     this.#baseTick = tick;
     if (shown === undefined || before === undefined || !wasThere) {
-      this.#offset = { x: 0, y: 0, heading: 0 };
+      this.#stay();
       return;
     }
     const after = this.#predicted(shown.tick, shown.controls, moves);
     if (after !== undefined) this.#correct(before, after);
   }
 
-  /** Learns when moves are applied, from when one that was meant for `move.tick` was. */
+  /** Learns how long moves are under way, from when the server had one and in which tick it applied it. */
   learn(move: SentMove, appliedTick: number, span: number, marginMs: number): void {
     // An update over several ticks does not tell in which of them it was.
     if (span > 1) return;
-    const missed = appliedTick - move.tick;
-    if (missed === 0) {
-      // In time; a whole tick too early is still in time, so creep nearer.
-      if (marginMs > 0.8 * this.tickMs) this.#leadWanted -= 0.02;
-    } else {
-      this.#leadWanted += LEAD_WEIGHT * Math.max(-2, Math.min(2, missed));
-    }
+    // In ticks: it came so long before its tick, and was to come `move.early` before the tick that it was meant for.
+    const late = appliedTick - marginMs / this.tickMs - (move.tick - move.early);
+    this.#leadWanted += LEAD_WEIGHT * Math.max(-2, Math.min(2, late));
     this.#leadWanted = Math.max(0.05, Math.min(TICKS_AHEAD_MAX, this.#leadWanted));
   }
 
@@ -95,16 +93,11 @@ export class Predictor {
     if (shown !== undefined && shown.controls !== controls) {
       // New controls change the step that is under way, also its part that is already drawn: glide there, too.
       const before = this.#predicted(tick, shown.controls, moves);
-      if (before !== undefined) this.#shift(before, predicted);
+      if (before !== undefined) this.#bend.add(before, predicted, this.world);
     }
     this.#shown = { tick, controls };
-    const left = Math.exp(-elapsedMs / GLIDE_TAU_MS);
-    this.#offset.x *= left;
-    this.#offset.y *= left;
-    this.#offset.heading *= left;
-    predicted.x += this.#offset.x;
-    predicted.y += this.#offset.y;
-    predicted.heading += this.#offset.heading;
+    this.#glide.apply(predicted, elapsedMs);
+    this.#bend.apply(predicted, elapsedMs);
     return predicted;
   }
 
@@ -117,14 +110,14 @@ export class Predictor {
       this.corrections += 1;
       this.lastCorrection = size;
     }
-    if (size > JUMP_UNITS) this.#offset = { x: 0, y: 0, heading: 0 };
-    else this.#shift(before, after);
+    if (size > JUMP_UNITS) this.#stay();
+    else this.#glide.add(before, after, this.world);
   }
 
-  #shift(before: Pose, after: Pose): void {
-    this.#offset.x += difference(this.world, before.x, after.x);
-    this.#offset.y += difference(this.world, before.y, after.y);
-    this.#offset.heading += turnBetween(after.heading, before.heading);
+  /** Without any way to glide. */
+  #stay(): void {
+    this.#glide.clear();
+    this.#bend.clear();
   }
 
   #predicted(tick: number, controls: Controls, moves: MoveLog): Pose | undefined {
@@ -147,6 +140,48 @@ export class Predictor {
     // Below 0 when an update came earlier than was to be expected.
     const part = Math.max(-2, Math.min(1, tick - this.#baseTick - ahead));
     return between(from, body, part, this.world);
+  }
+}
+
+/** The way from where something was drawn to where it should be, and how much of it is left. */
+class Glide {
+  #x = 0;
+  #y = 0;
+  #heading = 0;
+  #ageMs = 0;
+
+  constructor(
+    readonly ms: number,
+    /** How much of the way is done, from how much of the time is over. */
+    readonly ease: (part: number) => number,
+  ) {}
+
+  clear(): void {
+    this.#x = this.#y = this.#heading = 0;
+  }
+
+  add(before: Pose, after: Pose, world: World): void {
+    const x = difference(world, before.x, after.x);
+    const y = difference(world, before.y, after.y);
+    const heading = turnBetween(after.heading, before.heading);
+    if (x === 0 && y === 0 && heading === 0) return;
+    const left = this.#left();
+    this.#x = this.#x * left + x;
+    this.#y = this.#y * left + y;
+    this.#heading = this.#heading * left + heading;
+    this.#ageMs = 0;
+  }
+
+  apply(pose: Pose, elapsedMs: number): void {
+    this.#ageMs += elapsedMs;
+    const left = this.#left();
+    pose.x += this.#x * left;
+    pose.y += this.#y * left;
+    pose.heading += this.#heading * left;
+  }
+
+  #left(): number {
+    return 1 - this.ease(Math.min(1, this.#ageMs / this.ms));
   }
 }
 

@@ -4,6 +4,9 @@ use std::fmt;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+/// The client's own reason.
+const MISBEHAVED: &str = "SERVER_MISBEHAVED";
+
 /// Why a stream or a call ended: a gRPC status and the server's reason for it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Ended {
@@ -27,12 +30,17 @@ impl Ended {
 
     /// The server does not keep to the rules of the stream.
     pub fn misbehaved(message: impl Into<String>) -> Self {
-        let reason = "SERVER_MISBEHAVED".to_owned();
+        let reason = MISBEHAVED.to_owned();
         Self {
             code: Code::Internal,
             reason,
             message: message.into(),
         }
+    }
+
+    /// Whether the client ended it because the server broke the rules of the stream.
+    pub fn is_misbehaviour(&self) -> bool {
+        self.reason == MISBEHAVED
     }
 
     /// The client waited for too long.
@@ -77,8 +85,8 @@ impl Ended {
             | Code::Cancelled
             | Code::Unknown
             | Code::Unauthenticated => true,
-            Code::Internal => self.reason.is_empty(),
-            Code::ResourceExhausted => self.reason.is_empty(),
+            // With a reason the server means it; without one it is something on the way.
+            Code::Internal | Code::ResourceExhausted => self.reason.is_empty(),
             _ => false,
         }
     }

@@ -220,7 +220,9 @@ impl Player {
             Some(seat) if !rejoin => State::Opening(self.server.play(&seat.ticket)),
             _ => {
                 let mut request = self.request.clone();
-                request.resume_token = self.session.resume_token().to_owned();
+                self.session
+                    .resume_token()
+                    .clone_into(&mut request.resume_token);
                 if !request.resume_token.is_empty() {
                     // Another question than the first: it wants a fresh ticket, not the first answer again.
                     request.request_id = format!("{:032x}", rand::random::<u128>());

@@ -125,11 +125,11 @@ impl Prediction {
         applied: u32,
     ) -> Option<Correction> {
         self.motion = motion;
-        while let Some(done) = self
-            .pending
-            .pop_front_if(|pending| pending.sequence <= applied)
+        while let Some(done) = self.pending.front()
+            && done.sequence <= applied
         {
             self.steering = done.steering;
+            self.pending.pop_front();
         }
         for late in &mut self.pending {
             late.tick = late.tick.max(tick.wrapping_add(1));
@@ -213,7 +213,8 @@ mod tests {
         acceleration: 300,
         speed_max: 3000,
         drag_shift: 6,
-        ..Motion::default()
+        launch_speed: 0,
+        launch_distance: 0,
     };
     const PERIOD: Duration = Duration::from_millis(50);
 
@@ -239,8 +240,8 @@ mod tests {
         let mut corrections = Vec::new();
         for millisecond in 0..u64::from(ticks) * 50 {
             let now = start + Duration::from_millis(millisecond);
-            if millisecond % 50 == 0 {
-                let tick = (millisecond / 50) as u32 + 1;
+            if millisecond > 0 && millisecond % 50 == 0 {
+                let tick = (millisecond / 50) as u32;
                 let mut ack = None;
                 while let Some((at, new)) = sent.get(applied as usize)
                     && *at + way.up <= stepped_at(tick)
@@ -267,6 +268,7 @@ mod tests {
                     prediction.measure(&line, tick, sent[applied as usize - 1].0, margin);
                 }
                 corrections.extend(prediction.reconcile(tick, Some(&ship), MOTION, applied));
+                prediction.advance_to(&line, now);
             }
             if millisecond % 350 == 13 {
                 prediction.advance_to(&line, now);

@@ -72,6 +72,8 @@ impl Pilot {
     pub fn see(&mut self, now: Instant, glimpse: impl FnOnce() -> Option<Glimpse>) {
         if self.look_at <= now {
             self.glimpse = glimpse();
+            // It came later than the eye wanted it; the hand waits all the same.
+            self.decide_at = self.decide_at.max(now + self.temper.reaction);
             self.look_at = self.decide_at + Duration::from_secs(3600);
         }
     }
@@ -95,8 +97,10 @@ impl Pilot {
         if self.decide_at <= now {
             controls = self.think(now);
             let hold = Duration::from_millis(self.random.random_range(200..=800));
-            self.decide_at = now + hold.max(self.temper.reaction);
-            self.look_at = self.decide_at - self.temper.reaction;
+            let reaction = self.temper.reaction;
+            let wait = hold.max(reaction);
+            self.decide_at = now + wait;
+            self.look_at = now + wait.saturating_sub(reaction);
         }
         if controls == self.held {
             return None;
@@ -153,8 +157,13 @@ impl Pilot {
             aim: Some(heading(aim)),
             ..Controls::default()
         };
-        let in_range = distance < crate::arena::SHOT_RANGE * 0.95 && !foe.protected;
-        if in_range && self.random.random_bool(0.8) {
+        // Nobody empties the gun at somebody far away.
+        let eagerness = match distance / crate::arena::SHOT_RANGE {
+            near if near < 0.6 => 0.7,
+            far if far < 0.95 => 0.3,
+            _ => 0.0,
+        };
+        if !foe.protected && self.random.random_bool(eagerness) {
             controls.buttons = Controls::FIRE;
             let burst = Duration::from_millis(self.random.random_range(150..=500));
             self.release_at = Some(now + burst);

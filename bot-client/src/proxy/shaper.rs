@@ -71,7 +71,7 @@ impl Shaper {
         if since < every {
             at
         } else {
-            at + (round - since)
+            at + round.saturating_sub(since)
         }
     }
 }

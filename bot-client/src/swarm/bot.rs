@@ -269,7 +269,7 @@ impl Bot {
             return;
         }
         if let Some(lost_at) = self.lost_at.take() {
-            stats.resume.record(now - lost_at);
+            stats.resume.record(now.saturating_duration_since(lost_at));
             if let Some(before) = self.entry_before.take()
                 && !entry_after.is_some_and(|after| before.may_become(&after))
             {
@@ -324,9 +324,10 @@ impl Bot {
             self.entry_before = PlayerEntry::of(replica, welcome.player);
         }
         self.player.cut_off(away);
+        // The pause is of the player's making: only the time from when it wants to be back is measured, and no gap.
+        self.lost_at = Some(now + away);
         self.lose(now);
         self.churn_due = None;
-        // The pause is of the player's making: the time to come back is measured, and no gap.
         self.updated_at = None;
         self.shared.board.shard(self.index).drops += 1;
     }

@@ -49,6 +49,10 @@ impl Limits {
             (report.duplicate_moves, "moves applied twice"),
             (report.altered_moves, "moves applied that were not sent"),
             (
+                report.violations,
+                "streams on which the server broke their rules",
+            ),
+            (
                 report.identity_changes,
                 "sessions that came back as somebody else",
             ),
@@ -114,6 +118,9 @@ impl Limits {
             self.max_errors.map(|limit| limit as f64),
             "errors",
         );
+        if report.players > 0 && report.updates == 0 {
+            failures.push("nobody got an update".to_owned());
+        }
         let least = self.min_players.unwrap_or(1);
         if report.players < least {
             failures.push(format!(

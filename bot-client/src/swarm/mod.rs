@@ -17,8 +17,9 @@
 //! - `move_to_ack_ms`: from when the pilot wanted the move, not from when it could be written, to the arrival of the
 //!   update that contains it.
 //!
-//! Players whose stream is dropped on purpose have no gap for the pause; the time to come back is `resume_ms`. Players that
-//! do not read are left out of all times.
+//! Players whose stream is dropped on purpose have no gap for the pause, and `resume_ms` is the time from when they want to
+//! be back to their first update; moves that were cut off with the stream do take longer. Players that do not read are left
+//! out of all times.
 
 mod bot;
 mod lateness;
@@ -107,7 +108,7 @@ pub async fn run(
     }
     let mut stats = shared.board.collect();
     if panics > 0 {
-        stats.errors.insert("CLIENT_PANIC".to_owned(), panics);
+        stats.note_errors("CLIENT_PANIC".to_owned(), panics, "see standard error");
     }
     Report::of(&stats, plan, started.elapsed())
 }

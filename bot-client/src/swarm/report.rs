@@ -106,6 +106,10 @@ pub struct Report {
     pub drops: u64,
     /// Ends and refusals by status.
     pub errors: BTreeMap<String, u64>,
+    /// What the first of each said.
+    pub error_examples: BTreeMap<String, String>,
+    /// Streams on which the server broke their rules.
+    pub violations: u64,
     /// Predictions that were wrong.
     pub corrections: Corrections,
     /// Players that did not read.
@@ -152,7 +156,17 @@ impl Report {
             identity_changes: counters.identity_changes,
             disconnects: stats.disconnects,
             drops: stats.drops,
-            errors: stats.errors.clone(),
+            errors: stats
+                .errors
+                .iter()
+                .map(|(label, (count, _))| (label.clone(), *count))
+                .collect(),
+            error_examples: stats
+                .errors
+                .iter()
+                .map(|(label, (_, message))| (label.clone(), message.clone()))
+                .collect(),
+            violations: stats.violations,
             corrections: Corrections {
                 per_minute,
                 units: Summary::of(&stats.correction),
@@ -249,7 +263,8 @@ impl fmt::Display for Report {
             )?;
         }
         for (label, count) in &self.errors {
-            writeln!(f, "error                  {count} x {label}")?;
+            let example = self.error_examples.get(label).map_or("", String::as_str);
+            writeln!(f, "error                  {count} x {label}: {example}")?;
         }
         Ok(())
     }
@@ -297,7 +312,7 @@ impl Progress {
             p99_gap_ms: stats.update_gap_recent.quantile(0.99),
             desyncs: counters.desyncs + counters.broken_updates,
             move_faults: counters.lost_moves + counters.duplicate_moves + counters.altered_moves,
-            errors: stats.errors.values().sum(),
+            errors: stats.errors.values().map(|(count, _)| count).sum(),
             updates,
             bytes,
         }

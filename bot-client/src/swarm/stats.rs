@@ -126,8 +126,10 @@ pub struct Stats {
     pub played: Duration,
     /// Players that do not read.
     pub stalled: Stalled,
-    /// Ends of streams and refusals, by status and reason.
-    pub errors: BTreeMap<String, u64>,
+    /// Ends of streams and refusals, by status and reason: how many, and what the first one said.
+    pub errors: BTreeMap<String, (u64, String)>,
+    /// Streams on which the server broke their rules.
+    pub violations: u64,
 }
 
 impl Stats {
@@ -155,7 +157,14 @@ impl Stats {
         if self.errors.len() >= LABELS_MAX && !self.errors.contains_key(&label) {
             "OTHER".clone_into(&mut label);
         }
-        *self.errors.entry(label).or_default() += 1;
+        self.violations += u64::from(ended.is_misbehaviour());
+        self.note_errors(label, 1, &ended.message);
+    }
+
+    /// Takes in several of them.
+    pub fn note_errors(&mut self, label: String, count: u64, message: &str) {
+        let entry = self.errors.entry(label);
+        entry.or_insert_with(|| (0, message.to_owned())).0 += count;
     }
 
     fn add(&mut self, other: &Self) {
@@ -179,8 +188,9 @@ impl Stats {
         self.stalled.players += other.stalled.players;
         self.stalled.moves += other.stalled.moves;
         self.stalled.disconnects += other.stalled.disconnects;
-        for (label, count) in &other.errors {
-            *self.errors.entry(label.clone()).or_default() += count;
+        self.violations += other.violations;
+        for (label, (count, message)) in &other.errors {
+            self.note_errors(label.clone(), *count, message);
         }
     }
 }
@@ -247,6 +257,9 @@ mod tests {
             });
         }
         assert!(stats.errors.len() <= LABELS_MAX + 1);
-        assert_eq!(stats.errors.values().sum::<u64>(), 1000);
+        assert_eq!(
+            stats.errors.values().map(|(count, _)| count).sum::<u64>(),
+            1000
+        );
     }
 }

@@ -151,3 +151,41 @@ impl TickFrame {
         &self.grid
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::game::Published;
+    use crate::replication::{Encoder, Splicer};
+
+    #[test]
+    fn what_describes_a_cell_is_encoded_once_and_shared() {
+        let limits = WorldLimits {
+            position_bits: 12,
+            unit_bits: 4,
+            speed_max: 10,
+        };
+        let mut encoder = Encoder::new(Grid::new(limits, Motions::default()), 20);
+        let view = View {
+            center: [0, 0],
+            extent: [100, 100],
+        };
+        let mut shown = Published::default();
+        shown.local.push(Entity {
+            id: 1,
+            ..Entity::default()
+        });
+        encoder.encode(1, &shown, Vec::new(), view);
+        shown.local[0].attributes[0] = 5;
+        let frame = encoder.encode(2, &shown, Vec::new(), view);
+
+        let keyframe = frame.keyframe(1).as_ptr();
+        for _ in 0..3 {
+            assert!(Splicer::default().update(&frame, None, view).is_some());
+            assert_eq!(frame.keyframe(1).as_ptr(), keyframe, "not encoded again");
+        }
+        let delta = |splicer: &mut Splicer| splicer.update(&frame, None, view);
+        let (mut one, mut other) = (Splicer::default(), Splicer::default());
+        assert_eq!(delta(&mut one), delta(&mut other));
+    }
+}

@@ -1,17 +1,19 @@
 //! How everybody else reaches a room.
 
-use super::seat::{MOVES_WAITING_MAX, Move};
 use super::{Error, RoomId};
-use crate::game::{GameFactory, Profile};
+use crate::game::{Controls, GameFactory, Profile};
 use crate::replication::TickFrame;
 use crossbeam_queue::ArrayQueue;
 use fray_proto::update::MoveAck;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 /// How many requests may wait for a room's task; it answers them between ticks.
 pub(super) const COMMANDS_WAITING_MAX: usize = 1024;
+/// How many moves may wait to be applied. Clients keep at most as many unacknowledged.
+pub const MOVES_WAITING_MAX: usize = 64;
 
 /// What is known of a room without asking its task.
 #[derive(Debug)]
@@ -58,6 +60,17 @@ impl RoomInfo {
     pub fn players(&self) -> u32 {
         self.players.load(Ordering::Relaxed)
     }
+}
+
+/// A player's move, as the room takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// 1, 2, 3, … in the session.
+    pub sequence: u32,
+    /// The controls from then on.
+    pub controls: Controls,
+    /// When it came in; says how far ahead of its tick, and nothing else.
+    pub arrived: Instant,
 }
 
 /// What joins a player's stream to its seat. The stream holds it for as long as it lives: the room notices that a stream is

@@ -16,9 +16,8 @@ pub mod registry;
 pub mod seat;
 pub mod task;
 
-pub use handle::{Attached, Attachment, Handle, RoomInfo};
+pub use handle::{Attached, Attachment, Handle, Move, RoomInfo};
 pub use registry::Registry;
-pub use seat::Move;
 
 use std::fmt;
 use std::time::Duration;

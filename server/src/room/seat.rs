@@ -1,7 +1,7 @@
 //! One player's place in a room.
 
-use super::handle::Attachment;
-use crate::game::{Controls, Profile, Refusal};
+use super::handle::{Attachment, MOVES_WAITING_MAX, Move};
+use crate::game::{Profile, Refusal};
 use fray_proto::hash::{MoveContent, applied_hash};
 use fray_proto::update::MoveAck;
 use std::collections::VecDeque;
@@ -10,21 +10,8 @@ use tokio::time::Instant;
 
 /// How many of a player's moves one tick applies.
 pub const MOVES_PER_TICK_MAX: usize = 8;
-/// How many moves may wait to be applied. Clients keep at most as many unacknowledged.
-pub const MOVES_WAITING_MAX: usize = 64;
 /// How many refusals are kept for streams that skip ticks.
 const REFUSALS_KEPT_MAX: usize = 64;
-
-/// A player's move, as the room takes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Move {
-    /// 1, 2, 3, … in the session.
-    pub sequence: u32,
-    /// The controls from then on.
-    pub controls: Controls,
-    /// When it came in; says how far ahead of its tick, and nothing else.
-    pub arrived: Instant,
-}
 
 /// Where a seat is in its life.
 #[derive(Clone, Debug, PartialEq, Eq)]

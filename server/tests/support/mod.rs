@@ -22,6 +22,7 @@ use fray_server::game::arena::Arena;
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
@@ -42,28 +43,41 @@ impl Net {
     }
 
     pub fn with_game(flags: &[&str], game: Arc<dyn GameFactory>) -> Self {
+        let net = Self::assembled(flags, game);
+        net.parts.health().bound();
+        net
+    }
+
+    /// One that has not yet said that it is ready.
+    pub fn unbound(flags: &[&str]) -> Self {
+        Self::assembled(flags, Arc::new(Arena::default()))
+    }
+
+    fn assembled(flags: &[&str], game: Arc<dyn GameFactory>) -> Self {
         let flags = ["fray-server", "--seed", "7"].iter().chain(flags);
         let config = Config::parse_from(flags);
         let parts = Parts::new(&config, game).expect("a server");
-        parts.health().bound();
         Self {
             parts: Arc::new(parts),
             connections: TaskTracker::new(),
         }
     }
 
+    /// A connection as bytes.
+    pub fn pipe(&self) -> DuplexStream {
+        let (client, server) = tokio::io::duplex(64 * 1024);
+        let parts = Arc::clone(&self.parts);
+        self.connections
+            .spawn(async move { parts.serve(server).await });
+        client
+    }
+
     /// A new connection to it.
     pub async fn connect(&self) -> Channel {
-        let parts = Arc::clone(&self.parts);
-        let connections = self.connections.clone();
+        let mut pipe = Some(self.pipe());
         let connector = tower::service_fn(move |_: Uri| {
-            let parts = Arc::clone(&parts);
-            let connections = connections.clone();
-            async move {
-                let (client, server) = tokio::io::duplex(64 * 1024);
-                connections.spawn(async move { parts.serve(server).await });
-                Ok::<_, std::io::Error>(TokioIo::new(client))
-            }
+            let pipe = pipe.take().ok_or(std::io::ErrorKind::NotConnected);
+            async { Ok::<_, std::io::Error>(TokioIo::new(pipe?)) }
         });
         let endpoint = Endpoint::from_static("http://memory");
         endpoint

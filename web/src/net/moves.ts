@@ -20,8 +20,9 @@ export function isSame(a: Controls, b: Controls): boolean {
 export interface SentMove {
   sequence: number;
   controls: Controls;
-  /** The tick in which the client expects it to be applied. */
+  /** The tick in which the client expects it to be applied, and how many ticks before that it was made. */
   tick: number;
+  early: number;
 }
 
 /** The server takes no more than this many that it has not applied. */
@@ -48,10 +49,11 @@ export class MoveLog {
     return this.pending.at(-1)?.controls ?? this.applied;
   }
 
-  /** Numbers a move; undefined while too many are unacknowledged. */
-  record(controls: Controls, tick: number): SentMove | undefined {
+  /** Numbers a move that is made at a tick, with its fraction; undefined while too many are unacknowledged. */
+  record(controls: Controls, at: number): SentMove | undefined {
     if (this.pending.length >= UNACKNOWLEDGED_MAX) return undefined;
-    const move = { sequence: this.lastSequence + 1, controls, tick };
+    const tick = Math.floor(at) + 1;
+    const move = { sequence: this.lastSequence + 1, controls, tick, early: tick - at };
     this.pending.push(move);
     return move;
   }

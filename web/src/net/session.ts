@@ -148,14 +148,14 @@ export class Session {
   }
 
   /**
-   * Sends the controls when they changed, at most once a tick; `tick` is when they are expected to work. Call it in
-   * every frame. Returns the move that was made.
+   * Sends the controls when they changed, at most once a tick; `at` is the tick, with its fraction, at which the server
+   * is expected to have them. Call it in every frame. Returns the move that was made.
    */
-  steer(controls: Controls, tick: number): SentMove | undefined {
+  steer(controls: Controls, at: number): SentMove | undefined {
     if (this.state.kind !== "playing" || isSame(controls, this.moves.last)) return undefined;
     const now = this.host.now();
     if (now - this.#moveSentAt < 0.9 * this.#tickMs()) return undefined;
-    const move = this.moves.record(controls, tick);
+    const move = this.moves.record(controls, at);
     if (move !== undefined) {
       this.#moveSentAt = now;
       this.#sendMove(move);

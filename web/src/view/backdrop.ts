@@ -59,8 +59,8 @@ export class Backdrop {
       });
       draw.stroke();
     };
-    lines(GRID, "hsl(214 80% 62% / 0.07)", GRID_BOLD);
-    lines(GRID_BOLD, "hsl(206 90% 64% / 0.15)", 0);
+    lines(GRID, "hsl(214 80% 62% / 0.085)", GRID_BOLD);
+    lines(GRID_BOLD, "hsl(206 90% 64% / 0.17)", 0);
     this.#crosses(draw, camera, pixel);
   }
 
@@ -86,22 +86,29 @@ export class Backdrop {
   cells(draw: CanvasRenderingContext2D, camera: Camera, pixel: number, world: World): void {
     const step = 2 ** (world.cellBits - world.unitBits);
     const columns = 2 ** (world.positionBits - world.cellBits);
-    draw.strokeStyle = "hsl(275 90% 72% / 0.55)";
+    draw.strokeStyle = "hsl(275 90% 74% / 0.6)";
     draw.setLineDash([8 * pixel, 6 * pixel]);
     draw.lineWidth = 1.5 * pixel;
     draw.font = `600 ${12 * pixel}px ui-monospace, monospace`;
-    draw.fillStyle = "hsl(275 90% 80% / 0.8)";
-    const [firstX, firstY] = [Math.floor(camera.left / step), Math.floor(camera.top / step)];
+    draw.fillStyle = "hsl(275 90% 80% / 0.85)";
     const [wide, high] = [camera.width / camera.zoom, camera.height / camera.zoom];
-    for (let x = firstX; x * step < camera.left + wide; x++) {
-      for (let y = firstY; y * step < camera.top + high; y++) {
-        const left = (x * step - camera.left) * camera.zoom;
+    draw.beginPath();
+    for (let x = Math.floor(camera.left / step); x * step < camera.left + wide; x++) {
+      const left = (x * step - camera.left) * camera.zoom;
+      draw.moveTo(left, 0);
+      draw.lineTo(left, camera.height);
+      for (let y = Math.floor(camera.top / step); y * step < camera.top + high; y++) {
         const top = (y * step - camera.top) * camera.zoom;
-        draw.strokeRect(left, top, step * camera.zoom, step * camera.zoom);
+        draw.moveTo(0, top);
+        draw.lineTo(camera.width, top);
+        // In the middle of what is seen of the cell: the corners of the screen are taken.
+        const middleX = (Math.max(left, 0) + Math.min(left + step * camera.zoom, camera.width)) / 2;
+        const middleY = (Math.max(top, 0) + Math.min(top + step * camera.zoom, camera.height)) / 2;
         const cell = 1 + modulo(x, columns) + modulo(y, columns) * columns;
-        draw.fillText(`cell ${cell}`, Math.max(left, 0) + 8 * pixel, Math.max(top, 0) + 18 * pixel);
+        draw.fillText(`cell ${cell}`, middleX, middleY);
       }
     }
+    draw.stroke();
     draw.setLineDash([]);
   }
 }
@@ -156,7 +163,7 @@ function grain(): HTMLCanvasElement {
   for (let at = 0; at < image.data.length; at += 4) {
     const bright = chance(7, at) > 0.5 ? 255 : 0;
     image.data[at] = image.data[at + 1] = image.data[at + 2] = bright;
-    image.data[at + 3] = Math.floor(chance(8, at) * 7);
+    image.data[at + 3] = Math.floor(chance(8, at) * 5);
   }
   draw.putImageData(image, 0, 0);
   return canvas;

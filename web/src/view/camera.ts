@@ -9,7 +9,7 @@ const LEAD_TAU_S = 0.45;
 const FOLLOW_TAU_S = 0.5;
 const FAR_UNITS = 900;
 /** What is to be seen at least, in units; more than the server shows would be empty. */
-const VISIBLE = { width: 1250, height: 780 };
+const VISIBLE = { width: 1120, height: 700 };
 const SHAKE_TAU_S = 0.16;
 
 export class Camera {
@@ -20,6 +20,8 @@ export class Camera {
   zoom = 1;
   width = 1;
   height = 1;
+  /** Where in the picture its subject is, as parts of the width and height from the middle: a panel may cover that. */
+  aside = { x: 0, y: 0 };
   #leadX = 0;
   #leadY = 0;
   #shake = 0;
@@ -73,10 +75,10 @@ export class Camera {
 
   /** Where the middle of the picture is, shaken. */
   get left(): number {
-    return this.x + this.#shakeX - this.width / 2 / this.zoom;
+    return this.x + this.#shakeX - ((0.5 + this.aside.x) * this.width) / this.zoom;
   }
 
   get top(): number {
-    return this.y + this.#shakeY - this.height / 2 / this.zoom;
+    return this.y + this.#shakeY - ((0.5 + this.aside.y) * this.height) / this.zoom;
   }
 }

@@ -12,16 +12,16 @@ export class Effects {
 
   explosion(x: number, y: number, hue: number): void {
     const add = this.particles;
-    const count = this.isCalm() ? 12 : 34;
+    const count = this.isCalm() ? 12 : 48;
     add.add({ look: Look.White, x, y, life: 0.28, size: 80, hue });
-    add.add({ look: Look.Glow, x, y, life: 0.8, size: 120, hue, alpha: 0.7 });
+    add.add({ look: Look.Glow, x, y, life: 1.1, size: 130, hue, alpha: 0.75 });
     add.add({ look: Look.Ring, x, y, life: 0.7, size: 10, change: 300, hue });
     add.add({ look: Look.Ring, x, y, life: 0.45, size: 6, change: 190, hue, alpha: 0.6 });
     for (let index = 0; index < count; index++) {
       const [vx, vy] = anyWay(40, 330);
       const look = index % 3 === 0 ? Look.Shard : index % 3 === 1 ? Look.Spark : Look.Glow;
-      const life = 0.5 + Math.random() * 0.9;
-      const size = look === Look.Glow ? 7 + Math.random() * 8 : 3 + Math.random() * 6;
+      const life = 0.6 + Math.random() * 1.1;
+      const size = look === Look.Glow ? 9 + Math.random() * 10 : 3 + Math.random() * 6;
       const change = (Math.random() - 0.5) * 14;
       add.add({ look, x, y, vx, vy, life, size, change, turn: Math.random() * 7, hue: hue + Math.random() * 30 - 15 });
     }

@@ -70,6 +70,7 @@ export class Graph {
   toggle(): void {
     this.isShown = !this.isShown;
     this.#root.hidden = !this.isShown;
+    document.body.classList.toggle("graphed", this.isShown);
   }
 
   update(watched: Watched, now: number): void {
@@ -87,8 +88,10 @@ export class Graph {
 
   #picture(traffic: Traffic, tickMs: number): void {
     const canvas = this.#canvas;
-    const pixel = Math.min(2, devicePixelRatio);
-    const [wide, high] = [Math.round(canvas.clientWidth * pixel), Math.round(canvas.clientHeight * pixel)];
+    const density = Math.min(2, devicePixelRatio);
+    const [wide, high] = [Math.round(canvas.clientWidth * density), Math.round(canvas.clientHeight * density)];
+    // The canvas is about 120 pixels of text high, however large the text is.
+    const pixel = high / 120;
     if (canvas.width !== wide || canvas.height !== high) [canvas.width, canvas.height] = [wide, high];
     const draw = this.#draw;
     draw.clearRect(0, 0, wide, high);
@@ -104,7 +107,6 @@ export class Graph {
     const draw = this.#draw;
     const plain = samples.filter((sample) => !sample.hasKeyframe);
     const top = niceAbove(Math.max(120, ...plain.map((sample) => sample.bytes)));
-    this.#rules(0, wide, high, [`${top} B`, `${top / 2} B`], pixel);
     const step = wide / BARS;
     samples.forEach((sample, index) => {
       const x = wide - (samples.length - index) * step;
@@ -121,6 +123,7 @@ export class Graph {
         draw.fillRect(x, 0, Math.max(1, step - pixel), 2 * pixel);
       }
     });
+    this.#rules(0, wide, high, [`${top} B an update`, `${top / 2} B`], pixel);
   }
 
   /** The time between updates, around what it should be. */
@@ -135,7 +138,7 @@ export class Graph {
     draw.lineTo(wide, y(tickMs));
     draw.stroke();
     draw.setLineDash([]);
-    this.#label(`gap, ${Math.round(tickMs)} ms a tick`, 0, y(tickMs) - 3 * pixel, COLOURS.gap, pixel);
+    this.#label(`gap ┄ ${Math.round(tickMs)} ms a tick`, 0, top + 8 * pixel, COLOURS.gap, pixel);
     const step = wide / BARS;
     this.#curve(samples.map((sample, index) => [wide - (samples.length - 0.5 - index) * step, y(sample.gap)]), COLOURS.gap, pixel);
   }
@@ -145,8 +148,7 @@ export class Graph {
     const limit = niceAbove(Math.max(4, ...newest)) * 1.2;
     const y = (ping: number): number => top + high - (ping / limit) * (high - 2 * pixel);
     this.#curve(newest.map((ping, index) => [wide - (newest.length - 0.5 - index) * (wide / 30), y(ping)]), COLOURS.ping, pixel);
-    const last = newest.at(-1);
-    if (last !== undefined) this.#label("ping", wide - 32 * pixel, y(last) - 4 * pixel, COLOURS.ping, pixel);
+    this.#label("ping", wide - 25 * pixel, top + 8 * pixel, COLOURS.ping, pixel);
   }
 
   #curve(points: readonly (readonly [number, number])[], style: string, pixel: number): void {

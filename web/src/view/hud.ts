@@ -16,6 +16,7 @@ export class Hud {
   readonly #root = element("hud");
   readonly #ranking = element("ranking");
   readonly #round = element("round");
+  readonly #pilots = element("pilots");
   readonly #clock = element("clock");
   readonly #feed = element("feed");
   readonly #gauges = element("gauges");
@@ -126,8 +127,8 @@ export class Hud {
 
   #showRound({ round, players }: Scene): void {
     if (round === undefined) return;
-    const count = `${players.size} pilot${players.size === 1 ? "" : "s"}`;
-    setText(this.#round, `${round.isPlaying ? `Round ${round.number}` : "Pause"} · ${count}`);
+    setText(this.#round, round.isPlaying ? `Round ${round.number}` : "Pause");
+    setText(this.#pilots, ` · ${players.size} pilot${players.size === 1 ? "" : "s"}`);
   }
 
   #showGauges(scene: Scene): void {

@@ -42,8 +42,9 @@ interface Item {
 
 export class Picture {
   readonly camera = new Camera();
-  /** Device pixels per CSS pixel. */
+  /** Device pixels per CSS pixel; the same times what text and fine lines grow by on large screens. */
   pixel = 1;
+  fine = 1;
   /** How many entities the last picture showed. */
   shown = 0;
   readonly #draw: CanvasRenderingContext2D;
@@ -61,14 +62,15 @@ export class Picture {
     this.#draw = canvas.getContext("2d", { alpha: false })!;
   }
 
-  resize(cssWidth: number, cssHeight: number, pixel: number): void {
+  resize(cssWidth: number, cssHeight: number, pixel: number, growth: number): void {
     const [width, height] = [Math.max(1, Math.round(cssWidth * pixel)), Math.max(1, Math.round(cssHeight * pixel))];
     if (this.canvas.width === width && this.canvas.height === height) return;
     this.canvas.width = width;
     this.canvas.height = height;
     this.pixel = pixel;
+    this.fine = pixel * growth;
     this.camera.resize(width, height);
-    this.#sprites = new Sprites(this.camera.zoom, pixel);
+    this.#sprites = new Sprites(this.camera.zoom, this.fine);
   }
 
   /** Only the sky, drifting. */
@@ -76,30 +78,31 @@ export class Picture {
     this.camera.x += 26 * seconds;
     this.camera.y -= 11 * seconds;
     this.camera.settle(seconds, time);
-    this.#backdrop.draw(this.#draw, this.camera, this.pixel);
-    this.#backdrop.grid(this.#draw, this.camera, this.pixel);
+    this.#backdrop.draw(this.#draw, this.camera, this.fine);
+    this.#backdrop.grid(this.#draw, this.camera, this.fine);
   }
 
   draw(sight: Sight): void {
-    const { camera, pixel } = this;
+    const { camera, fine } = this;
     const draw = this.#draw;
     const { scene, time } = sight;
     const placer = torusPlacer(camera, scene.world);
-    this.#backdrop.draw(draw, camera, pixel);
-    this.#backdrop.grid(draw, camera, pixel);
-    if (sight.showsCells) this.#backdrop.cells(draw, camera, pixel, scene.world);
+    this.#backdrop.draw(draw, camera, fine);
+    this.#backdrop.grid(draw, camera, fine);
+    if (sight.showsCells) this.#backdrop.cells(draw, camera, fine, scene.world);
     this.#collect(sight, placer);
     const of = (kind: number): Item[] => this.#items[kind] ?? [];
     for (const item of of(arena.KIND_ROCK)) this.#rock(item, time, sight.isCalm);
     for (const item of of(arena.KIND_PICKUP)) this.#pickup(item, time, sight.isCalm);
     draw.globalCompositeOperation = "lighter";
-    draw.lineCap = draw.lineJoin = "round";
+    draw.lineCap = "butt";
+    draw.lineJoin = "round";
     for (const item of of(arena.KIND_SHIP)) this.#trail(item, sight, placer);
     for (const item of of(arena.KIND_SHOT)) this.#shot(item, scene);
     draw.globalCompositeOperation = "source-over";
     for (const item of of(arena.KIND_SHIP)) this.#ship(item, sight);
     const [wide, high] = [camera.width, camera.height];
-    const margin = 120 * pixel;
+    const margin = 120 * camera.zoom;
     this.particles.draw(draw, this.#sprites, camera.zoom, (x, y) => {
       const at = placer(x, y);
       const isNear = at[0] > -margin && at[0] < wide + margin && at[1] > -margin && at[1] < high + margin;
@@ -120,7 +123,7 @@ export class Picture {
   drawHurt(strength: number): void {
     const draw = this.#draw;
     const { width, height } = this.camera;
-    const depth = 70 * this.pixel;
+    const depth = 70 * this.fine;
     const edges = [
       [0, 0, width, depth, 0, 0, 0, depth],
       [0, height - depth, width, depth, 0, height, 0, height - depth],
@@ -274,7 +277,7 @@ export class Picture {
     const player = scene.player(track.attributes[0] ?? 0);
     if (player === undefined) return;
     const draw = this.#draw;
-    const { pixel } = this;
+    const { fine: pixel } = this;
     const top = y + 25 * this.camera.zoom;
     const label = this.#sprites.label(player.name, colour(player.hue, 80, player.isConnected ? 1 : 0.5), TEXT_CSS);
     draw.drawImage(label, Math.round(x - label.width / 2), Math.round(top));

@@ -2,7 +2,7 @@
 
 /** To begin with; machines without a GPU draw this many device pixels in time. */
 const PIXELS_START = 2_200_000;
-const PIXELS_MIN = 300_000;
+const PIXELS_MIN = 900_000;
 const SLOW_MS = 21;
 const FAST_MS = 17.6;
 const WINDOW = 50;

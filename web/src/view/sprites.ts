@@ -17,7 +17,7 @@ const CACHE_MAX = 700;
 export class Sprites {
   readonly #cache = new Map<string, HTMLCanvasElement>();
 
-  /** `scale` is device pixels per unit, `pixel` device pixels per CSS pixel. */
+  /** `scale` is device pixels per unit, `pixel` device pixels per pixel of text. */
   constructor(
     readonly scale: number,
     readonly pixel: number,
@@ -153,7 +153,7 @@ export class Sprites {
     });
   }
 
-  /** A line of text; in CSS pixels, whatever the zoom. */
+  /** A line of text; of the same size whatever the zoom. */
   label(text: string, style: string, size: number): HTMLCanvasElement {
     const key = `label ${style} ${size} ${text}`;
     const kept = this.#cache.get(key);

@@ -3,11 +3,11 @@
 import { colour } from "./colour";
 import type { Place } from "./picture";
 
-const POINTS = 26;
-const STEP_S = 0.03;
+const POINTS = 34;
+const STEP_S = 0.025;
 const LIFE_S = 0.85;
 /** Each trail is drawn in so many pieces, each fainter than the one before. */
-const BANDS = 4;
+const BANDS = 6;
 
 interface Trail {
   xs: Float64Array;

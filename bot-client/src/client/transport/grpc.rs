@@ -33,7 +33,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Channels {
     endpoint: Endpoint,
-    channels: Vec<Channel>,
+    connections: Vec<Channel>,
     streams_per_connection: usize,
 }
 
@@ -55,7 +55,7 @@ impl Channels {
             .keep_alive_timeout(Duration::from_secs(20));
         Ok(Self {
             endpoint,
-            channels: Vec::new(),
+            connections: Vec::new(),
             streams_per_connection,
         })
     }
@@ -64,10 +64,10 @@ impl Channels {
     /// and again when it broke.
     pub fn next(&mut self, streams_so_far: usize) -> GrpcServer {
         let index = streams_so_far / self.streams_per_connection;
-        while self.channels.len() <= index {
-            self.channels.push(self.endpoint.connect_lazy());
+        while self.connections.len() <= index {
+            self.connections.push(self.endpoint.connect_lazy());
         }
-        GrpcServer::new(self.channels[index].clone())
+        GrpcServer::new(self.connections[index].clone())
     }
 }
 

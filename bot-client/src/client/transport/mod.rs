@@ -4,7 +4,7 @@ mod grpc;
 mod websocket;
 
 pub use grpc::{Channels, GrpcServer};
-pub use websocket::{InvalidUrl, WebSocketServer};
+pub use websocket::{InvalidUrl, WebSocketServer, websocket_over};
 
 use super::Ended;
 use bytes::Bytes;

@@ -7,15 +7,19 @@ use futures_util::{Sink, SinkExt as _, StreamExt as _, future, stream};
 use prost::Message as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_tungstenite::MaybeTlsStream;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::connect_async_with_config;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
 use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message as Frame};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use tonic::Code;
+
+/// How long connecting, and the handshake, may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest message that is accepted.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
@@ -34,7 +38,6 @@ impl WebSocketServer {
         let base = url.trim_end_matches('/');
         let address = match base.split_once("://") {
             Some(("http" | "ws", rest)) => format!("ws://{rest}/ws"),
-            Some(("https" | "wss", rest)) => format!("wss://{rest}/ws"),
             _ => return Err(invalid()),
         };
         Ok(Self {
@@ -55,29 +58,55 @@ impl Server for WebSocketServer {
     }
 
     fn play(&self, ticket: &str) -> Answer<Link> {
-        let mut request = ClientRequestBuilder::new(self.uri.clone()).with_sub_protocol("fray.v1");
-        if !ticket.is_empty() {
-            request = request.with_sub_protocol(format!("ticket.{ticket}"));
-        }
+        let (uri, ticket) = (self.uri.clone(), ticket.to_owned());
         Box::pin(async move {
-            let mut config = WebSocketConfig::default();
-            config.max_message_size = Some(MESSAGE_BYTES_MAX);
-            config.write_buffer_size = 0;
-            let (socket, _) = connect_async_with_config(request, Some(config), true)
-                .await
-                .map_err(|error| ended(&error))?;
-            let (frames, messages) = socket.split();
-            let messages = messages
-                .scan(false, |is_over, frame| {
-                    future::ready(incoming(is_over, frame))
-                })
-                .filter_map(future::ready);
-            Ok(Link {
-                requests: Box::pin(Frames { frames }),
-                messages: messages.boxed(),
-            })
+            let broken = |error: std::io::Error| Ended::broken(error.to_string());
+            let address = (host(&uri).to_owned(), uri.port_u16().unwrap_or(80));
+            let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
+            let socket = connecting
+                .map_err(|_| Ended::broken("nobody answers"))?
+                .map_err(broken)?;
+            socket.set_nodelay(true).map_err(broken)?;
+            websocket_over(socket, uri, &ticket).await
         })
     }
+}
+
+/// An IPv6 address stands in brackets in a URL, and without them elsewhere.
+fn host(uri: &Uri) -> &str {
+    uri.host()
+        .unwrap_or_default()
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+}
+
+/// Opens a `Play` stream as a WebSocket over any transport, such as one through TLS.
+pub async fn websocket_over<S>(socket: S, uri: Uri, ticket: &str) -> Result<Link, Ended>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut request = ClientRequestBuilder::new(uri).with_sub_protocol("fray.v1");
+    if !ticket.is_empty() {
+        request = request.with_sub_protocol(format!("ticket.{ticket}"));
+    }
+    let mut config = WebSocketConfig::default();
+    config.max_message_size = Some(MESSAGE_BYTES_MAX);
+    config.write_buffer_size = 0;
+    let handshake = client_async_with_config(request, socket, Some(config));
+    let opened = timeout(CONNECT_TIMEOUT, handshake).await;
+    let (socket, _) = opened
+        .map_err(|_| Ended::timed_out("the WebSocket's handshake takes too long"))?
+        .map_err(|error| ended(&error))?;
+    let (frames, messages) = socket.split();
+    let messages = messages
+        .scan(false, |is_over, frame| {
+            future::ready(incoming(is_over, frame))
+        })
+        .filter_map(future::ready);
+    Ok(Link {
+        requests: Box::pin(Frames { frames }),
+        messages: messages.boxed(),
+    })
 }
 
 /// What a frame means: `None` ends the stream, `Some(None)` is nothing to tell.
@@ -151,11 +180,11 @@ fn ended(error: &Error) -> Ended {
 }
 
 /// Requests as frames. `Leave` is the graceful end, so closing only flushes; dropping both halves drops the socket.
-struct Frames {
-    frames: stream::SplitSink<WebSocketStream<MaybeTlsStream<TcpStream>>, Frame>,
+struct Frames<S> {
+    frames: stream::SplitSink<WebSocketStream<S>, Frame>,
 }
 
-impl Sink<v1::PlayRequest> for Frames {
+impl<S: AsyncRead + AsyncWrite + Unpin> Sink<v1::PlayRequest> for Frames<S> {
     type Error = Ended;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {

@@ -1,0 +1,484 @@
+//! Goal: a session keeps the rules of the stream, and finds every way in which a server breaks them.
+//! Method: a session and a fake room exchange messages by hand, in virtual time, over a way of a given length that can be
+//! cut at any moment.
+
+mod support;
+
+use fray_bot::client::session::Violation;
+use fray_bot::client::{Config, Controls, Counters, Event, SendError, Session};
+use fray_proto::v1::{self, play_request::Message as Request, play_response::Message as Response};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+use support::room::{Faults, Room, Stream, WINDOW_MS, encode};
+
+const TICK_MS: u64 = 50;
+
+/// A client and a server, and what is under way between them.
+struct Pair {
+    session: Session,
+    room: Room,
+    stream: Option<Stream>,
+    up: VecDeque<(u64, v1::PlayRequest)>,
+    down: VecDeque<(u64, v1::PlayResponse)>,
+    way_ms: u64,
+    ticket: String,
+    start: Instant,
+    ms: u64,
+    events: Vec<Event>,
+    counters: Counters,
+}
+
+impl Pair {
+    fn new(faults: Faults, way_ms: u64) -> Self {
+        let mut room = Room::new(faults);
+        let ticket = room.join();
+        let config = Config {
+            entity_ticks_apart: Some(fray_bot::arena::ROCK),
+            ..Config::default()
+        };
+        let mut pair = Self {
+            session: Session::new(config),
+            room,
+            stream: None,
+            up: VecDeque::new(),
+            down: VecDeque::new(),
+            way_ms,
+            ticket,
+            start: tokio::time::Instant::now().into_std(),
+            ms: 0,
+            events: Vec::new(),
+            counters: Counters::default(),
+        };
+        pair.open();
+        pair
+    }
+
+    fn now(&self) -> Instant {
+        self.start + Duration::from_millis(self.ms)
+    }
+
+    fn open(&mut self) {
+        let now = self.now();
+        self.session.open(&self.ticket, now);
+    }
+
+    /// The stream breaks; what is under way is lost.
+    fn cut(&mut self) {
+        self.up.clear();
+        self.down.clear();
+        if let Some(stream) = self.stream.take() {
+            self.room.drop_stream(&stream);
+        }
+        self.session.handle_closed();
+    }
+
+    fn steer(&mut self, axis_x: i32) -> Result<u32, SendError> {
+        let now = self.now();
+        self.session.send(
+            Controls {
+                axis_x,
+                axis_y: 127,
+                ..Controls::default()
+            },
+            now,
+            now,
+        )
+    }
+
+    /// Lets time pass, a millisecond at a time.
+    fn pass(&mut self, ms: u64) {
+        for _ in 0..ms {
+            self.step();
+        }
+        self.counters += self.session.take_counters();
+    }
+
+    fn step(&mut self) {
+        self.ms += 1;
+        self.room.now_ms = self.ms;
+        let now = self.now();
+        if self.session.poll_timeout().is_some_and(|at| at <= now) {
+            self.session
+                .handle_timeout(now)
+                .expect("the server is alive");
+        }
+        while let Some(request) = self.session.poll_request(now) {
+            self.up.push_back((self.ms + self.way_ms, request));
+        }
+        while self.up.front().is_some_and(|(at, _)| *at <= self.ms) {
+            let (_, request) = self.up.pop_front().expect("just seen");
+            self.serve(request);
+        }
+        if self.ms.is_multiple_of(TICK_MS) {
+            self.room.step();
+            if let Some(update) = self.stream.as_mut().and_then(|s| self.room.update(s)) {
+                self.down.push_back((self.ms + self.way_ms, update));
+            }
+        }
+        while self.down.front().is_some_and(|(at, _)| *at <= self.ms) {
+            let (_, response) = self.down.pop_front().expect("just seen");
+            let bytes = encode(&response);
+            let event = self.session.handle_message(bytes, 5, now);
+            self.events
+                .push(event.expect("the server keeps to the rules"));
+        }
+    }
+
+    fn serve(&mut self, request: v1::PlayRequest) {
+        match (&mut self.stream, &request.message) {
+            (None, Some(Request::Hello(hello))) => {
+                let (stream, welcome) = self.room.open(hello).expect("a known ticket");
+                self.stream = Some(stream);
+                self.down.push_back((self.ms + self.way_ms, welcome));
+            }
+            (Some(stream), _) => self.room.receive(stream, request),
+            (None, _) => panic!("the first message is not Hello"),
+        }
+    }
+
+    fn requests(&self) -> &[Request] {
+        &self.stream.as_ref().expect("a stream is open").requests
+    }
+}
+
+/// Plays for a while with a move every 230 ms.
+fn play(pair: &mut Pair, moves: i32) {
+    for n in 0..moves {
+        pair.steer(n * 37 % 127).expect("there is room for a move");
+        pair.pass(230);
+    }
+    pair.pass(3 * pair.way_ms + 200);
+}
+
+#[test]
+fn moves_are_applied_once_and_acknowledged_and_checksums_agree() {
+    for way_ms in [0, 80, 200] {
+        let mut pair = Pair::new(Faults::default(), way_ms);
+        pair.pass(3 * way_ms + 100);
+        play(&mut pair, 30);
+        assert!(!pair.counters.has_faults(), "{:?}", pair.counters);
+        assert_eq!(pair.room.applied_count(1), 30);
+        assert_eq!(pair.session.unacknowledged(), 0);
+        assert!(pair.counters.checksums > 200);
+    }
+}
+
+#[test]
+fn predictions_need_no_corrections_when_nothing_surprises() {
+    let mut pair = Pair::new(Faults::default(), 60);
+    pair.pass(300);
+    play(&mut pair, 3);
+    pair.events.clear();
+    play(&mut pair, 30);
+    let corrections = pair.events.iter().filter_map(|event| match event {
+        Event::Updated(update) => update.correction,
+        _ => None,
+    });
+    assert_eq!(corrections.collect::<Vec<_>>(), []);
+    let round_trip = pair.session.round_trip().expect("moves were acknowledged");
+    assert!(round_trip.abs_diff(Duration::from_millis(120)) < Duration::from_millis(52));
+}
+
+#[test]
+fn a_flipped_bit_is_found_and_healed_by_keyframes() {
+    let mut pair = Pair::new(
+        Faults {
+            flip_bit_at: Some(20),
+            ..Faults::default()
+        },
+        10,
+    );
+    pair.pass(200);
+    play(&mut pair, 15);
+    assert_eq!(pair.counters.desyncs + pair.counters.broken_updates, 1);
+    assert!(
+        pair.requests()
+            .iter()
+            .any(|r| matches!(r, Request::Resync(_)))
+    );
+    let last = pair.events.last().expect("something came");
+    assert!(matches!(last, Event::Updated(_)), "{last:?}");
+}
+
+#[test]
+fn a_world_that_came_apart_is_a_desync() {
+    let mut pair = Pair::new(
+        Faults {
+            shift_silently_at: Some(20),
+            ..Faults::default()
+        },
+        10,
+    );
+    pair.pass(200);
+    play(&mut pair, 15);
+    assert_eq!(pair.counters.desyncs, 1);
+    assert_eq!(pair.counters.broken_updates, 0);
+}
+
+#[test]
+fn a_dropped_move_is_found() {
+    let mut pair = Pair::new(
+        Faults {
+            drop_move: Some(7),
+            ..Faults::default()
+        },
+        10,
+    );
+    pair.pass(200);
+    play(&mut pair, 15);
+    assert_eq!(
+        (pair.counters.lost_moves, pair.counters.duplicate_moves),
+        (1, 0)
+    );
+}
+
+#[test]
+fn a_doubled_move_is_found() {
+    let mut pair = Pair::new(
+        Faults {
+            double_move: Some(7),
+            ..Faults::default()
+        },
+        10,
+    );
+    pair.pass(200);
+    play(&mut pair, 15);
+    assert_eq!(
+        (pair.counters.lost_moves, pair.counters.duplicate_moves),
+        (0, 1)
+    );
+}
+
+#[test]
+fn a_dropped_and_a_doubled_move_in_one_acknowledgement_do_not_cancel_out() {
+    let faults = Faults {
+        drop_move: Some(3),
+        double_move: Some(4),
+        ..Faults::default()
+    };
+    let mut pair = Pair::new(faults, 10);
+    pair.pass(200);
+    for n in 0..5 {
+        pair.steer(n).expect("there is room");
+    }
+    pair.pass(200);
+    assert_eq!(pair.counters.altered_moves, 1);
+}
+
+#[test]
+fn a_player_at_rest_acknowledges_at_least_every_quarter_of_the_window() {
+    let mut pair = Pair::new(Faults::default(), 10);
+    pair.pass(100);
+    let mut seen = pair.requests().len();
+    for _ in 0..20 {
+        pair.pass(u64::from(WINDOW_MS / 4) + 1);
+        let pings = pair.requests()[seen..]
+            .iter()
+            .filter(|r| matches!(r, Request::Ping(_)));
+        assert!(pings.count() >= 1);
+        seen = pair.requests().len();
+    }
+    let seen_tick = pair.stream.as_ref().expect("a stream is open").seen_tick;
+    assert!(pair.room.tick - seen_tick <= 7);
+}
+
+#[test]
+fn no_more_than_64_moves_wait_for_their_acknowledgement() {
+    let mut pair = Pair::new(Faults::default(), 10);
+    pair.pass(100);
+    for n in 0..64 {
+        pair.steer(n).expect("there is room");
+    }
+    assert_eq!(pair.steer(0), Err(SendError::WindowFull));
+    pair.pass(1000);
+    assert_eq!(pair.room.applied_count(1), 64);
+    pair.steer(0).expect("there is room again");
+}
+
+#[test]
+fn a_player_that_is_cut_off_makes_no_moves_and_loses_none() {
+    let mut pair = Pair::new(Faults::default(), 100);
+    pair.pass(400);
+    for round in 0..20 {
+        for n in 0..3 {
+            pair.steer(n * 20).expect("there is room");
+            // Somewhere on the way, be it up, in the room or down.
+            pair.pass(40 + round * 11 % 90);
+        }
+        pair.cut();
+        assert_eq!(pair.steer(1), Err(SendError::NotOpen));
+        pair.pass(50);
+        pair.open();
+        pair.pass(450);
+    }
+    pair.pass(500);
+    assert!(!pair.counters.has_faults(), "{:?}", pair.counters);
+    assert_eq!(pair.room.applied_count(1), 60);
+    assert_eq!(pair.session.unacknowledged(), 0);
+    let resumed = pair
+        .events
+        .iter()
+        .filter(|e| matches!(e, Event::Welcomed { resumed: true }));
+    assert_eq!(resumed.count(), 20);
+}
+
+#[test]
+fn coming_back_as_somebody_else_is_found() {
+    let mut pair = Pair::new(
+        Faults {
+            forget_players: true,
+            ..Faults::default()
+        },
+        10,
+    );
+    pair.pass(200);
+    pair.steer(1).expect("there is room");
+    pair.cut();
+    pair.open();
+    pair.pass(200);
+    assert_eq!(pair.counters.identity_changes, 1);
+    assert_eq!(pair.counters.lost_moves, 1);
+}
+
+#[test]
+fn leave_follows_all_moves_and_all_are_acknowledged() {
+    let mut pair = Pair::new(Faults::default(), 80);
+    pair.pass(400);
+    for n in 0..10 {
+        pair.steer(n).expect("there is room");
+    }
+    pair.session.leave();
+    assert_eq!(pair.steer(1), Err(SendError::NotOpen));
+    pair.pass(500);
+    assert!(matches!(pair.requests().last(), Some(Request::Leave(_))));
+    assert!(pair.session.has_left());
+    assert!(pair.stream.as_ref().expect("a stream is open").ended);
+    assert_eq!(pair.session.unacknowledged(), 0);
+}
+
+#[test]
+fn a_silent_server_is_taken_for_dead() {
+    let mut pair = Pair::new(Faults::default(), 10);
+    pair.pass(200);
+    let mut now = pair.now();
+    loop {
+        now = pair
+            .session
+            .poll_timeout()
+            .expect("something is always due")
+            .max(now);
+        if pair.session.handle_timeout(now).is_err() {
+            break;
+        }
+        while pair.session.poll_request(now).is_some() {}
+    }
+    let silent = now - pair.now();
+    assert!(
+        silent.abs_diff(Duration::from_secs(5)) < Duration::from_millis(60),
+        "{silent:?}"
+    );
+}
+
+#[test]
+fn a_server_that_never_welcomes_is_taken_for_dead() {
+    let mut session = Session::new(Config::default());
+    let now: Instant = tokio::time::Instant::now().into_std();
+    session.open("ticket", now);
+    assert!(session.poll_request(now).is_some());
+    let due = session.poll_timeout().expect("it does not wait for ever");
+    assert!(session.handle_timeout(due).is_err());
+}
+
+#[test]
+fn messages_where_they_may_not_come_are_refused_and_unknown_ones_skipped() {
+    let mut pair = Pair::new(Faults::default(), 0);
+    let now = pair.now();
+    let update = v1::PlayResponse {
+        message: Some(Response::Update(v1::Update::default())),
+    };
+    let early = pair.session.handle_response(update, 0, now);
+    assert!(matches!(early, Err(Violation::Unexpected(_))));
+    pair.pass(100);
+    // Field 99, a string: a kind of message that is yet to be invented.
+    let unknown = bytes::Bytes::from_static(&[0x9a, 0x06, 0x02, b'h', b'i']);
+    let skipped = pair.session.handle_message(unknown, 5, now);
+    assert!(matches!(skipped, Ok(Event::Ignored)));
+    let welcome = v1::PlayResponse {
+        message: Some(Response::Welcome(v1::Welcome::default())),
+    };
+    let second = pair.session.handle_response(welcome, 0, now);
+    assert!(matches!(second, Err(Violation::Unexpected(_))));
+    let malformed = pair
+        .session
+        .handle_message(bytes::Bytes::from_static(&[0xff]), 5, now);
+    assert!(matches!(malformed, Err(Violation::Malformed(_))));
+}
+
+#[test]
+fn another_protocol_version_is_refused() {
+    let mut session = Session::new(Config::default());
+    let now: Instant = tokio::time::Instant::now().into_std();
+    session.open("ticket", now);
+    session.poll_request(now);
+    let welcome = v1::Welcome {
+        protocol_min: 2,
+        protocol_max: 3,
+        ..v1::Welcome::default()
+    };
+    let response = v1::PlayResponse {
+        message: Some(Response::Welcome(welcome)),
+    };
+    let refused = session.handle_response(response, 0, now);
+    assert!(matches!(
+        refused,
+        Err(Violation::Protocol { min: 2, max: 3 })
+    ));
+}
+
+#[test]
+fn entity_ticks_are_the_same_whether_ticks_come_one_by_one_or_together() {
+    let count = |gap_ms: u64| {
+        let mut pair = Pair::new(Faults::default(), 0);
+        for _ in 0..4 {
+            let ticket = pair.room.join();
+            pair.room.open(&v1::Hello {
+                ticket,
+                ..v1::Hello::default()
+            });
+        }
+        pair.pass(60);
+        pair.steer(30).expect("there is room");
+        pair.pass(500);
+        let mut held = VecDeque::new();
+        if gap_ms > 0 {
+            // Nothing is delivered for a while, and the stream's updates then span what it missed.
+            let base_stream = pair.stream.clone();
+            for _ in 0..gap_ms {
+                pair.ms += 1;
+                if pair.ms.is_multiple_of(TICK_MS) {
+                    pair.room.step();
+                }
+            }
+            pair.stream = base_stream;
+            held.extend(pair.stream.as_mut().and_then(|s| pair.room.update(s)));
+        } else {
+            for _ in 0..10 {
+                pair.room.step();
+                held.extend(pair.stream.as_mut().and_then(|s| pair.room.update(s)));
+            }
+        }
+        let now = pair.now();
+        let mut sum = 0;
+        for response in held {
+            let event = pair.session.handle_message(encode(&response), 5, now);
+            let Ok(Event::Updated(update)) = event else {
+                panic!("{event:?}")
+            };
+            sum += update.entity_ticks.all;
+        }
+        sum
+    };
+    let one_by_one = count(0);
+    assert_eq!(one_by_one, 10);
+    assert_eq!(count(500), one_by_one);
+}
