@@ -162,7 +162,7 @@ mod tests {
             .collect();
         assert_eq!(told, ["#1 × #2"]);
         assert_eq!(feed.own_kills(), 1);
-        assert_eq!(feed.bursts()[0].position, [1.0, 2.0]);
+        assert_eq!(feed.bursts()[0].position.map(|p| p as i32), [1, 2]);
         assert_eq!(feed.lines(now + SHOWN).count(), 0);
     }
 

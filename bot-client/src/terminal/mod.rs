@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `model` | what is known of the room; events and time go in |
 //! | `history`, `people`, `feed`, `meter` | its parts: where things are, who plays, what happened, how the way is |
-//! | `scene` | from that to shapes around a camera |
+//! | `camera`, `lens`, `scene`, `things` | from that to shapes around a camera |
 //! | `keys` | from key events to controls |
 //! | `view`, `picture`, `panel`, `colour` | from shapes and numbers to cells of the terminal |
 //! | `seat` | playing and looking on, as one thing to wait for |
@@ -12,10 +12,12 @@
 //!
 //! All but the last two lines do no I/O and take the time as an argument.
 
+mod camera;
 mod colour;
 mod feed;
 mod history;
 mod keys;
+mod lens;
 mod meter;
 mod model;
 mod panel;
@@ -27,6 +29,7 @@ mod screen;
 mod seat;
 #[cfg(test)]
 mod tests;
+mod things;
 mod view;
 mod words;
 

@@ -1,11 +1,14 @@
 //! What is known of the room, kept also while the stream is broken. Events and the time go in; [`Model::scene`] and the
 //! numbers of the panel come out.
 
+use super::camera::Camera;
 use super::feed::Feed;
 use super::history::{History, Pose, fractional_tick};
+use super::lens::Lens;
 use super::meter::Meter;
-use super::people::People;
-use super::scene::{self, Lens, Scene};
+use super::people::{People, Person};
+use super::scene::{self, Scene};
+use super::things;
 use super::words::{self, printable};
 use crate::arena;
 use crate::client::{Event, Session};
@@ -13,8 +16,6 @@ use fray_proto::v1;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Corrections glide for so long.
-const GLIDE_S: f64 = 0.1;
 /// How long a notice is shown.
 const NOTICE: Duration = Duration::from_secs(6);
 
@@ -35,6 +36,8 @@ pub(super) struct Model {
     pub(super) welcome: Option<v1::Welcome>,
     history: Option<History>,
     pub(super) people: People,
+    /// The own player as last seen: it goes from the room before the stream ends.
+    pub(super) own: Option<Person>,
     pub(super) feed: Feed,
     pub(super) meter: Meter,
     pub(super) private: Vec<i32>,
@@ -47,18 +50,6 @@ pub(super) struct Model {
     pub(super) target: i32,
 }
 
-/// The own ship as it was drawn last, and the camera on it.
-#[derive(Debug, Default)]
-struct Camera {
-    centre: [f64; 2],
-    own: Option<(Pose, Instant)>,
-    is_predicted: bool,
-    was_corrected: bool,
-    /// What is still to be glided away, since when.
-    glide: Option<([f64; 2], Instant)>,
-    watched: i32,
-}
-
 impl Model {
     /// Before anything is known. A spectator looks at player `target`.
     pub(super) fn new(target: i32) -> Self {
@@ -67,6 +58,7 @@ impl Model {
             welcome: None,
             history: None,
             people: People::default(),
+            own: None,
             feed: Feed::default(),
             meter: Meter::default(),
             private: Vec::new(),
@@ -125,6 +117,9 @@ impl Model {
         if self.is_arena() {
             self.people = People::of(replica.globals());
             let own = self.own_number();
+            if let Some(person) = self.people.person(own) {
+                self.own = Some(person.clone());
+            }
             self.feed
                 .note(replica.globals(), &self.people, own, replica.world(), now);
         } else {
@@ -160,7 +155,7 @@ impl Model {
         let lens = Lens::new(world, self.camera.centre, dots);
         if !self.is_arena() {
             let own = self.welcome.as_ref().map(|welcome| welcome.entity);
-            return Some(scene::things(&lens, &poses, own));
+            return Some(things::things(&lens, &poses, own));
         }
         let from = scene::Arena {
             poses: &poses,
@@ -172,7 +167,7 @@ impl Model {
         Some(scene::arena(&lens, &from))
     }
 
-    /// The own entity where it will be once the server has the moves that are under way; corrections glide.
+    /// The own entity where it will be once the server has the moves that are under way.
     fn own_pose(&mut self, session: &mut Session, poses: &[Pose], now: Instant) -> Option<Pose> {
         let welcome = self.welcome.as_ref()?;
         let (history, rate_hz) = (self.history.as_ref()?, welcome.tick_rate_hz);
@@ -181,9 +176,9 @@ impl Model {
         let alive = history.newest(welcome.entity).is_some();
         let predicted = if alive && self.is_arena() && session.is_open() {
             let ahead = session.round_trip().unwrap_or_default();
-            let line = session.tick_line().copied();
+            let line = session.tick_line();
             let part = line.map_or(0.0, |line| {
-                fractional_tick(&line, rate_hz, now + ahead).fract()
+                fractional_tick(line, rate_hz, now + ahead).fract()
             });
             session
                 .predict(now)
@@ -193,33 +188,8 @@ impl Model {
         };
         let is_predicted = predicted.is_some();
         let shown = || poses.iter().find(|pose| pose.id == welcome.entity).cloned();
-        let camera = &mut self.camera;
-        let Some(mut own) = predicted.or_else(|| if alive { shown() } else { None }) else {
-            camera.own = None;
-            camera.glide = None;
-            return None;
-        };
-        let jumps =
-            std::mem::take(&mut camera.was_corrected) || camera.is_predicted != is_predicted;
-        camera.is_predicted = is_predicted;
-        if let (Some((before, at)), true) = (&camera.own, jumps) {
-            let ticks = now.saturating_duration_since(*at).as_secs_f64() * f64::from(rate_hz);
-            let centred = before.position;
-            let expected = [0, 1].map(|i| centred[i] + before.velocity[i] * ticks);
-            let off = Lens::new(world, own.position, [1, 1]).see(expected);
-            // From afar it was put there: to fly over would be a lie.
-            camera.glide = (off[0].hypot(off[1]) < 200.0).then_some((off, now));
-        }
-        if let Some((off, since)) = camera.glide {
-            let share = 1.0 - now.saturating_duration_since(since).as_secs_f64() / GLIDE_S;
-            if share > 0.0 {
-                own.position = [0, 1].map(|i| own.position[i] + off[i] * share);
-            } else {
-                camera.glide = None;
-            }
-        }
-        camera.own = Some((own.clone(), now));
-        Some(own)
+        let own = predicted.or_else(|| if alive { shown() } else { None });
+        self.camera.settle(own, is_predicted, world, rate_hz, now)
     }
 
     /// The ship that a spectator follows: the one asked for, else the one before while it flies, else the best in sight.

@@ -6,7 +6,7 @@ use super::screen::Screen;
 use super::seat::Seat;
 use super::{view, words};
 use crate::client::{Controls, Ended, Event};
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use crossterm::event::{Event as Input, EventStream};
 use futures_util::StreamExt as _;
 use std::io::IsTerminal as _;
@@ -25,10 +25,11 @@ const FIRST_ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Plays or looks on in this terminal, until the player leaves, the session ends, or `stop` is cancelled.
 pub async fn run(seat: Seat, player: u32, stop: CancellationToken) -> anyhow::Result<ExitCode> {
     let has_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    ensure!(
-        has_terminal,
-        "this needs a terminal: standard input and output must both be one (bots without a terminal: fray-bot swarm)"
-    );
+    if !has_terminal {
+        eprintln!("This needs a terminal: standard input and output must both be one.");
+        eprintln!("Bots need none: see fray-bot swarm --help.");
+        return Ok(ExitCode::from(2));
+    }
     let screen = Screen::take("Fray").context("the terminal")?;
     let mut game = Game {
         hands: Hands::new(screen.has_releases()),
@@ -189,8 +190,7 @@ impl Game {
 
     /// What is said when the terminal is given back.
     fn farewell(&self) -> String {
-        let own = self.model.people.person(self.model.own_number());
-        match own {
+        match &self.model.own {
             Some(own) => format!(
                 "You left with {} points, {} kills and {} deaths in this round.",
                 own.score, own.kills, own.deaths

@@ -4,15 +4,12 @@
 
 use super::feed::{BURST, Burst};
 use super::history::Pose;
+use super::lens::Lens;
 use super::people::People;
+use super::things::thing;
 use crate::arena;
-use fray_proto::model::World;
 use std::time::Instant;
 
-/// A dot of braille shows so many units, if the world is large enough.
-const UNITS_PER_DOT: f64 = 7.0;
-/// Worlds up to this edge are shown as a whole, as a board.
-const BOARD_EDGE_MAX: f64 = 64.0;
 /// Stars stand in squares of this edge; it divides every world.
 const STAR_UNITS: f64 = 64.0;
 
@@ -58,52 +55,11 @@ pub(super) struct Scene {
     pub(super) shapes: Vec<(Paint, Form)>,
 }
 
-/// Where the camera is, and how much it sees.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Lens {
-    centre: [f64; 2],
-    edge: f64,
-    half: [f64; 2],
-    dot: f64,
-    is_board: bool,
-}
-
-impl Lens {
-    /// A camera at `centre` over a picture of so many dots.
-    pub(super) fn new(world: World, centre: [f64; 2], dots: [u16; 2]) -> Self {
-        let edge = f64::from(world.size()) / f64::from(1_u32 << world.unit_bits.min(30));
-        let dots = dots.map(|dots| f64::from(dots.max(1)));
-        let is_board = edge <= BOARD_EDGE_MAX;
-        let (centre, dot) = if is_board {
-            let dot = (edge / (dots[0] - 4.0).max(1.0)).max(edge / (dots[1] - 4.0).max(1.0));
-            ([edge / 2.0; 2], dot)
-        } else {
-            let whole = (edge / dots[0]).min(edge / dots[1]);
-            (centre, UNITS_PER_DOT.min(whole))
-        };
+impl Scene {
+    /// Nothing yet, seen through this lens.
+    pub(super) fn through(lens: &Lens) -> Self {
         Self {
-            centre,
-            edge,
-            half: dots.map(|dots| dots * dot / 2.0),
-            dot,
-            is_board,
-        }
-    }
-
-    /// Where something is seen; the world is a torus.
-    pub(super) fn see(&self, position: [f64; 2]) -> [f64; 2] {
-        let half = self.edge / 2.0;
-        [0, 1].map(|axis| (position[axis] - self.centre[axis] + half).rem_euclid(self.edge) - half)
-    }
-
-    /// Whether something of this radius is seen there.
-    fn holds(&self, [x, y]: [f64; 2], radius: f64) -> bool {
-        x.abs() <= self.half[0] + radius && y.abs() <= self.half[1] + radius
-    }
-
-    fn empty(&self) -> Scene {
-        Scene {
-            half: self.half,
+            half: lens.half,
             shapes: Vec::new(),
         }
     }
@@ -121,7 +77,7 @@ pub(super) struct Arena<'a> {
 
 /// The arena.
 pub(super) fn arena(lens: &Lens, from: &Arena<'_>) -> Scene {
-    let mut scene = lens.empty();
+    let mut scene = Scene::through(lens);
     stars(lens, &mut scene);
     let own_id = from.own.map(|own| own.id);
     for pose in from.poses.iter().filter(|pose| Some(pose.id) != own_id) {
@@ -145,56 +101,6 @@ pub(super) fn arena(lens: &Lens, from: &Arena<'_>) -> Scene {
     scene
 }
 
-/// Any other game: dots with their kinds.
-pub(super) fn things(lens: &Lens, poses: &[Pose], own: Option<u32>) -> Scene {
-    let mut scene = lens.empty();
-    if lens.is_board {
-        let far = lens.edge / 2.0;
-        let corners = [[-far, -far], [far, -far], [far, far], [-far, far]];
-        for (i, corner) in corners.into_iter().enumerate() {
-            let edge = Form::Line(corner, corners[(i + 1) % 4]);
-            scene.shapes.push((Paint::Edge, edge));
-        }
-    } else {
-        stars(lens, &mut scene);
-    }
-    // On a board positions are squares, and a square's middle is half a step on.
-    let middle = if lens.is_board { 0.5 } else { 0.0 };
-    for pose in poses {
-        let at = pose.position.map(|p| p + middle);
-        let place = if lens.is_board {
-            at.map(|p| p - lens.edge / 2.0)
-        } else {
-            lens.see(at)
-        };
-        if !lens.holds(place, 0.0) {
-            continue;
-        }
-        if Some(pose.id) == own {
-            let paint = Paint::Own {
-                hue: 50,
-                is_protected: false,
-            };
-            scene
-                .shapes
-                .push((paint, Form::Text(place, "@".to_owned())));
-        } else {
-            thing(lens, pose.kind, place, &mut scene);
-        }
-    }
-    scene.shapes.sort_by_key(|(paint, _)| layer(*paint));
-    scene
-}
-
-fn thing(lens: &Lens, kind: u32, place: [f64; 2], scene: &mut Scene) {
-    let beside = [place[0] + 2.0 * lens.dot, place[1]];
-    let paint = Paint::Thing(kind);
-    scene.shapes.push((paint, Form::Dot(place)));
-    scene
-        .shapes
-        .push((paint, Form::Text(beside, kind.to_string())));
-}
-
 fn draw(lens: &Lens, pose: &Pose, people: &People, is_own: bool, scene: &mut Scene) {
     let centre = lens.see(pose.position);
     let radius = match pose.kind {
@@ -213,7 +119,7 @@ fn draw(lens: &Lens, pose: &Pose, people: &People, is_own: bool, scene: &mut Sce
         arena::SHOT => {
             let hue = people.hue(pose.attributes[0]);
             let speed = pose.velocity[0].hypot(pose.velocity[1]).max(1e-6);
-            let tail = [0, 1].map(|i| centre[i] - pose.velocity[i] / speed * 1.6 * lens.dot);
+            let tail = [0, 1].map(|i| centre[i] - pose.velocity[i] / speed * 2.2 * lens.dot);
             put(Paint::Shot(hue), Form::Line(tail, centre));
         }
         arena::ROCK => put(Paint::Rock, Form::Ring(centre, radius)),
@@ -249,7 +155,7 @@ fn ship(
     } else {
         Paint::Ship { hue, is_protected }
     };
-    let size = 14.0_f64.max(2.6 * lens.dot);
+    let size = 14.0_f64.max(if is_own { 3.6 } else { 3.0 } * lens.dot);
     let corner = |turn: f64, length: f64| {
         let angle = pose.heading + turn;
         [
@@ -268,7 +174,12 @@ fn ship(
         put(paint, Form::Line(from, to));
     }
     if is_own {
-        put(paint, Form::Line(nose, notch));
+        // Filled, so that nobody looks for it.
+        for share in [0.25, 0.5, 0.75] {
+            let along = |a: [f64; 2], b: [f64; 2]| [0, 1].map(|i| a[i] + (b[i] - a[i]) * share);
+            put(paint, Form::Line(nose, along(left, notch)));
+            put(paint, Form::Line(nose, along(notch, right)));
+        }
     } else {
         let name = people
             .person(number)
@@ -317,14 +228,14 @@ fn shards(paint: Paint, centre: [f64; 2], distance: f64, scene: &mut Scene) {
 }
 
 /// Points that stand still in the world: they show the own motion.
-fn stars(lens: &Lens, scene: &mut Scene) {
+pub(super) fn stars(lens: &Lens, scene: &mut Scene) {
     let columns = (lens.edge / STAR_UNITS) as i64;
     let first = [0, 1].map(|i| ((lens.centre[i] - lens.half[i]) / STAR_UNITS).floor() as i64);
     let last = [0, 1].map(|i| ((lens.centre[i] + lens.half[i]) / STAR_UNITS).ceil() as i64);
     for y in first[1]..last[1] {
         for x in first[0]..last[0] {
             let square = x.rem_euclid(columns.max(1)) + y.rem_euclid(columns.max(1)) * columns;
-            let random = (square as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+            let random = scattered(square as u64 + 1);
             if random.is_multiple_of(3) {
                 let part = |bits: u64| (random >> bits & 0xff) as f64 / 256.0;
                 let place = [x as f64 + part(8), y as f64 + part(18)].map(|p| p * STAR_UNITS);
@@ -333,6 +244,13 @@ fn stars(lens: &Lens, scene: &mut Scene) {
             }
         }
     }
+}
+
+/// A number without a pattern (the end of splitmix64).
+fn scattered(number: u64) -> u64 {
+    let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb) >> 20
 }
 
 /// Shapes of one layer may mix their dots; a higher layer covers a lower one.
