@@ -171,19 +171,18 @@ impl Replica {
                 .remove(cell)
                 .ok_or(Error::Inconsistent("a cell is removed that is not held"))?;
         }
-        let mut added = 0;
+        let mut added = Vec::new();
         for message in &update.cells {
-            added += usize::from(self.apply_cell(message, from, update.tick)?);
+            if self.apply_cell(message, from, update.tick)? {
+                added.push(message.place / PLACE_TICKS);
+            }
         }
-        if added != update.cells_added.len()
-            || !update
-                .cells_added
-                .iter()
-                .all(|cell| self.cells.contains_key(cell))
-        {
-            return Err(Error::Inconsistent(
-                "the cells added are not the ones announced",
-            ));
+        let mut announced = update.cells_added.clone();
+        added.sort_unstable();
+        announced.sort_unstable();
+        if added != announced {
+            let problem = "the cells added are not the ones announced";
+            return Err(Error::Inconsistent(problem));
         }
         let rules = Rules {
             world: self.world,

@@ -174,6 +174,9 @@ fn read_whole_entities(
             ..Entity::default()
         };
         let mask = reader.varint()?;
+        if mask >> MASK_BITS != 0 {
+            return Err(DecodeError::OutOfRange("a mask"));
+        }
         entity.kind = reader.varint()?;
         if mask & TURN != 0 {
             entity.turn = reader.level()?;

@@ -80,6 +80,7 @@ impl Server {
 /// A server before it has any socket: what tests drive over streams of their own.
 pub struct Parts {
     sessions: Arc<Sessions>,
+    lobby: Arc<Lobby>,
     health: Arc<Health>,
     players: Router,
     operators: Router,
@@ -131,6 +132,7 @@ impl Parts {
         Ok(Self {
             operators: admin::router(&health, &metrics),
             sessions,
+            lobby,
             health,
             players,
             tuning: Tuning {
@@ -155,6 +157,11 @@ impl Parts {
     /// What all streams share.
     pub fn sessions(&self) -> &Arc<Sessions> {
         &self.sessions
+    }
+
+    /// Where seats are given.
+    pub fn lobby(&self) -> &Arc<Lobby> {
+        &self.lobby
     }
 
     /// What the process says of itself.

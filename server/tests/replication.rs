@@ -464,3 +464,27 @@ fn what_moves_as_predicted_costs_no_bytes_at_all() {
     // Once in a second a cell says its checksum; here these ticks fall on cells without anything in them.
     assert!(said.iter().all(|cell| cell.checksum.is_some()), "{said:?}");
 }
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_are_refused_or_read_but_never_a_panic(
+        tick in 1..5_u32,
+        place in 0..40_000_u32,
+        is_delta in any::<bool>(),
+        body in prop::collection::vec(any::<u8>(), 0..80),
+        start in steps(3..4),
+    ) {
+        use v1::cell_update::Encoding;
+        let mut stream = Stream::new(&grid());
+        for frame in frames(&start) {
+            let update = stream.update(&frame).expect("a newer tick");
+            stream.replica.apply(&update).expect("it fits");
+        }
+        let encoding = if is_delta { Encoding::Delta(body.into()) } else { Encoding::Keyframe(body.into()) };
+        let cell = v1::CellUpdate { place, encoding: Some(encoding), checksum: None };
+        let update = v1::Update { tick: 3 + tick, base_tick: Some(3), cells: vec![cell], ..Default::default() };
+        if stream.replica.apply(&update).is_err() {
+            prop_assert_eq!(stream.replica.tick(), 0, "a refused update leaves nothing behind");
+        }
+    }
+}

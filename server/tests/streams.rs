@@ -578,6 +578,51 @@ async fn when_the_client_cancels_the_server_lets_go_of_its_half() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cancelled_request_is_a_drop_and_never_a_leave() {
+    use futures_util::StreamExt as _;
+    use http_body_util::{BodyExt as _, StreamBody};
+    use tower::{Service as _, ServiceExt as _};
+    // Straight into the service, with a body that breaks the way a cancelled stream does while its response goes on.
+    let net = Net::new(&["--allow-guests"]);
+    let first = v1::PlayRequest {
+        message: Some(Request::Hello(hello())),
+    };
+    let mut framed = vec![0];
+    {
+        use prost::Message as _;
+        framed.extend((first.encoded_len() as u32).to_be_bytes());
+        framed.extend(first.encode_to_vec());
+    }
+    let body = tokio_stream::iter([
+        Ok(hyper::body::Frame::data(bytes::Bytes::from(framed))),
+        Err(tonic::Status::cancelled(
+            "stream error received: stream no longer needed",
+        )),
+    ]);
+    let request = http::Request::post("/fray.v1.Play/Play")
+        .body(tonic::body::Body::new(StreamBody::new(body)))
+        .expect("a request");
+    let mut service = fray_server::rpc::play::Service::new(net.parts.lobby().clone());
+    let response = service
+        .ready()
+        .await
+        .expect("ready")
+        .call(request)
+        .await
+        .expect("answered");
+    let mut frames = response.into_body().into_data_stream();
+    while frames.next().await.is_some_and(|frame| frame.is_ok()) {}
+    let room = net
+        .parts
+        .sessions()
+        .rooms
+        .all()
+        .pop()
+        .expect("the room is there");
+    assert_eq!(room.info().players(), 1, "the player may come back");
+}
+
+#[tokio::test(start_paused = true)]
 async fn messages_and_fields_from_a_newer_client_are_survived() {
     use prost::Message as _;
     // A member of the oneof that is not known here.

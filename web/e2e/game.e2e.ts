@@ -12,7 +12,7 @@ interface State {
   entities: number;
   shown: number;
   entity: number;
-  ship: { x: number; y: number; heading: number } | undefined;
+  ship: { x: number; y: number; heading: number; thrust: number } | undefined;
   drawn: { x: number; y: number } | undefined;
   ships: { id: number; x: number; y: number }[];
   desyncs: number;
@@ -199,6 +199,36 @@ it("says what happens while the server is away, and goes on when it is back", as
   expect(after.entity).toBe(before.entity);
   await until(page, (now) => now.tick > after.tick);
   opened[0]!.problems.length = 0;
+});
+
+it("lets go of the ship when the page is hidden, and is up to date when it is shown again", async () => {
+  const page = await visit();
+  await play(page, "Mary");
+  await page.keyboard.down("KeyW");
+  await until(page, (now) => (now.ship?.thrust ?? 0) > 0);
+  const hide = (isHidden: boolean): Promise<void> =>
+    page.evaluate((hidden) => {
+      Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, isHidden);
+  await page.keyboard.up("KeyW");
+  await page.keyboard.down("KeyW");
+  await hide(true);
+  const hidden = await until(page, (now) => now.ship?.thrust === 0);
+  await hide(false);
+  await until(page, (now) => now.state === "playing" && now.tick > hidden.tick + 5);
+});
+
+it("keeps few connections open, so that many windows can play", async () => {
+  // Browsers open six to a host, for all windows together; each of these needs one to join.
+  const context = await browser.newContext();
+  const pages = await Promise.all(Array.from({ length: 8 }, () => context.newPage()));
+  for (const [index, page] of pages.entries()) {
+    await page.goto(server.url);
+    await play(page, `Window ${index + 1}`);
+  }
+  for (const page of pages) await until(page, isFlying);
+  await context.close();
 });
 
 it("plays in a private room by its code", async () => {

@@ -17,7 +17,7 @@ import { Director } from "./view/director";
 import { Effects } from "./view/effects";
 import { Graph } from "./view/graph";
 import { Hud } from "./view/hud";
-import { Particles } from "./view/particles";
+import { Particles, PARTICLES_MAX } from "./view/particles";
 import { Picture } from "./view/picture";
 import { Quality } from "./view/quality";
 import { Radar } from "./view/radar";
@@ -49,7 +49,9 @@ export class App {
   readonly #director: Director;
   readonly #calm = matchMedia("(prefers-reduced-motion: reduce)");
   #watchTraffic = new Traffic();
-  #stopWatching: () => void = () => {};
+  #stopRooms: (() => void) | undefined;
+  #stopWatching: (() => void) | undefined;
+  #watchedRoom = "";
   #watchedPlayer = 0;
   #drawnAt = 0;
   #hudAt = 0;
@@ -89,17 +91,14 @@ export class App {
   }
 
   start(): void {
-    this.doors.watchRooms(
-      (rooms) => this.lobby.rooms(rooms),
-      () => this.lobby.roomsFailed(),
-    );
+    document.addEventListener("visibilitychange", () => this.#visibilityChanged());
     const measure = (): void => {
-      if (this.lobby.isShown) this.doors.measure().then((ms) => this.lobby.ping(ms), () => {});
+      if (this.lobby.isShown && !document.hidden) this.doors.measure().then((ms) => this.lobby.ping(ms), () => {});
     };
     // The first call pays for opening the connection.
     setTimeout(measure, 300);
     setInterval(measure, PING_MS);
-    this.#watch("");
+    this.#tendStreams();
     this.#show();
     requestAnimationFrame((now) => this.#frame(now));
   }
@@ -124,7 +123,6 @@ export class App {
   }
 
   #entered(scene: Scene, welcome: Welcome): void {
-    this.#stopWatching();
     const isNew = this.scene?.ownEntity !== scene.ownEntity;
     this.scene = scene;
     if (isNew) {
@@ -147,16 +145,42 @@ export class App {
     this.flight?.session.leave();
     this.flight = undefined;
     this.hud.status("");
-    this.#watch("");
     this.lobby.show(true);
     this.lobby.say(text);
+    this.#watch("");
     this.#show();
   }
 
   #watch(roomId: string): void {
-    this.#stopWatching();
+    this.#watchedRoom = roomId;
+    this.#stopWatching?.();
+    this.#stopWatching = undefined;
+    this.#tendStreams();
+  }
+
+  /** Browsers open only a few connections to a host, for all windows: a stream that nobody looks at is closed. */
+  #tendStreams(): void {
+    const isSeen = !document.hidden && this.flight === undefined;
+    if (isSeen && this.lobby.isShown) {
+      this.#stopRooms ??= this.doors.watchRooms(
+        (rooms) => this.lobby.rooms(rooms),
+        () => this.lobby.roomsFailed(),
+      );
+    } else {
+      this.#stopRooms?.();
+      this.#stopRooms = undefined;
+    }
+    if (isSeen) {
+      this.#stopWatching ??= this.#watchRoom();
+    } else {
+      this.#stopWatching?.();
+      this.#stopWatching = undefined;
+    }
+  }
+
+  #watchRoom(): () => void {
     this.#watchTraffic = new Traffic();
-    this.#stopWatching = this.doors.watch(roomId, {
+    return this.doors.watch(this.#watchedRoom, {
       welcomed: (welcome, replica) => {
         this.scene = new Scene(welcome, replica);
         this.particles.clear();
@@ -173,9 +197,20 @@ export class App {
     });
   }
 
+  #visibilityChanged(): void {
+    this.#tendStreams();
+    if (!document.hidden) return;
+    // No frames from here on: nobody holds the ship's controls.
+    this.hands.release();
+    this.flight?.letGo();
+    setTimeout(() => {
+      if (document.hidden) this.flight?.letGo();
+    }, 150);
+  }
+
   #watchOpenly(roomId: string): void {
-    this.#watch(roomId);
     this.lobby.show(false);
+    this.#watch(roomId);
     this.#show();
   }
 
@@ -186,6 +221,7 @@ export class App {
   #show(): void {
     const isFlying = this.flight !== undefined && this.scene?.ownEntity !== 0 && this.scene !== undefined;
     if (isFlying) this.lobby.show(false);
+    this.#tendStreams();
     const isWatching = !isFlying && !this.lobby.isShown;
     this.hud.show(isFlying, isWatching);
     element("unwatch").hidden = !isWatching;
@@ -218,6 +254,7 @@ export class App {
     this.quality.drawn(elapsed);
     const seconds = Math.min(STEP_S_MAX, elapsed / 1000);
     this.#fit();
+    this.particles.limit = PARTICLES_MAX * (0.25 + 0.75 * this.quality.richness);
     this.particles.advance(seconds);
     this.#hurt = Math.max(0, this.#hurt - 2.2 * seconds);
     const { scene } = this;
@@ -314,7 +351,7 @@ export class App {
       shown: this.picture.shown,
       player: scene?.ownNumber ?? 0,
       entity: scene?.ownEntity ?? 0,
-      ship: ship === undefined ? undefined : { x: ship.x / unit, y: ship.y / unit, heading: ship.heading },
+      ship: ship === undefined ? undefined : { x: ship.x / unit, y: ship.y / unit, heading: ship.heading, thrust: ship.thrust },
       drawn: flight?.drawn === undefined ? undefined : { x: flight.drawn.x / unit, y: flight.drawn.y / unit },
       ships: [...(scene?.replica.entities() ?? [])]
         .filter((entity) => entity.kind === arena.KIND_SHIP)

@@ -3,7 +3,7 @@
 import * as arena from "./arena";
 import type { Update, Welcome } from "./gen/fray/v1/play_pb";
 import type { Hands } from "./input/controls";
-import type { SentMove } from "./net/moves";
+import { NEUTRAL, type SentMove } from "./net/moves";
 import type { Replica } from "./net/replica";
 import { Session, type Host, type SessionState } from "./net/session";
 import { Predictor, type Pose } from "./predict";
@@ -62,6 +62,14 @@ export class Flight {
     const held = session.state.kind === "playing" ? controls : session.moves.applied;
     this.drawn = predictor.pose(tick, held, session.moves, elapsedMs);
     return this.drawn === undefined ? undefined : { pose: this.drawn, tick };
+  }
+
+  /** Lets go of the controls, also while no frames are drawn. */
+  letGo(): void {
+    const { scene, session, predictor } = this;
+    if (scene === undefined) return;
+    const tick = scene.clock.at(this.host.now()) + (predictor?.lead ?? 0);
+    session.steer(NEUTRAL, tick);
   }
 
   #welcomed(welcome: Welcome, replica: Replica): void {

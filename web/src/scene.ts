@@ -44,6 +44,8 @@ export interface Ending {
 
 const decoder = new TextDecoder();
 
+const UNSEEN_MS_MAX = 4000;
+
 export class Scene {
   readonly clock: TickClock;
   readonly tracks = new Map<number, Track>();
@@ -107,6 +109,24 @@ export class Scene {
       }
     }
     this.#readGlobals(this.replica.globals(), isFirst);
+    this.#forgetUnseen(tick);
+  }
+
+  /** A hidden page shows nothing: what happened meanwhile is not kept for it. */
+  #forgetUnseen(tick: number): void {
+    const oldest = tick - (UNSEEN_MS_MAX / this.clock.tickMs);
+    if ((this.#endings[0]?.tick ?? tick) < oldest) {
+      for (const { track, tick: at } of this.#endings) if (at < oldest) this.#drop(track);
+      this.#endings = this.#endings.filter((ending) => ending.tick >= oldest);
+    }
+    if ((this.#happenings[0]?.tick ?? tick) < oldest) {
+      this.#happenings = this.#happenings.filter((happening) => happening.tick >= oldest);
+    }
+  }
+
+  #drop(track: Track): void {
+    // Its id may be in use again: a ship that came back.
+    if (this.tracks.get(track.id) === track) this.tracks.delete(track.id);
   }
 
   /** To be drawn at this time: others are shown as they were then. Never goes back. */
@@ -129,7 +149,7 @@ export class Scene {
     const due = this.#endings.filter((ending) => ending.tick <= this.shownTick);
     if (due.length > 0) {
       this.#endings = this.#endings.filter((ending) => ending.tick > this.shownTick);
-      for (const { track } of due) if (this.tracks.get(track.id) === track) this.tracks.delete(track.id);
+      for (const { track } of due) this.#drop(track);
     }
     return due;
   }

@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// How far the prediction may run ahead. Past it the player sees its entity wait.
 const AHEAD_MAX: u32 = 64;
 
+/// How many measurements the estimate of the way's length is made from.
+const ROUND_TRIPS_KEPT: usize = 15;
+
 /// A difference between what was predicted and what came.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Correction {
@@ -39,6 +42,7 @@ pub(super) struct Prediction {
     first: u32,
     /// Until which tick to predict.
     present: u32,
+    round_trips: VecDeque<Duration>,
     round_trip: Option<Duration>,
 }
 
@@ -59,6 +63,7 @@ impl Prediction {
             states: VecDeque::new(),
             first: 0,
             present: 0,
+            round_trips: VecDeque::new(),
             round_trip: None,
         }
     }
@@ -87,10 +92,14 @@ impl Prediction {
             .due(tick)
             .saturating_duration_since(sent)
             .saturating_sub(margin);
-        self.round_trip = Some(match self.round_trip {
-            None => sample,
-            Some(known) => (known * 7 + sample) / 8,
-        });
+        if self.round_trips.len() == ROUND_TRIPS_KEPT {
+            self.round_trips.pop_front();
+        }
+        self.round_trips.push_back(sample);
+        // The median: a stall on the way makes a few samples much too long, and should not move the estimate at all.
+        let mut sorted: Vec<_> = self.round_trips.iter().copied().collect();
+        sorted.sort_unstable();
+        self.round_trip = sorted.get(sorted.len() / 2).copied();
     }
 
     /// How long a move takes to the server and its effect back, without the wait for the tick.

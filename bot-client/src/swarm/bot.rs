@@ -1,5 +1,7 @@
 //! One player of the swarm: a pilot in front of a client.
 
+mod mishaps;
+
 use super::lateness::Lateness;
 use super::plan::{Plan, Role};
 use super::rooms::Rooms;
@@ -15,9 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-
-/// When a stalling player stops to read, after its welcome.
-const STALL_AFTER: Duration = Duration::from_secs(2);
 
 /// How many moves a player that does not read may have under way: it cannot know what is acknowledged.
 const STALLED_MOVES_MAX: usize = 1 << 20;
@@ -235,7 +234,7 @@ impl Bot {
         }
         if is_first {
             self.playing_since = Some(now);
-            self.stall_due = (self.role == Role::Stalls).then(|| now + STALL_AFTER);
+            self.stall_due = (self.role == Role::Stalls).then(|| now + mishaps::STALL_AFTER);
             self.rate_due = self.shared.plan.rate_hz.map(|_| now + self.rate_period());
         }
         if self.role == Role::Churns {
@@ -254,7 +253,7 @@ impl Bot {
             return;
         };
         let rate_hz = welcome.tick_rate_hz.max(1);
-        let period = Duration::from_nanos(1_000_000_000 / u64::from(rate_hz));
+        let period = self.tick_period();
         if let Some(own) = session.own() {
             let look = || Some(Glimpse::of(replica, own, rate_hz));
             self.pilot.see(now.into_std(), look);
@@ -286,67 +285,11 @@ impl Bot {
         });
     }
 
-    fn disconnected(&mut self, ended: &Ended) {
-        self.lose(Instant::now());
-        let mut stats = self.shared.board.shard(self.index);
-        stats.note_error(ended);
-        if self.is_stalled {
-            stats.stalled.disconnects += 1;
-        } else {
-            stats.disconnects += 1;
-        }
-    }
-
-    /// The stream is gone, whoever cut it.
-    fn lose(&mut self, now: Instant) {
-        let mut stats = self.shared.board.shard(self.index);
-        if let Some(mut lateness) = self.lateness.take() {
-            lateness.flush(|late| stats.tick_to_receive.record(late));
-        }
-        drop(stats);
-        if self.is_stalled {
-            // What it knows is old; the next stream begins as one that reads.
-            self.is_stalled = false;
-            self.player.set_reading(true);
-            self.stall_due = Some(now + STALL_AFTER);
-            self.updated_at = None;
-        }
-        self.lost_at = self.lost_at.or(Some(now));
-    }
-
-    /// As when a train enters a tunnel: no good-bye.
-    fn drop_stream(&mut self, now: Instant) {
-        let session = self.player.session();
-        let grace_ms = session.welcome().map_or(0, |welcome| welcome.grace_ms);
-        let longest = u64::from(grace_ms / 2).clamp(101, 1500);
-        let away = Duration::from_millis(self.random.random_range(100..longest));
-        if let Some((welcome, replica)) = session.welcome().zip(session.replica()) {
-            self.entry_before = PlayerEntry::of(replica, welcome.player);
-        }
-        self.player.cut_off(away);
-        // The pause is of the player's making: only the time from when it wants to be back is measured, and no gap.
-        self.lost_at = Some(now + away);
-        self.lose(now);
-        self.churn_due = None;
-        self.updated_at = None;
-        self.shared.board.shard(self.index).drops += 1;
-    }
-
-    fn stall(&mut self) {
-        self.stall_due = None;
-        self.is_stalled = true;
-        self.player.set_reading(false);
-    }
-
     fn leave(&mut self) {
         let now = Instant::now();
         self.leaves_until = Some(now + self.shared.plan.leave_timeout);
         self.player.set_reading(true);
-        let period = self
-            .player
-            .session()
-            .tick_line()
-            .map(|_| self.tick_period());
+        let period = self.tick_period();
         let mut stats = self.shared.board.shard(self.index);
         if let Some(since) = self.playing_since {
             stats.playing -= 1;
@@ -357,9 +300,7 @@ impl Bot {
             .updated_at
             .map(|at| now - at)
             .filter(|_| !self.is_stalled);
-        if let (Some(gap), Some(period)) = (open_gap, period)
-            && gap > period
-        {
+        if let Some(gap) = open_gap.filter(|gap| *gap > period) {
             stats.update_gap.record_missing(gap, period);
         }
         if let Some(mut lateness) = self.lateness.take() {
@@ -395,9 +336,14 @@ impl Bot {
             Ok(()) => stats.counters.lost_moves += unacknowledged,
             Err(ended) => {
                 stats.note_error(&ended);
-                stats.unresolved_moves += unacknowledged;
-                if self.playing_since.is_some() && !asked_to_leave {
-                    stats.disconnects += 1;
+                if asked_to_leave {
+                    stats.counters.lost_moves += unacknowledged;
+                } else {
+                    stats.unresolved_moves += unacknowledged;
+                    stats.sessions_lost += u64::from(self.playing_since.is_some());
+                    // When it was lost before, it is counted already.
+                    let was_open = self.playing_since.is_some() && self.lost_at.is_none();
+                    stats.disconnects += u64::from(was_open);
                 }
             }
         }

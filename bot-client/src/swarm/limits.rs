@@ -30,6 +30,9 @@ pub struct Limits {
     /// Most streams that ended unasked
     #[arg(long, value_name = "N")]
     pub max_disconnects: Option<u64>,
+    /// Most sessions that ended though nobody left
+    #[arg(long, value_name = "N")]
+    pub max_sessions_lost: Option<u64>,
     /// Most refusals and ends with an error, of all statuses together
     #[arg(long, value_name = "N")]
     pub max_errors: Option<u64>,
@@ -112,6 +115,8 @@ impl Limits {
         );
         let disconnects = self.max_disconnects.map(|limit| limit as f64);
         at_most(count(report.disconnects), disconnects, "disconnects");
+        let sessions_lost = self.max_sessions_lost.map(|limit| limit as f64);
+        at_most(count(report.sessions_lost), sessions_lost, "sessions lost");
         let errors = report.errors.values().sum();
         at_most(
             count(errors),

@@ -102,6 +102,8 @@ pub struct Report {
     pub identity_changes: u64,
     /// Streams that ended unasked.
     pub disconnects: u64,
+    /// Sessions that ended though nobody left.
+    pub sessions_lost: u64,
     /// Streams that were dropped on purpose.
     pub drops: u64,
     /// Ends and refusals by status.
@@ -155,6 +157,7 @@ impl Report {
             resumes: stats.resumes,
             identity_changes: counters.identity_changes,
             disconnects: stats.disconnects,
+            sessions_lost: stats.sessions_lost,
             drops: stats.drops,
             errors: stats
                 .errors
@@ -249,7 +252,8 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "streams                {disconnects} disconnected, {drops} dropped on purpose, \
-             {resumes} resumed, {identity_changes} as somebody else",
+             {resumes} resumed, {identity_changes} as somebody else, {} sessions lost",
+            self.sessions_lost,
         )?;
         if self.stalled != Stalled::default() {
             let Stalled {

@@ -112,6 +112,8 @@ pub struct Stats {
     pub resumes: u64,
     /// Streams that ended unasked.
     pub disconnects: u64,
+    /// Sessions that ended though nobody left.
+    pub sessions_lost: u64,
     /// Streams that were dropped on purpose.
     pub drops: u64,
     /// Moves that were under way when a session ended for good.
@@ -179,6 +181,7 @@ impl Stats {
         self.playing += other.playing;
         self.resumes += other.resumes;
         self.disconnects += other.disconnects;
+        self.sessions_lost += other.sessions_lost;
         self.drops += other.drops;
         self.unresolved_moves += other.unresolved_moves;
         self.measured_bytes += other.measured_bytes;

@@ -1,7 +1,8 @@
 //! The room, without a clock.
 
+use super::seat::Seat;
 use fray_proto::cell::{self, Rules};
-use fray_proto::hash::{MoveContent, applied_hash, cell_checksum};
+use fray_proto::hash::cell_checksum;
 use fray_proto::model::{Entity, Motion, Motions, Steering, World, advance, steer};
 use fray_proto::v1;
 use prost::Message as _;
@@ -36,20 +37,6 @@ pub struct Faults {
     pub forget_players: bool,
     /// Whoever resumes has this many points less.
     pub points_lost_on_resume: i32,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Seat {
-    ship: Entity,
-    steering: Steering,
-    inbox: VecDeque<(u64, v1::Move)>,
-    ack: v1::MoveAck,
-    next: u32,
-    score: i32,
-    connected: bool,
-    generation: u32,
-    leaves: bool,
-    gone: bool,
 }
 
 /// One room.
@@ -368,50 +355,6 @@ impl Room {
             encoding: Some(Encoding::Keyframe(bytes.into())),
             checksum: None,
         }
-    }
-}
-
-impl Seat {
-    fn apply_moves(&mut self, faults: &Faults, now_ms: u64) {
-        for _ in 0..8 {
-            let Some((arrived_ms, message)) = self.inbox.pop_front() else {
-                break;
-            };
-            if message.sequence < self.next {
-                continue;
-            }
-            assert_eq!(message.sequence, self.next, "moves come in order");
-            self.next += 1;
-            self.ack.input_ack = message.sequence;
-            self.ack.arrival_margin_ms = (now_ms - arrived_ms) as u32;
-            let times = match Some(message.sequence) {
-                number if number == faults.drop_move => 0,
-                number if number == faults.double_move => 2,
-                _ => 1,
-            };
-            for _ in 0..times {
-                self.ack.applied_count += 1;
-                self.ack.applied_hash = applied_hash(self.ack.applied_hash, &content(&message));
-                let aim = message.aim.map(|aim| aim as u16);
-                self.steering = Steering {
-                    axis_x: message.axis_x,
-                    axis_y: message.axis_y,
-                    aim,
-                };
-            }
-        }
-    }
-}
-
-fn content(message: &v1::Move) -> MoveContent<'_> {
-    MoveContent {
-        sequence: message.sequence,
-        axis_x: message.axis_x,
-        axis_y: message.axis_y,
-        aim: message.aim,
-        buttons: message.buttons,
-        target: message.target,
-        payload: &message.payload,
     }
 }
 

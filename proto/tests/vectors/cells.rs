@@ -425,6 +425,7 @@ fn malformed_keyframes() -> Value {
             "a velocity beyond the limit",
             "0100080082808010", /* 2^24 + 1 */
         ),
+        ("a mask with an unknown bit", "0100800101"),
         ("a payload beyond its limit", "010040008202"),
         ("a payload that ends early", "010040000461"),
         ("attributes that end early", "01002000ff02"),

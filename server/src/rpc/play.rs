@@ -13,7 +13,7 @@ use bytes::Bytes;
 use fray_proto::v1;
 use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use std::convert::Infallible;
 use std::future::Future;
@@ -105,13 +105,18 @@ where
     M: prost::Message + Default + 'static,
 {
     let decoder = ProstCodec::<(), M>::default().decoder();
-    Streaming::new_request(
-        decoder,
-        request.into_body(),
-        None,
-        Some(wire::INCOMING_BYTES_MAX),
-    )
+    // tonic takes a request that the client cancelled for one that it finished. A player who is cut off must not be taken
+    // for one who leaves, so the body's errors are made ones that tonic does not know.
+    let body = request
+        .into_body()
+        .map_err(|status| CutOff(status.to_string()));
+    Streaming::new_request(decoder, body, None, Some(wire::INCOMING_BYTES_MAX))
 }
+
+/// The client's half of a stream ended without its end.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct CutOff(String);
 
 /// A response whose body is these bytes, and whose trailers say how it ended. `None` is skipped.
 fn respond(

@@ -166,8 +166,9 @@ pub fn reason(status: &Status) -> String {
 
 /// A stream as it is on the wire.
 pub struct Raw {
-    pub requests: Option<mpsc::Sender<PlayRequest>>,
+    // Dropped first: a stream that is dropped is cut off, not half-closed.
     pub responses: Streaming<v1::PlayResponse>,
+    pub requests: Option<mpsc::Sender<PlayRequest>>,
 }
 
 impl Raw {

@@ -164,6 +164,7 @@ function readWholeEntities(reader: Reader, cell: number, world: World): Entity[]
 
 function readWhole(reader: Reader, id: number, cell: number, world: World): Entity {
   const mask = reader.varint();
+  if (mask >>> MASK_BITS !== 0) throw new DecodeError("out_of_range");
   const entity: Entity = {
     id,
     kind: reader.varint(),

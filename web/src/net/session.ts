@@ -11,6 +11,7 @@ import {
   type Update,
   type Welcome,
 } from "../gen/fray/v1/play_pb";
+import { endOf } from "./ends";
 import { isSame, MoveLog, type Controls, type SentMove } from "./moves";
 import { Replica, ReplicaError } from "./replica";
 import { Traffic } from "./traffic";
@@ -62,13 +63,6 @@ export interface Listener {
   noticed(notice: Notice): void;
   changed(state: SessionState): void;
 }
-
-const CLOSE_CODE_BASE = 4000;
-const OK = 0;
-const UNAUTHENTICATED = 16;
-/** gRPC statuses after which a stream may be opened again: deadline, resources, aborted (see below), unavailable, … */
-const WORTH_A_RETRY = new Set([1, 2, 4, 13, 14, 16]);
-const RETRIED_REASONS = new Set(["MOVE_FLOOD", "OVERLOADED", "ROOM_FAILED"]);
 
 const BACK_OFF_MS = 250;
 const BACK_OFF_MS_MAX = 5000;
@@ -194,12 +188,9 @@ export class Session {
   }
 
   #closed(code: number, reason: string): void {
-    const status = code - CLOSE_CODE_BASE;
-    const [name = ""] = reason.split(":", 1);
-    if (status === OK) this.#end("LEFT");
-    else if (this.#resumeToken === "" && status === UNAUTHENTICATED) this.#end(name);
-    else if (status < 0 || status > 16 || WORTH_A_RETRY.has(status) || RETRIED_REASONS.has(name)) this.#broken();
-    else this.#end(name === "" ? `STATUS_${status}` : name);
+    const end = endOf(code, reason, this.#resumeToken !== "");
+    if (end === undefined) this.#broken();
+    else this.#end(end);
   }
 
   /** The stream is gone, the session is not. */

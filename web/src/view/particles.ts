@@ -29,19 +29,22 @@ interface Particle {
   alpha: number;
 }
 
-const PARTICLES_MAX = 1400;
+export const PARTICLES_MAX = 1200;
 /** What is left of a particle's speed after a second. */
 const DRAG_PER_S = 0.16;
 
 export class Particles {
   readonly #alive: Particle[] = [];
 
+  /** Fewer on slow machines. */
+  limit = PARTICLES_MAX;
+
   get count(): number {
     return this.#alive.length;
   }
 
   add(particle: Partial<Particle> & Pick<Particle, "look" | "x" | "y" | "life" | "size" | "hue">): void {
-    if (this.#alive.length >= PARTICLES_MAX) return;
+    if (this.#alive.length >= this.limit) return;
     this.#alive.push({ vx: 0, vy: 0, age: 0, change: 0, turn: 0, alpha: 1, ...particle });
   }
 
@@ -82,9 +85,9 @@ export class Particles {
       const left = 1 - particle.age / particle.life;
       draw.globalAlpha = particle.alpha * left;
       if (particle.look === Look.Glow || particle.look === Look.White) {
-        const side = particle.size * zoom * (0.4 + 0.6 * left) * 2;
-        const sprite = sprites.glow(particle.hue, particle.look === Look.White);
-        draw.drawImage(sprite, at[0] - side / 2, at[1] - side / 2, side, side);
+        const wide = particle.size * zoom * (0.4 + 0.6 * left) * 2;
+        const sprite = sprites.glow(particle.hue, wide, particle.look === Look.White);
+        draw.drawImage(sprite, Math.round(at[0] - sprite.width / 2), Math.round(at[1] - sprite.width / 2));
       } else {
         this.#stroke(draw, particle, at, zoom, left);
       }

@@ -10,6 +10,7 @@ import { Camera } from "./camera";
 import { chance, colour } from "./colour";
 import type { Effects } from "./effects";
 import type { Particles } from "./particles";
+import { Shapes } from "./shapes";
 import { Sprites } from "./sprites";
 import { Trails } from "./trails";
 
@@ -50,6 +51,7 @@ export class Picture {
   readonly #draw: CanvasRenderingContext2D;
   readonly #backdrop = new Backdrop();
   readonly #trails = new Trails();
+  readonly #shapes = new Shapes();
   #sprites = new Sprites(1, 1);
   #items: Record<number, Item[]> = {};
   #poses: Pose[] = [];
@@ -92,14 +94,12 @@ export class Picture {
     if (sight.showsCells) this.#backdrop.cells(draw, camera, fine, scene.world);
     this.#collect(sight, placer);
     const of = (kind: number): Item[] => this.#items[kind] ?? [];
+    draw.lineJoin = "round";
     for (const item of of(arena.KIND_ROCK)) this.#rock(item, time, sight.isCalm);
     for (const item of of(arena.KIND_PICKUP)) this.#pickup(item, time, sight.isCalm);
-    draw.globalCompositeOperation = "lighter";
-    draw.lineCap = "butt";
-    draw.lineJoin = "round";
     for (const item of of(arena.KIND_SHIP)) this.#trail(item, sight, placer);
     for (const item of of(arena.KIND_SHOT)) this.#shot(item, scene);
-    draw.globalCompositeOperation = "source-over";
+    draw.lineCap = "round";
     for (const item of of(arena.KIND_SHIP)) this.#ship(item, sight);
     const [wide, high] = [camera.width, camera.height];
     const margin = 120 * camera.zoom;
@@ -181,23 +181,24 @@ export class Picture {
   }
 
   #rock({ track, x, y }: Item, time: number, isCalm: boolean): void {
-    const sprite = this.#sprites.rock(track.attributes[0] ?? 20, track.attributes[1] ?? 0);
     // Its spin is not sent: it does not matter to play.
     const spin = isCalm ? 0 : (chance(track.id, 1) - 0.5) * 0.5 * time;
-    this.#turned(sprite, x, y, chance(track.id, 2) * 6.28 + spin);
+    this.#turned(x, y, chance(track.id, 2) * 6.28 + spin, () => {
+      this.#shapes.rock(this.#draw, track.attributes[0] ?? 20, track.attributes[1] ?? 0);
+    });
   }
 
   #pickup({ track, x, y }: Item, time: number, isCalm: boolean): void {
     const sprite = this.#sprites.pickup(track.attributes[0] ?? 0);
-    const beat = isCalm ? 1 : 1 + 0.06 * Math.sin(time * 2.6 + track.id);
-    const side = sprite.width * beat;
-    this.#draw.drawImage(sprite, x - side / 2, y - side / 2, side, side);
+    // It floats, slowly.
+    this.#blit(sprite, x, y + (isCalm ? 0 : 2.5 * this.camera.zoom * Math.sin(time * 2.2 + track.id)));
   }
 
   #shot({ track, x, y, pose }: Item, scene: Scene): void {
     const number = track.attributes[0] ?? 0;
     const hue = scene.player(number)?.hue ?? 50;
-    this.#turned(this.#sprites.shot(hue, number === scene.ownNumber), x, y, Math.atan2(pose.vy, pose.vx));
+    this.#blit(this.#sprites.glow(hue, 28 * this.camera.zoom), x, y, 0.5);
+    this.#turned(x, y, Math.atan2(pose.vy, pose.vx), () => this.#shapes.shot(this.#draw, hue));
   }
 
   #trail({ track, x, y, pose }: Item, sight: Sight, place: Place): void {
@@ -212,7 +213,9 @@ export class Picture {
     this.#trails.add(track.id, sternX, sternY, 0.16 + 0.84 * power, time);
     const zoom = this.camera.zoom;
     const head = [x - 9 * cos * zoom, y - 9 * sin * zoom] as const;
-    this.#trails.draw(this.#draw, track.id, hue, 4.2 * zoom, head, time, place, 160 * zoom);
+    this.#blit(this.#sprites.halo(hue), x, y);
+    if (track.id === scene.ownEntity) this.#blit(this.#sprites.halo(hue), x, y);
+    this.#trails.draw(this.#draw, track.id, hue, 8 * zoom, head, time, place, 160 * zoom);
     if (power > 0.05) this.#flame(pose, hue, head, power, unit, scene, cos, sin, sternX, sternY, seconds);
   }
 
@@ -222,11 +225,8 @@ export class Picture {
   ): void {
     const back = Math.sign(pose.thrust);
     const side = this.camera.zoom * (20 + 8 * Math.random()) * (0.4 + 0.6 * power);
-    const glow = this.#sprites.glow(hue);
-    this.#draw.drawImage(glow, head[0] - side / 2, head[1] - side / 2, side, side);
-    const core = side * 0.5;
-    const white = this.#sprites.glow(0, true);
-    this.#draw.drawImage(white, head[0] - core / 2, head[1] - core / 2, core, core);
+    this.#blit(this.#sprites.glow(hue, side), ...head);
+    this.#blit(this.#sprites.glow(0, side * 0.5, true), ...head);
     if (Math.random() > 26 * seconds * power) return;
     const perSecond = 1000 / scene.clock.tickMs / unit;
     const spread = (Math.random() - 0.5) * 60;
@@ -241,7 +241,7 @@ export class Picture {
     const hue = scene.player(number)?.hue ?? 200;
     const draw = this.#draw;
     const zoom = this.camera.zoom;
-    this.#turned(this.#sprites.ship(hue, number, isOwn), x, y, (pose.heading / 65536) * 2 * Math.PI);
+    this.#turned(x, y, (pose.heading / 65536) * 2 * Math.PI, () => this.#shapes.ship(draw, hue, number, isOwn));
     if ((flags & arena.FLAG_SHIELD) !== 0) {
       draw.strokeStyle = colour(195, 72, 0.85);
       draw.fillStyle = colour(195, 60, 0.1);
@@ -291,12 +291,19 @@ export class Picture {
     draw.fillRect(left, at, (wide * hull) / arena.HULL_MAX, high);
   }
 
-  #turned(sprite: HTMLCanvasElement, x: number, y: number, turn: number): void {
+  #turned(x: number, y: number, turn: number, paint: () => void): void {
     const draw = this.#draw;
-    const [cos, sin] = [Math.cos(turn), Math.sin(turn)];
+    const [cos, sin] = [Math.cos(turn) * this.camera.zoom, Math.sin(turn) * this.camera.zoom];
     draw.setTransform(cos, sin, -sin, cos, x, y);
-    draw.drawImage(sprite, -sprite.width / 2, -sprite.height / 2);
+    paint();
     draw.setTransform(1, 0, 0, 1, 0, 0);
+  }
+
+  /** Unscaled, at whole pixels. */
+  #blit(sprite: HTMLCanvasElement, x: number, y: number, alpha = 1): void {
+    this.#draw.globalAlpha = alpha;
+    this.#draw.drawImage(sprite, Math.round(x - sprite.width / 2), Math.round(y - sprite.height / 2));
+    this.#draw.globalAlpha = 1;
   }
 }
 

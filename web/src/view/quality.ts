@@ -35,6 +35,11 @@ export class Quality {
     }
   }
 
+  /** What the machine can take beyond what is needed, 0 to 1. */
+  get richness(): number {
+    return Math.min(1, Math.max(0, (this.#pixelsMax - PIXELS_MIN) / (PIXELS_START - PIXELS_MIN)));
+  }
+
   /** Device pixels per CSS pixel, for a picture of this size. */
   pixel(cssWidth: number, cssHeight: number): number {
     const finest = Math.min(2, devicePixelRatio || 1);

@@ -6,8 +6,11 @@ import type { Place } from "./picture";
 const POINTS = 34;
 const STEP_S = 0.025;
 const LIFE_S = 0.85;
-/** Each trail is drawn in so many pieces, each fainter than the one before. */
-const BANDS = 6;
+/** A wide faint ribbon, and a bright one in it that ends sooner. */
+const RIBBONS = [
+  { width: 1, length: 1, lightness: 58, alpha: 0.34 },
+  { width: 0.45, length: 0.6, lightness: 74, alpha: 0.55 },
+];
 
 interface Trail {
   xs: Float64Array;
@@ -20,6 +23,9 @@ interface Trail {
 
 export class Trails {
   readonly #trails = new Map<number, Trail>();
+  readonly #xs = new Float64Array(POINTS + 1);
+  readonly #ys = new Float64Array(POINTS + 1);
+  readonly #strengths = new Float64Array(POINTS + 1);
 
   /** Where a ship's stern is, in units; `strength` from 0 to 1. */
   add(id: number, x: number, y: number, strength: number, time: number): void {
@@ -42,6 +48,7 @@ export class Trails {
     trail.count += 1;
   }
 
+  /** As filled shapes that taper off: a machine without a GPU fills far faster than it strokes. */
   draw(
     draw: CanvasRenderingContext2D,
     id: number,
@@ -54,41 +61,47 @@ export class Trails {
   ): void {
     const trail = this.#trails.get(id);
     if (trail === undefined) return;
-    const points = Math.min(trail.count, POINTS);
-    let [fromX, fromY] = head;
-    let band = -1;
-    let isOpen = false;
-    const close = (): void => {
-      if (isOpen) draw.stroke();
-      isOpen = false;
-    };
-    draw.strokeStyle = colour(hue, 62);
-    for (let back = 1; back <= points; back++) {
+    const points = this.#spine(trail, head, time, place, far);
+    if (points < 2) return;
+    for (const { width: part, length, lightness, alpha } of RIBBONS) {
+      draw.fillStyle = colour(hue, lightness, alpha);
+      draw.beginPath();
+      const end = Math.max(2, Math.round(points * length));
+      for (let index = 0; index < end; index++) this.#edge(draw, index, points, (width * part * (1 - index / end)) / 2);
+      for (let index = end - 1; index >= 0; index--) this.#edge(draw, index, points, (-width * part * (1 - index / end)) / 2);
+      draw.fill();
+    }
+  }
+
+  /** Fills `#xs`, `#ys`, `#strengths` from the head to the tail, in device pixels. */
+  #spine(trail: Trail, head: readonly [number, number], time: number, place: Place, far: number): number {
+    [this.#xs[0], this.#ys[0]] = head;
+    let count = 1;
+    for (let back = 1; back <= Math.min(trail.count, POINTS); back++) {
       const slot = (trail.count - back) % POINTS;
       const age = time - trail.times[slot]!;
       if (age > LIFE_S) break;
       const [x, y] = place(trail.xs[slot]!, trail.ys[slot]!);
-      const strength = trail.strengths[slot]!;
       // A respawn, or the far side of the torus.
-      if (Math.abs(x - fromX) + Math.abs(y - fromY) > far) break;
-      const fade = (1 - age / LIFE_S) * strength;
-      const now = fade < 0.04 ? BANDS : Math.min(BANDS - 1, Math.floor((1 - fade) * BANDS));
-      if (now !== band) {
-        close();
-        band = now;
-        if (band < BANDS) {
-          draw.globalAlpha = 0.62 * (1 - (band + 0.35) / BANDS);
-          draw.lineWidth = width * (1 - (band * 0.6) / BANDS);
-          draw.beginPath();
-          draw.moveTo(fromX, fromY);
-          isOpen = true;
-        }
-      }
-      if (isOpen) draw.lineTo(x, y);
-      [fromX, fromY] = [x, y];
+      if (Math.abs(x - this.#xs[count - 1]!) + Math.abs(y - this.#ys[count - 1]!) > far) break;
+      this.#xs[count] = x;
+      this.#ys[count] = y;
+      this.#strengths[count] = trail.strengths[slot]!;
+      count += 1;
     }
-    close();
-    draw.globalAlpha = 1;
+    this.#strengths[0] = this.#strengths[1] ?? 0;
+    return count;
+  }
+
+  /** A point beside the spine. */
+  #edge(draw: CanvasRenderingContext2D, index: number, points: number, aside: number): void {
+    const before = Math.max(0, index - 1);
+    const after = Math.min(points - 1, index + 1);
+    const dx = this.#xs[after]! - this.#xs[before]!;
+    const dy = this.#ys[after]! - this.#ys[before]!;
+    const length = Math.hypot(dx, dy) || 1;
+    const reach = aside * (0.25 + 0.75 * this.#strengths[index]!);
+    draw.lineTo(this.#xs[index]! - (dy / length) * reach, this.#ys[index]! + (dx / length) * reach);
   }
 
   /** Forgets the ships that were not seen lately. */

@@ -1,17 +1,16 @@
-//! Goal: both ways to a server carry the same stream: bytes counted to the last one, ends told apart from breaks, statuses
-//! with their reasons. Method: the real client over pipes in memory, against a small gRPC service and a bare WebSocket.
+//! Goal: gRPC carries the stream as it is: bytes counted to the last one, leaving told apart from breaking, statuses with
+//! their reasons. Method: the real client over a pipe in memory, against a small service.
 
 mod support;
 
-use fray_bot::client::transport::{GrpcServer, Link, websocket_over};
-use fray_bot::client::{Controls, Ended, Event, Options, Player};
+use fray_bot::client::transport::GrpcServer;
+use fray_bot::client::{Controls, Event, Options, Player};
 use fray_proto::v1;
 use fray_proto::v1::lobby_server::{Lobby, LobbyServer};
 use fray_proto::v1::play_server::{Play, PlayServer};
-use futures_util::{SinkExt as _, Stream, StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
-use prost::Message as _;
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -20,10 +19,6 @@ use support::room::{Faults, Room, encode};
 use tokio::io::duplex;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_tungstenite::accept_hdr_async;
-use tokio_tungstenite::tungstenite::Message as Frame;
-use tokio_tungstenite::tungstenite::handshake::server::{Request as Upgrade, Response as Upgraded};
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tonic::body::Body;
 use tonic::codegen::http;
 use tonic::transport::{Endpoint, Server};
@@ -217,7 +212,7 @@ async fn player(server: GrpcServer) -> Player {
 }
 
 #[tokio::test(start_paused = true)]
-async fn over_grpc_leaving_is_a_half_close_and_bytes_are_counted_with_their_prefix() {
+async fn leaving_is_a_half_close_and_bytes_are_counted_with_their_prefix() {
     let (server, mut sees, _tasks) = grpc(None).await;
     let mut player = player(server).await;
     let bearer = "Bearer header.claims.signature".to_owned();
@@ -273,7 +268,7 @@ async fn over_grpc_leaving_is_a_half_close_and_bytes_are_counted_with_their_pref
 }
 
 #[tokio::test(start_paused = true)]
-async fn over_grpc_a_stream_that_is_cut_off_is_a_reset_and_no_good_bye() {
+async fn a_stream_that_is_cut_off_is_a_reset_and_no_good_bye() {
     let (server, mut sees, _tasks) = grpc(None).await;
     let mut player = player(server).await;
     player.cut_off(Duration::from_secs(1));
@@ -282,7 +277,7 @@ async fn over_grpc_a_stream_that_is_cut_off_is_a_reset_and_no_good_bye() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn over_grpc_a_status_carries_its_reason() {
+async fn a_status_carries_its_reason() {
     let details = ErrorDetails::with_error_info("TAKEN_OVER", "fray.v1", HashMap::new());
     let status = Status::with_error_details(Code::Aborted, "another stream", details);
     let (server, _sees, _tasks) = grpc(Some(status)).await;
@@ -327,129 +322,4 @@ async fn a_server_that_is_not_there_is_tried_again_until_it_is_given_up() {
     assert_eq!(ended.code, Code::Unavailable);
     assert!((20..200).contains(&attempts), "{attempts}");
     assert!(started.elapsed() >= Duration::from_secs(60));
-}
-
-/// Both ends of a WebSocket, and the subprotocols that the client offered.
-async fn websocket(
-    serve: impl AsyncFnOnce(tokio_tungstenite::WebSocketStream<tokio::io::DuplexStream>),
-    play: impl AsyncFnOnce(Link),
-) -> String {
-    let (client, server) = duplex(1 << 16);
-    let mut offered = String::new();
-    let serving = async {
-        #[expect(clippy::result_large_err, reason = "the signature is the library's")]
-        let callback = |request: &Upgrade, mut response: Upgraded| {
-            let protocols = request.headers()["sec-websocket-protocol"].to_str();
-            protocols.expect("it is text").clone_into(&mut offered);
-            let chosen = "fray.v1".parse().expect("it is text");
-            response
-                .headers_mut()
-                .insert("sec-websocket-protocol", chosen);
-            Ok(response)
-        };
-        let socket = accept_hdr_async(server, callback)
-            .await
-            .expect("a handshake");
-        serve(socket).await;
-    };
-    let playing = async {
-        let uri = "ws://in.memory/ws".parse().expect("an address");
-        play(
-            websocket_over(client, uri, "a.b.c")
-                .await
-                .expect("a handshake"),
-        )
-        .await;
-    };
-    tokio::join!(serving, playing);
-    offered
-}
-
-#[tokio::test(start_paused = true)]
-async fn over_a_websocket_one_binary_message_is_one_message_and_the_ticket_a_subprotocol() {
-    let pong = v1::Pong { echo: 1, tick: 7 };
-    let pong = v1::PlayResponse {
-        message: Some(v1::play_response::Message::Pong(pong)),
-    };
-    let bytes = encode(&pong);
-    let ping = v1::Ping {
-        seen_tick: 3,
-        echo: 1,
-    };
-    let ping = v1::PlayRequest {
-        message: Some(Sent::Ping(ping)),
-    };
-    let offered = websocket(
-        async |mut socket| {
-            let frame = socket.next().await.expect("a frame").expect("no error");
-            assert_eq!(
-                v1::PlayRequest::decode(frame.into_data()).expect("a request"),
-                ping
-            );
-            socket
-                .send(Frame::Binary(bytes.clone()))
-                .await
-                .expect("the client reads");
-            let close = CloseFrame {
-                code: 4010.into(),
-                reason: "KICKED: go".into(),
-            };
-            socket.close(Some(close)).await.expect("the client reads");
-        },
-        async |mut link| {
-            link.requests
-                .send(ping.clone())
-                .await
-                .expect("the server reads");
-            let message = link
-                .messages
-                .next()
-                .await
-                .expect("a message")
-                .expect("no error");
-            assert_eq!(
-                (message.bytes.as_ref(), message.framing),
-                (bytes.as_ref(), 2)
-            );
-            let ended = link
-                .messages
-                .next()
-                .await
-                .expect("an end")
-                .expect_err("an error");
-            assert_eq!(ended.label(), "ABORTED/KICKED");
-            assert!(link.messages.next().await.is_none());
-        },
-    )
-    .await;
-    assert_eq!(offered, "fray.v1, ticket.a.b.c");
-}
-
-#[tokio::test(start_paused = true)]
-async fn over_a_websocket_close_code_4000_is_a_good_end_and_silence_is_not() {
-    websocket(
-        async |mut socket| {
-            let close = CloseFrame {
-                code: 4000.into(),
-                reason: "".into(),
-            };
-            socket.close(Some(close)).await.expect("the client reads");
-        },
-        async |mut link| assert!(link.messages.next().await.is_none()),
-    )
-    .await;
-    websocket(
-        async |socket| drop(socket),
-        async |mut link| {
-            let ended = link
-                .messages
-                .next()
-                .await
-                .expect("an end")
-                .expect_err("an error");
-            assert!(ended.is_resumable(), "{ended}");
-            assert_eq!(ended.code, Ended::broken("").code);
-        },
-    )
-    .await;
 }
