@@ -115,7 +115,8 @@ impl Model {
         self.private = session.private().to_vec();
         self.round_trip = session.round_trip();
         if self.is_arena() {
-            self.people = People::of(replica.globals());
+            let before = std::mem::take(&mut self.people);
+            self.people = before.become_those_of(replica.globals());
             let own = self.own_number();
             if let Some(person) = self.people.person(own) {
                 self.own = Some(person.clone());
@@ -206,7 +207,7 @@ impl Model {
         }
         let best = || {
             self.people
-                .people
+                .ranked
                 .iter()
                 .find_map(|person| ship_of(person.number))
         };
@@ -215,7 +216,7 @@ impl Model {
 
     /// The number of the player after the one that is watched.
     pub(super) fn next_target(&self) -> i32 {
-        let numbers = || self.people.people.iter().map(|person| person.number);
+        let numbers = || self.people.ranked.iter().map(|person| person.number);
         let watched = self.watched_number();
         let next = numbers().filter(|number| *number > watched).min();
         next.or_else(|| numbers().min()).unwrap_or(0)

@@ -30,47 +30,66 @@ pub(super) struct Round {
 /// All of them, the best first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct People {
-    pub(super) people: Vec<Person>,
+    pub(super) ranked: Vec<Person>,
     pub(super) round: Option<Round>,
+    /// Who went with the newest update: it is still to be told.
+    gone: Vec<Person>,
 }
 
 impl People {
     /// Reads the global cell.
     pub(super) fn of(globals: &[Entity]) -> Self {
         let players = globals.iter().filter(|entity| entity.kind == arena::PLAYER);
-        let mut people: Vec<Person> = players.map(person).collect();
-        people.sort_by_key(|person| (-i64::from(person.score), person.number));
+        let mut ranked: Vec<Person> = players.map(person).collect();
+        ranked.sort_by_key(|person| (-i64::from(person.score), person.number));
         let round = globals.iter().find(|entity| entity.kind == arena::ROUND);
         Self {
-            people,
+            ranked,
             round: round.map(|entity| Round {
                 number: entity.attributes[0],
                 is_pause: entity.attributes[1] == 2,
                 ends_at: entity.attributes[2] as u32,
                 winner: entity.attributes[3],
             }),
+            gone: Vec::new(),
         }
+    }
+
+    /// What the global cell holds now, after what it held before.
+    #[must_use]
+    pub(super) fn become_those_of(self, globals: &[Entity]) -> Self {
+        let mut now = Self::of(globals);
+        let left = |person: &Person| now.person(person.number).is_none();
+        now.gone = self.ranked.into_iter().filter(left).collect();
+        now
     }
 
     /// The player of this number.
     pub(super) fn person(&self, number: i32) -> Option<&Person> {
-        self.people.iter().find(|person| person.number == number)
+        self.ranked.iter().find(|person| person.number == number)
+    }
+
+    fn person_or_gone(&self, number: i32) -> Option<&Person> {
+        let gone = || self.gone.iter().find(|person| person.number == number);
+        self.person(number).or_else(gone)
     }
 
     /// Its name, as far as it is known.
     pub(super) fn name(&self, number: i32) -> String {
-        let known = self.person(number).map(|person| person.name.clone());
+        let known = self
+            .person_or_gone(number)
+            .map(|person| person.name.clone());
         known.unwrap_or_else(|| format!("#{number}"))
     }
 
     /// Its hue.
     pub(super) fn hue(&self, number: i32) -> i32 {
-        self.person(number).map_or(210, |person| person.hue)
+        self.person_or_gone(number).map_or(210, |person| person.hue)
     }
 
     /// The best so many with their ranks, and this player's own line.
     pub(super) fn top(&self, count: usize, own: i32) -> Vec<(usize, &Person)> {
-        let ranked = self.people.iter().enumerate();
+        let ranked = self.ranked.iter().enumerate();
         let shown = ranked.filter(|(i, person)| *i < count || person.number == own);
         shown.map(|(i, person)| (i + 1, person)).collect()
     }
@@ -123,6 +142,13 @@ mod tests {
         };
         assert_eq!(ranks(1), [(1, 8), (2, 7), (3, 6), (4, 5), (5, 4), (8, 1)]);
         assert_eq!(ranks(7).len(), 5);
+    }
+
+    #[test]
+    fn who_left_has_a_name_until_that_is_told() {
+        let people = People::of(&[entry(3, 0, "eve")]).become_those_of(&[]);
+        assert_eq!(people.name(3), "eve");
+        assert_eq!(people.become_those_of(&[]).name(3), "#3");
     }
 
     #[test]
