@@ -2,9 +2,12 @@
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use fray_bot::client::transport::{Channels, Server, WebSocketServer};
+use fray_bot::client::transport::{Channels, GrpcServer, Server, WebSocketServer};
+use fray_bot::client::{Options, Player};
 use fray_bot::proxy::{self, Shape};
 use fray_bot::swarm::{self, Limits, Plan, Role};
+use fray_bot::terminal::{self, Seat, Watcher};
+use fray_proto::v1;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
 
 /// Bots and load for Fray, an authoritative multiplayer game server
 #[derive(Debug, Parser)]
@@ -25,6 +29,8 @@ pub(super) struct Cli {
 enum Command {
     Swarm(Box<SwarmArgs>),
     Proxy(ProxyArgs),
+    Play(PlayArgs),
+    Watch(WatchArgs),
 }
 
 /// Let many bots play, check everything that the server tells them, and measure
@@ -120,6 +126,45 @@ struct ProxyArgs {
     seed: u64,
 }
 
+/// Play in this terminal
+///
+/// Arrow keys or WASD fly, space fires, ? shows the keys, q leaves.
+#[derive(Debug, Args)]
+struct PlayArgs {
+    /// Where the server is
+    #[arg(long, env = "FRAY_URL", default_value = "http://127.0.0.1:7777")]
+    url: String,
+    /// How to carry the stream
+    #[arg(long, value_enum, default_value_t = Transport::Grpc)]
+    transport: Transport,
+    /// What others see of you; without it the server makes a name up
+    #[arg(long, default_value = "")]
+    name: String,
+    /// The room of this id; without it the server chooses
+    #[arg(long, value_name = "ID", conflicts_with = "code")]
+    room: Option<String>,
+    /// The private room with this code
+    #[arg(long)]
+    code: Option<String>,
+}
+
+/// Look on in this terminal
+#[derive(Debug, Args)]
+struct WatchArgs {
+    /// Where the server is
+    #[arg(long, env = "FRAY_URL", default_value = "http://127.0.0.1:7777")]
+    url: String,
+    /// The room of this id; without it the fullest public one
+    #[arg(long, value_name = "ID", conflicts_with = "code")]
+    room: Option<String>,
+    /// The private room with this code
+    #[arg(long)]
+    code: Option<String>,
+    /// Whose surroundings, by the player's number in the room; 0: the best player's
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    player: u32,
+}
+
 /// "0" needs no unit.
 fn parse_duration_or_zero(text: &str) -> Result<Duration, humantime::DurationError> {
     if text == "0" {
@@ -134,6 +179,8 @@ pub(super) async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<Exi
     match cli.command {
         Command::Swarm(args) => run_swarm(*args, stop).await,
         Command::Proxy(args) => run_proxy(args, stop).await,
+        Command::Play(args) => run_play(args, stop).await,
+        Command::Watch(args) => run_watch(args, stop).await,
     }
 }
 
@@ -288,4 +335,38 @@ async fn run_proxy(args: ProxyArgs, stop: CancellationToken) -> anyhow::Result<E
     eprintln!("{} -> {}", listener.local_addr()?, args.to);
     proxy::run(listener, args.to, config, stop).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn run_play(args: PlayArgs, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+    let channel = GrpcServer::at(&args.url).with_context(|| format!("--url {}", args.url))?;
+    let server: Arc<dyn Server> = match args.transport {
+        Transport::Grpc => Arc::new(channel),
+        Transport::Ws => Arc::new(WebSocketServer::new(&args.url, channel)?),
+    };
+    let room = match (args.room, args.code) {
+        (Some(id), _) => Some(v1::join_request::Room::RoomId(id)),
+        (None, code) => code.map(v1::join_request::Room::Code),
+    };
+    let request = v1::JoinRequest {
+        player_name: args.name,
+        room,
+        ..v1::JoinRequest::default()
+    };
+    let player = Player::new(server, request, Options::default());
+    terminal::run(Seat::Player(Box::new(player)), 0, stop).await
+}
+
+async fn run_watch(args: WatchArgs, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+    let endpoint = Endpoint::from_shared(args.url.clone())
+        .with_context(|| format!("--url {}", args.url))?
+        .connect_timeout(Duration::from_secs(10))
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .tcp_nodelay(true);
+    let request = v1::WatchRequest {
+        room_id: args.room.unwrap_or_default(),
+        code: args.code.unwrap_or_default(),
+        player: args.player,
+    };
+    let watcher = Watcher::new(endpoint.connect_lazy(), request);
+    terminal::run(Seat::Watcher(Box::new(watcher)), args.player, stop).await
 }

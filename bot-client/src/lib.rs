@@ -4,6 +4,7 @@
 //! - [`arena`]: what the entities of the built-in game mean.
 //! - [`pilot`]: bots that fly and fight like people, and see only what a player sees.
 //! - [`swarm`]: many of them, and what they measure.
+//! - [`terminal`]: the game in a terminal, for people.
 //! - [`proxy`]: a long, uneven or narrow way to a server.
 //!
 //! # A player in a few lines
@@ -35,3 +36,4 @@ pub mod client;
 pub mod pilot;
 pub mod proxy;
 pub mod swarm;
+pub mod terminal;
