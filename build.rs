@@ -3,11 +3,7 @@
 use prost::Message as _;
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: &[&str] = &[
-    "fray/v1/lobby.proto",
-    "fray/v1/play.proto",
-    "fray/v1/world.proto",
-];
+const FILES: &[&str] = &["fray/v1/lobby.proto", "fray/v1/play.proto", "fray/v1/world.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto/fray");
@@ -18,10 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .file_descriptor_set();
     // Kept for gRPC reflection.
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(
-        out.join("fray_descriptors.bin"),
-        descriptors.encode_to_vec(),
-    )?;
+    fs::write(out.join("fray_descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         // A cell's bytes are encoded once and shared: as `Bytes` they are never copied on the way in.
         .bytes(".fray.v1.CellUpdate")

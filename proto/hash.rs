@@ -14,22 +14,13 @@ pub struct Hasher {
 impl Hasher {
     /// Starts from a seed.
     pub fn new(seed: u32) -> Self {
-        Self {
-            state: seed,
-            words: 0,
-        }
+        Self { state: seed, words: 0 }
     }
 
     /// Takes one word.
     pub fn word(&mut self, word: u32) {
-        let mixed = word
-            .wrapping_mul(0xcc9e_2d51)
-            .rotate_left(15)
-            .wrapping_mul(0x1b87_3593);
-        self.state = (self.state ^ mixed)
-            .rotate_left(13)
-            .wrapping_mul(5)
-            .wrapping_add(0xe654_6b64);
+        let mixed = word.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
+        self.state = (self.state ^ mixed).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
         self.words = self.words.wrapping_add(1);
     }
 
@@ -124,10 +115,7 @@ mod tests {
         assert_eq!(hash(0, &[]), 0);
         assert_eq!(hash(1, &[]), 0x514e_28b7);
         assert_eq!(hash(0, &[u32::from_le_bytes(*b"test")]), 0xba6b_d213);
-        assert_eq!(
-            hash(0x9747_b28c, &[u32::from_le_bytes(*b"test")]),
-            0x704b_81dc
-        );
+        assert_eq!(hash(0x9747_b28c, &[u32::from_le_bytes(*b"test")]), 0x704b_81dc);
         assert_eq!(hash(0, &[0xffff_ffff]), 0x7629_3b50);
     }
 }

@@ -100,9 +100,7 @@ impl Motions {
     /// All kinds with constants.
     pub fn iter(&self) -> impl Iterator<Item = (u32, Motion)> + '_ {
         let kinds = self.0.iter().enumerate();
-        kinds
-            .filter(|(_, m)| **m != Motion::default())
-            .map(|(kind, motion)| (kind as u32, *motion))
+        kinds.filter(|(_, m)| **m != Motion::default()).map(|(kind, motion)| (kind as u32, *motion))
     }
 }
 
@@ -205,10 +203,7 @@ pub fn advanced_velocity(entity: &Entity, motion: Motion) -> [i32; 2] {
 pub fn advanced_position(entity: &Entity, world: World) -> [i32; 2] {
     let [x, y] = entity.position;
     let [vx, vy] = entity.velocity;
-    [
-        world.wrap(x.wrapping_add(vx)),
-        world.wrap(y.wrapping_add(vy)),
-    ]
+    [world.wrap(x.wrapping_add(vx)), world.wrap(y.wrapping_add(vy))]
 }
 
 /// An entity of a kind that is launched, as it is in the tick in which `parent` launched it (both have been moved already):

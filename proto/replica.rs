@@ -74,11 +74,7 @@ impl Error {
             Self::CellChecksum { cell, .. } => (Reason::ChecksumMismatch, Some(cell)),
             Self::ViewChecksum { .. } => (Reason::ChecksumMismatch, None),
         };
-        v1::Resync {
-            reason: reason.into(),
-            tick,
-            cell,
-        }
+        v1::Resync { reason: reason.into(), tick, cell }
     }
 }
 
@@ -153,16 +149,9 @@ impl Replica {
         if base == 0 {
             self.clear();
         } else if base != self.tick {
-            return Err(Error::BaseMismatch {
-                base,
-                held: self.tick,
-            });
+            return Err(Error::BaseMismatch { base, held: self.tick });
         }
-        let from = if base == 0 {
-            update.tick.wrapping_sub(1)
-        } else {
-            base
-        };
+        let from = if base == 0 { update.tick.wrapping_sub(1) } else { base };
         if update.tick <= from || update.tick - from > UPDATE_TICKS_MAX {
             return Err(Error::Inconsistent("it spans no tick, or too many"));
         }
@@ -184,10 +173,7 @@ impl Replica {
             let problem = "the cells added are not the ones announced";
             return Err(Error::Inconsistent(problem));
         }
-        let rules = Rules {
-            world: self.world,
-            motions: &self.motions,
-        };
+        let rules = Rules { world: self.world, motions: &self.motions };
         for (index, cell) in &mut self.cells {
             advance_to(cell, *index, update.tick, rules);
         }
@@ -210,10 +196,7 @@ impl Replica {
             return Err(Error::Inconsistent("a cell outside the world"));
         }
         let malformed = |error| Error::Malformed { cell: index, error };
-        let rules = Rules {
-            world: self.world,
-            motions: &self.motions,
-        };
+        let rules = Rules { world: self.world, motions: &self.motions };
         let back = to.wrapping_sub(message.place) % PLACE_TICKS;
         let tick = to.wrapping_sub(back);
         let mut is_new = false;
@@ -225,9 +208,7 @@ impl Replica {
                 }
                 let entities = cell::read_keyframe(bytes, index, self.world).map_err(malformed)?;
                 is_new = self.cells.insert(index, Cell { tick, entities }).is_none();
-                self.cells
-                    .get_mut(&index)
-                    .ok_or(Error::Inconsistent("just inserted"))?
+                self.cells.get_mut(&index).ok_or(Error::Inconsistent("just inserted"))?
             }
             Some(Encoding::Delta(bytes)) => {
                 let cell = self
@@ -254,9 +235,9 @@ impl Replica {
 
     /// The wrapping sum of the checksums of all cells held.
     pub fn view_checksum(&self) -> u32 {
-        self.cells.iter().fold(0, |sum, (index, cell)| {
-            sum.wrapping_add(cell_checksum(*index, &cell.entities))
-        })
+        self.cells
+            .iter()
+            .fold(0, |sum, (index, cell)| sum.wrapping_add(cell_checksum(*index, &cell.entities)))
     }
 
     /// The tick held; 0 is nothing.
@@ -281,16 +262,12 @@ impl Replica {
 
     /// The cells held and their entities, in order.
     pub fn cells(&self) -> impl Iterator<Item = (u32, &[Entity])> {
-        self.cells
-            .iter()
-            .map(|(index, cell)| (*index, cell.entities.as_slice()))
+        self.cells.iter().map(|(index, cell)| (*index, cell.entities.as_slice()))
     }
 
     /// The entities that have a place in the world.
     pub fn entities(&self) -> impl Iterator<Item = &Entity> {
-        self.cells()
-            .filter(|(index, _)| *index != 0)
-            .flat_map(|(_, entities)| entities)
+        self.cells().filter(|(index, _)| *index != 0).flat_map(|(_, entities)| entities)
     }
 
     /// The entities of the global cell.

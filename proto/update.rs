@@ -224,27 +224,15 @@ mod tests {
                     arrival_margin_ms: 300,
                 }),
                 refusals: vec![
-                    v1::Refusal {
-                        sequence: 4,
-                        reason: 1,
-                    },
-                    v1::Refusal {
-                        sequence: 5,
-                        reason: 2,
-                    },
+                    v1::Refusal { sequence: 4, reason: 1 },
+                    v1::Refusal { sequence: 5, reason: 2 },
                 ],
                 cells_added: vec![0, 7, 300],
                 cells_removed: vec![8],
                 view_checksum: Some(0),
-                private: Some(v1::Private {
-                    values: vec![-1, i32::MIN, 0],
-                }),
+                private: Some(v1::Private { values: vec![-1, i32::MIN, 0] }),
                 cells: vec![
-                    update(
-                        v1::cell_update::Encoding::Delta(vec![1, 2, 3].into()),
-                        7,
-                        Some(5),
-                    ),
+                    update(v1::cell_update::Encoding::Delta(vec![1, 2, 3].into()), 7, Some(5)),
                     update(v1::cell_update::Encoding::Keyframe(Bytes::new()), 0, None),
                 ],
             })),

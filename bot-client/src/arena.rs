@@ -75,26 +75,11 @@ mod tests {
 
     #[test]
     fn points_are_only_lost_by_dying_and_by_new_rounds() {
-        let entry = PlayerEntry {
-            id: 1,
-            player: 1,
-            ship: 2,
-            score: 50,
-            deaths: 0,
-            round: 1,
-        };
+        let entry = PlayerEntry { id: 1, player: 1, ship: 2, score: 50, deaths: 0, round: 1 };
         assert!(entry.may_become(&PlayerEntry { score: 60, ..entry }));
         assert!(!entry.may_become(&PlayerEntry { score: 49, ..entry }));
-        assert!(entry.may_become(&PlayerEntry {
-            score: 30,
-            deaths: 1,
-            ..entry
-        }));
-        assert!(entry.may_become(&PlayerEntry {
-            score: 0,
-            round: 2,
-            ..entry
-        }));
+        assert!(entry.may_become(&PlayerEntry { score: 30, deaths: 1, ..entry }));
+        assert!(entry.may_become(&PlayerEntry { score: 0, round: 2, ..entry }));
         assert!(!entry.may_become(&PlayerEntry { ship: 3, ..entry }));
     }
 }

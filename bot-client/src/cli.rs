@@ -167,11 +167,7 @@ struct WatchArgs {
 
 /// "0" needs no unit.
 fn parse_duration_or_zero(text: &str) -> Result<Duration, humantime::DurationError> {
-    if text == "0" {
-        Ok(Duration::ZERO)
-    } else {
-        humantime::parse_duration(text)
-    }
+    if text == "0" { Ok(Duration::ZERO) } else { humantime::parse_duration(text) }
 }
 
 /// Does what was asked for, until it is done or `stop` is cancelled.
@@ -186,15 +182,9 @@ pub(super) async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<Exi
 
 async fn run_swarm(args: SwarmArgs, stop: CancellationToken) -> anyhow::Result<ExitCode> {
     for (share, name) in [(args.stall, "--stall"), (args.churn, "--churn")] {
-        ensure!(
-            (0.0..=1.0).contains(&share),
-            "{name} is a share from 0 to 1"
-        );
+        ensure!((0.0..=1.0).contains(&share), "{name} is a share from 0 to 1");
     }
-    ensure!(
-        args.stall + args.churn <= 1.0,
-        "--stall and --churn are shares of the same players"
-    );
+    ensure!(args.stall + args.churn <= 1.0, "--stall and --churn are shares of the same players");
     ensure!(args.rate.is_none_or(|hz| hz > 0.0), "--rate is above 0");
     let plan = Plan {
         players: args.players,
@@ -209,13 +199,8 @@ async fn run_swarm(args: SwarmArgs, stop: CancellationToken) -> anyhow::Result<E
     };
     let mut servers = Servers::new(&args)?;
     let mut screen = Screen::new(args.quiet);
-    let report = swarm::run(
-        plan,
-        stop,
-        |_, role| servers.give(role),
-        |now| screen.progress(now),
-    )
-    .await;
+    let report =
+        swarm::run(plan, stop, |_, role| servers.give(role), |now| screen.progress(now)).await;
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&report)? + "\n";
         if path.as_os_str() == "-" {
@@ -229,11 +214,7 @@ async fn run_swarm(args: SwarmArgs, stop: CancellationToken) -> anyhow::Result<E
     for failure in &failures {
         eprintln!("FAILED: {failure}");
     }
-    Ok(if failures.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Ways to the server. Players that will not read have connections of their own: on a shared one, their unread bytes
@@ -252,11 +233,7 @@ impl Servers {
             Transport::Grpc => None,
             Transport::Ws => Some(WebSocketServer::new(&args.url, channels.clone().next(0))?),
         };
-        Ok(Self {
-            websocket,
-            reading: (channels.clone(), 0),
-            stalling: (channels, 0),
-        })
+        Ok(Self { websocket, reading: (channels.clone(), 0), stalling: (channels, 0) })
     }
 
     fn give(&mut self, role: Role) -> Arc<dyn Server> {
@@ -264,11 +241,7 @@ impl Servers {
             return Arc::new(server.clone());
         }
         let stalls = role == Role::Stalls;
-        let (channels, count) = if stalls {
-            &mut self.stalling
-        } else {
-            &mut self.reading
-        };
+        let (channels, count) = if stalls { &mut self.stalling } else { &mut self.reading };
         *count += 1;
         Arc::new(channels.next(*count - 1))
     }
@@ -283,11 +256,7 @@ struct Screen {
 
 impl Screen {
     fn new(quiet: bool) -> Self {
-        Self {
-            quiet,
-            is_terminal: std::io::stderr().is_terminal(),
-            told: 0,
-        }
+        Self { quiet, is_terminal: std::io::stderr().is_terminal(), told: 0 }
     }
 
     fn progress(&mut self, now: &swarm::Progress) {
@@ -313,10 +282,7 @@ impl Screen {
 }
 
 async fn run_proxy(args: ProxyArgs, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-    ensure!(
-        args.jitter_ms <= args.delay_ms,
-        "--jitter-ms is at most --delay-ms"
-    );
+    ensure!(args.jitter_ms <= args.delay_ms, "--jitter-ms is at most --delay-ms");
     let ms = Duration::from_millis;
     let config = proxy::Config {
         shape: Shape {
@@ -347,11 +313,7 @@ async fn run_play(args: PlayArgs, stop: CancellationToken) -> anyhow::Result<Exi
         (Some(id), _) => Some(v1::join_request::Room::RoomId(id)),
         (None, code) => code.map(v1::join_request::Room::Code),
     };
-    let request = v1::JoinRequest {
-        player_name: args.name,
-        room,
-        ..v1::JoinRequest::default()
-    };
+    let request = v1::JoinRequest { player_name: args.name, room, ..v1::JoinRequest::default() };
     let player = Player::new(server, request, Options::default());
     terminal::run(Seat::Player(Box::new(player)), 0, stop).await
 }

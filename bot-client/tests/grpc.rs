@@ -61,49 +61,35 @@ impl Play for Service {
         let end_with = self.end_with.clone();
         if let Some(bearer) = request.metadata().get("authorization") {
             let bearer = bearer.to_str().expect("it is text").to_owned();
-            seen.send(Seen::Authorization(bearer))
-                .await
-                .expect("the test listens");
+            seen.send(Seen::Authorization(bearer)).await.expect("the test listens");
         }
         let mut room = Room::new(Faults::default());
         let ticket = room.join();
-        let hello = v1::Hello {
-            ticket,
-            ..v1::Hello::default()
-        };
+        let hello = v1::Hello { ticket, ..v1::Hello::default() };
         let (mut stream, welcome) = room.open(&hello).expect("its own ticket");
         let (answers, responses) = mpsc::channel(16);
         let mut requests = request.into_inner();
         // Nothing is answered, not even headers, before the client's first message.
-        let first = requests
-            .message()
-            .await?
-            .and_then(|m| m.message)
-            .expect("a Hello");
-        seen.send(Seen::Message(Box::new(first)))
-            .await
-            .expect("the test listens");
+        let first = requests.message().await?.and_then(|m| m.message).expect("a Hello");
+        seen.send(Seen::Message(Box::new(first))).await.expect("the test listens");
         answers.send(Ok(welcome)).await.expect("there is room");
-        self.work
-            .lock()
-            .expect("nobody panicked")
-            .spawn(async move {
-                while let Ok(Some(request)) = requests.message().await {
-                    let message = request.message.clone().expect("a message");
-                    let is_move = matches!(message, Sent::Move(_));
-                    let _ = seen.send(Seen::Message(Box::new(message))).await;
-                    room.receive(&mut stream, request);
-                    if is_move && let Some(status) = &end_with {
-                        let _ = answers.send(Err(status.clone())).await;
-                        return;
-                    }
-                    room.step();
-                    if let Some(update) = room.update(&mut stream) {
-                        let _ = answers.send(Ok(update)).await;
-                    }
+        self.work.lock().expect("nobody panicked").spawn(async move {
+            while let Ok(Some(request)) = requests.message().await {
+                let message = request.message.clone().expect("a message");
+                let is_move = matches!(message, Sent::Move(_));
+                let _ = seen.send(Seen::Message(Box::new(message))).await;
+                room.receive(&mut stream, request);
+                if is_move && let Some(status) = &end_with {
+                    let _ = answers.send(Err(status.clone())).await;
+                    return;
                 }
-                let _ = seen.send(Seen::End).await;
-            });
+                room.step();
+                if let Some(update) = room.update(&mut stream) {
+                    let _ = answers.send(Ok(update)).await;
+                }
+            }
+            let _ = seen.send(Seen::End).await;
+        });
         let responses = stream::unfold(responses, |mut responses| async {
             responses.recv().await.map(|item| (item, responses))
         });
@@ -127,16 +113,9 @@ impl Lobby for Service {
         request: Request<v1::JoinRequest>,
     ) -> Result<Response<v1::JoinResponse>, Status> {
         assert!(!request.into_inner().request_id.is_empty());
-        let room = Some(v1::Room {
-            room_id: "fake".into(),
-            ..v1::Room::default()
-        });
+        let room = Some(v1::Room { room_id: "fake".into(), ..v1::Room::default() });
         let ticket = "header.claims.signature".to_owned();
-        Ok(Response::new(v1::JoinResponse {
-            ticket,
-            room,
-            ..v1::JoinResponse::default()
-        }))
+        Ok(Response::new(v1::JoinResponse { ticket, room, ..v1::JoinResponse::default() }))
     }
 
     async fn list_rooms(
@@ -159,16 +138,8 @@ async fn grpc(end_with: Option<Status>) -> (GrpcServer, mpsc::Receiver<Seen>, Jo
     let (client, server) = duplex(1 << 16);
     let (seen, sees) = mpsc::channel(64);
     let wire = seen.clone();
-    let play = Service {
-        seen: seen.clone(),
-        end_with,
-        work: Mutex::default(),
-    };
-    let lobby = Service {
-        seen,
-        end_with: None,
-        work: Mutex::default(),
-    };
+    let play = Service { seen: seen.clone(), end_with, work: Mutex::default() };
+    let lobby = Service { seen, end_with: None, work: Mutex::default() };
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         let notes_resets = MapRequestLayer::new(move |request: http::Request<Body>| {
@@ -190,25 +161,16 @@ async fn grpc(end_with: Option<Status>) -> (GrpcServer, mpsc::Receiver<Seen>, Jo
     let client = Mutex::new(Some(client));
     let connector = tower::service_fn(move |_| {
         let client = client.lock().expect("nobody panicked").take();
-        async move {
-            client
-                .map(TokioIo::new)
-                .ok_or_else(|| std::io::Error::other("one is all"))
-        }
+        async move { client.map(TokioIo::new).ok_or_else(|| std::io::Error::other("one is all")) }
     });
     let endpoint = Endpoint::from_static("http://in.memory");
-    let channel = endpoint
-        .connect_with_connector(connector)
-        .await
-        .expect("the pipe is open");
+    let channel = endpoint.connect_with_connector(connector).await.expect("the pipe is open");
     (GrpcServer::new(channel), sees, tasks)
 }
 
 async fn player(server: GrpcServer) -> Player {
     let request = v1::JoinRequest::default();
-    Player::join(Arc::new(server), request, Options::default())
-        .await
-        .expect("it is let in")
+    Player::join(Arc::new(server), request, Options::default()).await.expect("it is let in")
 }
 
 #[tokio::test(start_paused = true)]
@@ -217,12 +179,7 @@ async fn leaving_is_a_half_close_and_bytes_are_counted_with_their_prefix() {
     let mut player = player(server).await;
     let bearer = "Bearer header.claims.signature".to_owned();
     assert_eq!(sees.recv().await, Some(Seen::Authorization(bearer)));
-    player
-        .steer(Controls {
-            axis_x: 5,
-            ..Controls::default()
-        })
-        .expect("there is room");
+    player.steer(Controls { axis_x: 5, ..Controls::default() }).expect("there is room");
     let update = loop {
         if let Some(Event::Updated(update)) = player.next().await.expect("all is well") {
             break update;
@@ -231,22 +188,10 @@ async fn leaving_is_a_half_close_and_bytes_are_counted_with_their_prefix() {
     // The same room makes the same update here.
     let mut room = Room::new(Faults::default());
     let ticket = room.join();
-    let hello = v1::Hello {
-        ticket,
-        ..v1::Hello::default()
-    };
+    let hello = v1::Hello { ticket, ..v1::Hello::default() };
     let (mut stream, _) = room.open(&hello).expect("its own ticket");
-    let message = v1::Move {
-        sequence: 1,
-        axis_x: 5,
-        ..v1::Move::default()
-    };
-    room.receive(
-        &mut stream,
-        v1::PlayRequest {
-            message: Some(Sent::Move(message)),
-        },
-    );
+    let message = v1::Move { sequence: 1, axis_x: 5, ..v1::Move::default() };
+    room.receive(&mut stream, v1::PlayRequest { message: Some(Sent::Move(message)) });
     room.step();
     let same = room.update(&mut stream).expect("one is due");
     assert_eq!(update.wire_bytes, encode(&same).len() + 5);
@@ -261,10 +206,7 @@ async fn leaving_is_a_half_close_and_bytes_are_counted_with_their_prefix() {
         }
         before = Some(seen);
     }
-    assert_eq!(
-        before,
-        Some(Seen::Message(Box::new(Sent::Leave(v1::Leave {}))))
-    );
+    assert_eq!(before, Some(Seen::Message(Box::new(Sent::Leave(v1::Leave {})))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -289,10 +231,7 @@ async fn a_status_carries_its_reason() {
             Err(ended) => break ended,
         }
     };
-    assert_eq!(
-        (ended.code, ended.label().as_str()),
-        (Code::Aborted, "ABORTED/TAKEN_OVER")
-    );
+    assert_eq!((ended.code, ended.label().as_str()), (Code::Aborted, "ABORTED/TAKEN_OVER"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -302,11 +241,7 @@ async fn a_server_that_is_not_there_is_tried_again_until_it_is_given_up() {
         Err::<TokioIo<tokio::io::DuplexStream>, _>(std::io::Error::other("refused"))
     });
     let server = GrpcServer::new(endpoint.connect_with_connector_lazy(nowhere));
-    let mut player = Player::new(
-        Arc::new(server),
-        v1::JoinRequest::default(),
-        Options::default(),
-    );
+    let mut player = Player::new(Arc::new(server), v1::JoinRequest::default(), Options::default());
     let started = tokio::time::Instant::now();
     let mut attempts = 0;
     let ended = loop {

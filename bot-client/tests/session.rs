@@ -43,34 +43,18 @@ fn predictions_need_no_corrections_when_nothing_surprises() {
 
 #[test]
 fn a_flipped_bit_is_found_and_healed_by_keyframes() {
-    let mut pair = Pair::new(
-        Faults {
-            flip_bit_at: Some(20),
-            ..Faults::default()
-        },
-        10,
-    );
+    let mut pair = Pair::new(Faults { flip_bit_at: Some(20), ..Faults::default() }, 10);
     pair.pass(200);
     play(&mut pair, 15);
     assert_eq!(pair.counters.desyncs + pair.counters.broken_updates, 1);
-    assert!(
-        pair.requests()
-            .iter()
-            .any(|r| matches!(r, Request::Resync(_)))
-    );
+    assert!(pair.requests().iter().any(|r| matches!(r, Request::Resync(_))));
     let last = pair.events.last().expect("something came");
     assert!(matches!(last, Event::Updated(_)), "{last:?}");
 }
 
 #[test]
 fn a_world_that_came_apart_is_a_desync() {
-    let mut pair = Pair::new(
-        Faults {
-            shift_silently_at: Some(20),
-            ..Faults::default()
-        },
-        10,
-    );
+    let mut pair = Pair::new(Faults { shift_silently_at: Some(20), ..Faults::default() }, 10);
     pair.pass(200);
     play(&mut pair, 15);
     assert_eq!(pair.counters.desyncs, 1);
@@ -79,45 +63,23 @@ fn a_world_that_came_apart_is_a_desync() {
 
 #[test]
 fn a_dropped_move_is_found() {
-    let mut pair = Pair::new(
-        Faults {
-            drop_move: Some(7),
-            ..Faults::default()
-        },
-        10,
-    );
+    let mut pair = Pair::new(Faults { drop_move: Some(7), ..Faults::default() }, 10);
     pair.pass(200);
     play(&mut pair, 15);
-    assert_eq!(
-        (pair.counters.lost_moves, pair.counters.duplicate_moves),
-        (1, 0)
-    );
+    assert_eq!((pair.counters.lost_moves, pair.counters.duplicate_moves), (1, 0));
 }
 
 #[test]
 fn a_doubled_move_is_found() {
-    let mut pair = Pair::new(
-        Faults {
-            double_move: Some(7),
-            ..Faults::default()
-        },
-        10,
-    );
+    let mut pair = Pair::new(Faults { double_move: Some(7), ..Faults::default() }, 10);
     pair.pass(200);
     play(&mut pair, 15);
-    assert_eq!(
-        (pair.counters.lost_moves, pair.counters.duplicate_moves),
-        (0, 1)
-    );
+    assert_eq!((pair.counters.lost_moves, pair.counters.duplicate_moves), (0, 1));
 }
 
 #[test]
 fn a_dropped_and_a_doubled_move_in_one_acknowledgement_do_not_cancel_out() {
-    let faults = Faults {
-        drop_move: Some(3),
-        double_move: Some(4),
-        ..Faults::default()
-    };
+    let faults = Faults { drop_move: Some(3), double_move: Some(4), ..Faults::default() };
     let mut pair = Pair::new(faults, 10);
     pair.pass(200);
     for n in 0..5 {
@@ -134,9 +96,7 @@ fn a_player_at_rest_acknowledges_at_least_every_quarter_of_the_window() {
     let mut seen = pair.requests().len();
     for _ in 0..20 {
         pair.pass(u64::from(WINDOW_MS / 4) + 1);
-        let pings = pair.requests()[seen..]
-            .iter()
-            .filter(|r| matches!(r, Request::Ping(_)));
+        let pings = pair.requests()[seen..].iter().filter(|r| matches!(r, Request::Ping(_)));
         assert!(pings.count() >= 1);
         seen = pair.requests().len();
     }
@@ -177,22 +137,13 @@ fn a_player_that_is_cut_off_makes_no_moves_and_loses_none() {
     assert!(!pair.counters.has_faults(), "{:?}", pair.counters);
     assert_eq!(pair.room.applied_count(1), 60);
     assert_eq!(pair.session.unacknowledged(), 0);
-    let resumed = pair
-        .events
-        .iter()
-        .filter(|e| matches!(e, Event::Welcomed { resumed: true }));
+    let resumed = pair.events.iter().filter(|e| matches!(e, Event::Welcomed { resumed: true }));
     assert_eq!(resumed.count(), 20);
 }
 
 #[test]
 fn coming_back_as_somebody_else_is_found() {
-    let mut pair = Pair::new(
-        Faults {
-            forget_players: true,
-            ..Faults::default()
-        },
-        10,
-    );
+    let mut pair = Pair::new(Faults { forget_players: true, ..Faults::default() }, 10);
     pair.pass(200);
     pair.steer(1).expect("there is room");
     pair.cut();
@@ -224,21 +175,14 @@ fn a_silent_server_is_taken_for_dead() {
     pair.pass(200);
     let mut now = pair.now();
     loop {
-        now = pair
-            .session
-            .poll_timeout()
-            .expect("something is always due")
-            .max(now);
+        now = pair.session.poll_timeout().expect("something is always due").max(now);
         if pair.session.handle_timeout(now).is_err() {
             break;
         }
         while pair.session.poll_request(now).is_some() {}
     }
     let silent = now - pair.now();
-    assert!(
-        silent.abs_diff(Duration::from_secs(5)) < Duration::from_millis(60),
-        "{silent:?}"
-    );
+    assert!(silent.abs_diff(Duration::from_secs(5)) < Duration::from_millis(60), "{silent:?}");
 }
 
 #[test]
@@ -255,9 +199,7 @@ fn a_server_that_never_welcomes_is_taken_for_dead() {
 fn messages_where_they_may_not_come_are_refused_and_unknown_ones_skipped() {
     let mut pair = Pair::new(Faults::default(), 0);
     let now = pair.now();
-    let update = v1::PlayResponse {
-        message: Some(Response::Update(v1::Update::default())),
-    };
+    let update = v1::PlayResponse { message: Some(Response::Update(v1::Update::default())) };
     let early = pair.session.handle_response(update, 0, now);
     assert!(matches!(early, Err(Violation::Unexpected(_))));
     pair.pass(100);
@@ -265,14 +207,10 @@ fn messages_where_they_may_not_come_are_refused_and_unknown_ones_skipped() {
     let unknown = bytes::Bytes::from_static(&[0x9a, 0x06, 0x02, b'h', b'i']);
     let skipped = pair.session.handle_message(unknown, 5, now);
     assert!(matches!(skipped, Ok(Event::Ignored)));
-    let welcome = v1::PlayResponse {
-        message: Some(Response::Welcome(v1::Welcome::default())),
-    };
+    let welcome = v1::PlayResponse { message: Some(Response::Welcome(v1::Welcome::default())) };
     let second = pair.session.handle_response(welcome, 0, now);
     assert!(matches!(second, Err(Violation::Unexpected(_))));
-    let malformed = pair
-        .session
-        .handle_message(bytes::Bytes::from_static(&[0xff]), 5, now);
+    let malformed = pair.session.handle_message(bytes::Bytes::from_static(&[0xff]), 5, now);
     assert!(matches!(malformed, Err(Violation::Malformed(_))));
 }
 
@@ -282,19 +220,10 @@ fn another_protocol_version_is_refused() {
     let now: Instant = tokio::time::Instant::now().into_std();
     session.open("ticket", now);
     session.poll_request(now);
-    let welcome = v1::Welcome {
-        protocol_min: 2,
-        protocol_max: 3,
-        ..v1::Welcome::default()
-    };
-    let response = v1::PlayResponse {
-        message: Some(Response::Welcome(welcome)),
-    };
+    let welcome = v1::Welcome { protocol_min: 2, protocol_max: 3, ..v1::Welcome::default() };
+    let response = v1::PlayResponse { message: Some(Response::Welcome(welcome)) };
     let refused = session.handle_response(response, 0, now);
-    assert!(matches!(
-        refused,
-        Err(Violation::Protocol { min: 2, max: 3 })
-    ));
+    assert!(matches!(refused, Err(Violation::Protocol { min: 2, max: 3 })));
 }
 
 #[test]
@@ -303,10 +232,7 @@ fn entity_ticks_are_the_same_whether_ticks_come_one_by_one_or_together() {
         let mut pair = Pair::new(Faults::default(), 0);
         for _ in 0..4 {
             let ticket = pair.room.join();
-            pair.room.open(&v1::Hello {
-                ticket,
-                ..v1::Hello::default()
-            });
+            pair.room.open(&v1::Hello { ticket, ..v1::Hello::default() });
         }
         pair.pass(60);
         pair.steer(30).expect("there is room");
@@ -333,9 +259,7 @@ fn entity_ticks_are_the_same_whether_ticks_come_one_by_one_or_together() {
         let mut sum = 0;
         for response in held {
             let event = pair.session.handle_message(encode(&response), 5, now);
-            let Ok(Event::Updated(update)) = event else {
-                panic!("{event:?}")
-            };
+            let Ok(Event::Updated(update)) = event else { panic!("{event:?}") };
             sum += update.entity_ticks.all;
         }
         sum

@@ -41,91 +41,43 @@ fn failures(report: &Report) -> Vec<String> {
 async fn nothing_is_found_on_a_correct_server() {
     let report = run(FakeServer::new(Faults::default()), plan(8)).await;
     assert_eq!(failures(&report), [""; 0]);
-    assert_eq!(
-        (report.players, report.disconnects, report.errors.len()),
-        (8, 0, 0)
-    );
+    assert_eq!((report.players, report.disconnects, report.errors.len()), (8, 0, 0));
     assert!(report.updates > 8 * 20 * 29, "{report}");
     assert!(report.moves > 8 * 29, "{report}");
     assert!(report.checksums > report.updates, "{report}");
     assert!((report.update_gap_ms.max - 50.0).abs() < 2.0, "{report}");
     assert!(report.tick_to_receive_ms.max < 2.0, "{report}");
     assert!(report.move_to_ack_ms.max < 52.0, "{report}");
-    assert!(
-        report
-            .bytes_per_entity_tick
-            .is_some_and(|bytes| bytes > 1.0),
-        "{report}"
-    );
+    assert!(report.bytes_per_entity_tick.is_some_and(|bytes| bytes > 1.0), "{report}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn players_that_drop_come_back_as_themselves() {
-    let report = run(
-        FakeServer::new(Faults::default()),
-        Plan {
-            churn: 1.0,
-            ..plan(8)
-        },
-    )
-    .await;
+    let report = run(FakeServer::new(Faults::default()), Plan { churn: 1.0, ..plan(8) }).await;
     assert_eq!(failures(&report), [""; 0]);
-    assert!(
-        report.drops > 30 && report.resumes == report.drops,
-        "{report}"
-    );
-    assert!(
-        report.resume_ms.count > 30 && report.resume_ms.max < 60.0,
-        "{report}"
-    );
+    assert!(report.drops > 30 && report.resumes == report.drops, "{report}");
+    assert!(report.resume_ms.count > 30 && report.resume_ms.max < 60.0, "{report}");
     assert!(report.update_gap_ms.max < 52.0, "{report}");
     assert_eq!(report.disconnects, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn points_that_vanish_with_a_resumption_are_found() {
-    let faults = Faults {
-        points_lost_on_resume: 1,
-        ..Faults::default()
-    };
-    let report = run(
-        FakeServer::new(faults),
-        Plan {
-            churn: 1.0,
-            ..plan(4)
-        },
-    )
-    .await;
+    let faults = Faults { points_lost_on_resume: 1, ..Faults::default() };
+    let report = run(FakeServer::new(faults), Plan { churn: 1.0, ..plan(4) }).await;
     assert!(report.identity_changes > 0, "{report}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn coming_back_as_somebody_else_is_found() {
-    let faults = Faults {
-        forget_players: true,
-        ..Faults::default()
-    };
-    let report = run(
-        FakeServer::new(faults),
-        Plan {
-            churn: 1.0,
-            ..plan(4)
-        },
-    )
-    .await;
+    let faults = Faults { forget_players: true, ..Faults::default() };
+    let report = run(FakeServer::new(faults), Plan { churn: 1.0, ..plan(4) }).await;
     assert!(report.identity_changes > 0, "{report}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn readers_that_stall_go_on_moving_and_are_reported_apart() {
-    let report = run(
-        FakeServer::new(Faults::default()),
-        Plan {
-            stall: 0.25,
-            ..plan(8)
-        },
-    )
-    .await;
+    let report = run(FakeServer::new(Faults::default()), Plan { stall: 0.25, ..plan(8) }).await;
     assert_eq!(failures(&report), [""; 0]);
     assert_eq!(report.stalled.players, 2);
     assert!(report.stalled.moves > 40, "{report}");
@@ -135,41 +87,14 @@ async fn readers_that_stall_go_on_moving_and_are_reported_apart() {
 #[tokio::test(start_paused = true)]
 async fn every_fault_fails_the_run() {
     let faulty = [
-        (
-            Faults {
-                flip_bit_at: Some(200),
-                ..Faults::default()
-            },
-            "a flipped bit",
-        ),
-        (
-            Faults {
-                shift_silently_at: Some(200),
-                ..Faults::default()
-            },
-            "a desync",
-        ),
-        (
-            Faults {
-                drop_move: Some(9),
-                ..Faults::default()
-            },
-            "a lost move",
-        ),
-        (
-            Faults {
-                double_move: Some(9),
-                ..Faults::default()
-            },
-            "a doubled move",
-        ),
+        (Faults { flip_bit_at: Some(200), ..Faults::default() }, "a flipped bit"),
+        (Faults { shift_silently_at: Some(200), ..Faults::default() }, "a desync"),
+        (Faults { drop_move: Some(9), ..Faults::default() }, "a lost move"),
+        (Faults { double_move: Some(9), ..Faults::default() }, "a doubled move"),
     ];
     for (faults, what) in faulty {
         let report = run(FakeServer::new(faults), plan(2)).await;
-        assert!(
-            !failures(&report).is_empty(),
-            "{what} was not found: {report}"
-        );
+        assert!(!failures(&report).is_empty(), "{what} was not found: {report}");
     }
 }
 
@@ -184,19 +109,13 @@ async fn a_pause_of_the_server_is_charged_for_every_tick_that_it_owed() {
     assert!((late.max - 2000.0).abs() < 60.0, "{report}");
     assert!((1600.0..1900.0).contains(&late.p99), "{report}");
     let gap = report.update_gap_ms;
-    assert!(
-        (gap.max - 2000.0).abs() < 60.0 && gap.p99 > 1500.0,
-        "{report}"
-    );
+    assert!((gap.max - 2000.0).abs() < 60.0 && gap.p99 > 1500.0, "{report}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_run_without_an_end_stops_when_told_and_everybody_leaves() {
     let stop = CancellationToken::new();
-    let endless = Plan {
-        duration: None,
-        ..plan(4)
-    };
+    let endless = Plan { duration: None, ..plan(4) };
     let server = FakeServer::new(Faults::default());
     let stopper = async {
         tokio::time::sleep(Duration::from_secs(120)).await;
@@ -214,20 +133,11 @@ async fn a_run_without_an_end_stops_when_told_and_everybody_leaves() {
 
 #[tokio::test(start_paused = true)]
 async fn a_steady_rate_is_kept() {
-    let report = run(
-        FakeServer::new(Faults::default()),
-        Plan {
-            rate_hz: Some(10.0),
-            ..plan(2)
-        },
-    )
-    .await;
+    let report =
+        run(FakeServer::new(Faults::default()), Plan { rate_hz: Some(10.0), ..plan(2) }).await;
     assert_eq!(failures(&report), [""; 0]);
     let per_second = report.moves as f64 / 2.0 / 30.5;
-    assert!(
-        (9.5..10.5).contains(&per_second),
-        "{per_second}/s: {report}"
-    );
+    assert!((9.5..10.5).contains(&per_second), "{per_second}/s: {report}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -247,17 +157,9 @@ async fn refusals_are_counted_by_status_and_nobody_playing_is_a_failure() {
 #[tokio::test(start_paused = true)]
 async fn a_missed_limit_fails_the_run() {
     let report = run(FakeServer::new(Faults::default()), plan(2)).await;
-    let kept = Limits {
-        max_p99_gap_ms: Some(60.0),
-        min_players: Some(2),
-        ..Limits::default()
-    };
+    let kept = Limits { max_p99_gap_ms: Some(60.0), min_players: Some(2), ..Limits::default() };
     assert_eq!(kept.failures(&report), [""; 0]);
-    let missed = Limits {
-        max_p99_gap_ms: Some(10.0),
-        min_players: Some(3),
-        ..Limits::default()
-    };
+    let missed = Limits { max_p99_gap_ms: Some(10.0), min_players: Some(3), ..Limits::default() };
     assert_eq!(missed.failures(&report).len(), 2);
 }
 

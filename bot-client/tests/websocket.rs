@@ -29,24 +29,15 @@ async fn websocket(
             let protocols = request.headers()["sec-websocket-protocol"].to_str();
             protocols.expect("it is text").clone_into(&mut offered);
             let chosen = "fray.v1".parse().expect("it is text");
-            response
-                .headers_mut()
-                .insert("sec-websocket-protocol", chosen);
+            response.headers_mut().insert("sec-websocket-protocol", chosen);
             Ok(response)
         };
-        let socket = accept_hdr_async(server, callback)
-            .await
-            .expect("a handshake");
+        let socket = accept_hdr_async(server, callback).await.expect("a handshake");
         serve(socket).await;
     };
     let playing = async {
         let uri = "ws://in.memory/ws".parse().expect("an address");
-        play(
-            websocket_over(client, uri, "a.b.c")
-                .await
-                .expect("a handshake"),
-        )
-        .await;
+        play(websocket_over(client, uri, "a.b.c").await.expect("a handshake")).await;
     };
     tokio::join!(serving, playing);
     offered
@@ -55,55 +46,23 @@ async fn websocket(
 #[tokio::test(start_paused = true)]
 async fn one_binary_message_is_one_message_and_the_ticket_a_subprotocol() {
     let pong = v1::Pong { echo: 1, tick: 7 };
-    let pong = v1::PlayResponse {
-        message: Some(v1::play_response::Message::Pong(pong)),
-    };
+    let pong = v1::PlayResponse { message: Some(v1::play_response::Message::Pong(pong)) };
     let bytes = encode(&pong);
-    let ping = v1::Ping {
-        seen_tick: 3,
-        echo: 1,
-    };
-    let ping = v1::PlayRequest {
-        message: Some(Sent::Ping(ping)),
-    };
+    let ping = v1::Ping { seen_tick: 3, echo: 1 };
+    let ping = v1::PlayRequest { message: Some(Sent::Ping(ping)) };
     let offered = websocket(
         async |mut socket| {
             let frame = socket.next().await.expect("a frame").expect("no error");
-            assert_eq!(
-                v1::PlayRequest::decode(frame.into_data()).expect("a request"),
-                ping
-            );
-            socket
-                .send(Frame::Binary(bytes.clone()))
-                .await
-                .expect("the client reads");
-            let close = CloseFrame {
-                code: 4010.into(),
-                reason: "KICKED: go".into(),
-            };
+            assert_eq!(v1::PlayRequest::decode(frame.into_data()).expect("a request"), ping);
+            socket.send(Frame::Binary(bytes.clone())).await.expect("the client reads");
+            let close = CloseFrame { code: 4010.into(), reason: "KICKED: go".into() };
             socket.close(Some(close)).await.expect("the client reads");
         },
         async |mut link| {
-            link.requests
-                .send(ping.clone())
-                .await
-                .expect("the server reads");
-            let message = link
-                .messages
-                .next()
-                .await
-                .expect("a message")
-                .expect("no error");
-            assert_eq!(
-                (message.bytes.as_ref(), message.framing),
-                (bytes.as_ref(), 2)
-            );
-            let ended = link
-                .messages
-                .next()
-                .await
-                .expect("an end")
-                .expect_err("an error");
+            link.requests.send(ping.clone()).await.expect("the server reads");
+            let message = link.messages.next().await.expect("a message").expect("no error");
+            assert_eq!((message.bytes.as_ref(), message.framing), (bytes.as_ref(), 2));
+            let ended = link.messages.next().await.expect("an end").expect_err("an error");
             assert_eq!(ended.label(), "ABORTED/KICKED");
             assert!(link.messages.next().await.is_none());
         },
@@ -116,10 +75,7 @@ async fn one_binary_message_is_one_message_and_the_ticket_a_subprotocol() {
 async fn close_code_4000_is_a_good_end_and_silence_is_not() {
     websocket(
         async |mut socket| {
-            let close = CloseFrame {
-                code: 4000.into(),
-                reason: "".into(),
-            };
+            let close = CloseFrame { code: 4000.into(), reason: "".into() };
             socket.close(Some(close)).await.expect("the client reads");
         },
         async |mut link| assert!(link.messages.next().await.is_none()),
@@ -128,12 +84,7 @@ async fn close_code_4000_is_a_good_end_and_silence_is_not() {
     websocket(
         async |socket| drop(socket),
         async |mut link| {
-            let ended = link
-                .messages
-                .next()
-                .await
-                .expect("an end")
-                .expect_err("an error");
+            let ended = link.messages.next().await.expect("an end").expect_err("an error");
             assert!(ended.is_resumable(), "{ended}");
             assert_eq!(ended.code, Ended::broken("").code);
         },

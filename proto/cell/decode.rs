@@ -46,13 +46,9 @@ pub fn apply_delta(
         let row = reader.varint()?;
         rank += (row >> MASK_BITS) as usize;
         let known = entities.len();
-        let skipped = entities
-            .get_mut(advanced..rank)
-            .ok_or(DecodeError::UnknownRank(rank))?;
+        let skipped = entities.get_mut(advanced..rank).ok_or(DecodeError::UnknownRank(rank))?;
         advance_cell(skipped, cell, rules);
-        let entity = entities
-            .get_mut(rank)
-            .ok_or(DecodeError::UnknownRank(known))?;
+        let entity = entities.get_mut(rank).ok_or(DecodeError::UnknownRank(known))?;
         read_change(&mut reader, entity, row, cell, rules)?;
         rank += 1;
         advanced = rank;
@@ -139,9 +135,7 @@ fn read_change(
     if mask & POSITION != 0 {
         for axis in 0..2 {
             let residual = reader.signed()?;
-            entity.position[axis] = rules
-                .world
-                .wrap(entity.position[axis].wrapping_add(residual));
+            entity.position[axis] = rules.world.wrap(entity.position[axis].wrapping_add(residual));
         }
     }
     if mask & ATTRIBUTE != 0 {
@@ -226,13 +220,7 @@ fn read_launches(
         let rank = reader.varint()? as usize;
         let parent = entities.get(rank).ok_or(DecodeError::UnknownRank(rank))?;
         let kind = reader.varint()?;
-        launched.push(model::launched(
-            parent,
-            id,
-            kind,
-            rules.motions.of(kind),
-            rules.world,
-        ));
+        launched.push(model::launched(parent, id, kind, rules.motions.of(kind), rules.world));
     }
     Ok(launched)
 }
@@ -318,19 +306,12 @@ impl Reader<'_> {
         if length == 0 || length > PAYLOAD_BYTES_MAX {
             return Err(DecodeError::OutOfRange("a payload's length"));
         }
-        let (payload, rest) = self
-            .0
-            .split_at_checked(length)
-            .ok_or(DecodeError::Truncated)?;
+        let (payload, rest) = self.0.split_at_checked(length).ok_or(DecodeError::Truncated)?;
         self.0 = rest;
         Ok(Some(payload.into()))
     }
 
     fn end(&self) -> Result<(), DecodeError> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(DecodeError::Trailing)
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(DecodeError::Trailing) }
     }
 }

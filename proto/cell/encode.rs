@@ -59,10 +59,7 @@ pub fn encode_delta(
     let has_leaves = if leaves.count > 0 { HAS_LEAVES } else { 0 };
     let has_enters = if enters.count > 0 { HAS_ENTERS } else { 0 };
     let has_launches = if launches.count > 0 { HAS_LAUNCHES } else { 0 };
-    put_varint(
-        out,
-        changes.count << HEAD_BITS | has_launches | has_enters | has_leaves,
-    );
+    put_varint(out, changes.count << HEAD_BITS | has_launches | has_enters | has_leaves);
     if leaves.count > 0 {
         put_varint(out, leaves.count);
         out.extend_from_slice(&leaves.bytes);
@@ -106,10 +103,7 @@ struct Rows {
 impl Rows {
     /// Rows of ids that are all above those in the cell.
     fn after(entities: &[Entity]) -> Self {
-        Self {
-            next: id_after(entities),
-            ..Self::default()
-        }
+        Self { next: id_after(entities), ..Self::default() }
     }
 
     fn gap(&mut self, place: u32, put: impl FnOnce(&mut Vec<u8>, u32)) {
@@ -130,12 +124,8 @@ fn encode_change(
     // Walk the same way as the decoder will: controls, heading, velocity, position, each on what is corrected so far.
     let motion = rules.motions.of(after.kind);
     let moves = cell != 0;
-    let mut predicted = Entity {
-        turn: after.turn,
-        thrust: after.thrust,
-        payload: None,
-        ..before.clone()
-    };
+    let mut predicted =
+        Entity { turn: after.turn, thrust: after.thrust, payload: None, ..before.clone() };
     if moves {
         predicted.heading = model::advanced_heading(&predicted, motion);
     }
@@ -149,11 +139,8 @@ fn encode_change(
     if moves {
         predicted.position = model::advanced_position(&predicted, rules.world);
     }
-    let position = [0, 1].map(|axis| {
-        rules
-            .world
-            .difference(after.position[axis], predicted.position[axis])
-    });
+    let position =
+        [0, 1].map(|axis| rules.world.difference(after.position[axis], predicted.position[axis]));
 
     let mut mask = 0;
     let mut set = |bit, differs| mask |= if differs { bit } else { 0 };
@@ -242,9 +229,7 @@ fn put_each(out: &mut Vec<u8>, pair: [i32; 2], put: impl Fn(&mut Vec<u8>, i32)) 
 
 fn put_attributes(out: &mut Vec<u8>, before: &[i32; ATTRIBUTES], after: &[i32; ATTRIBUTES]) {
     let differs = |index: &usize| before[*index] != after[*index];
-    let mask = (0..ATTRIBUTES)
-        .filter(differs)
-        .fold(0, |mask, index| mask | 1_u8 << index);
+    let mask = (0..ATTRIBUTES).filter(differs).fold(0, |mask, index| mask | 1_u8 << index);
     out.push(mask);
     for index in (0..ATTRIBUTES).filter(differs) {
         put_signed(out, after[index].wrapping_sub(before[index]));

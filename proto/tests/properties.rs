@@ -6,11 +6,7 @@ use fray_proto::model::{Entity, Motion, Motions, VELOCITY_LIMIT, World};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
-const WORLD: World = World {
-    position_bits: 16,
-    cell_bits: 14,
-    unit_bits: 4,
-};
+const WORLD: World = World { position_bits: 16, cell_bits: 14, unit_bits: 4 };
 
 fn motions() -> Motions {
     let ship = Motion {
@@ -20,11 +16,7 @@ fn motions() -> Motions {
         drag_shift: 6,
         ..Motion::default()
     };
-    let shot = Motion {
-        launch_speed: 1900,
-        launch_distance: 1300,
-        ..Motion::default()
-    };
+    let shot = Motion { launch_speed: 1900, launch_distance: 1300, ..Motion::default() };
     let mut motions = Motions::default();
     motions.set(1, ship);
     motions.set(2, shot);
@@ -35,10 +27,7 @@ fn entity() -> impl Strategy<Value = Entity> {
     let velocity = -VELOCITY_LIMIT..=VELOCITY_LIMIT;
     let place = (0..65536, 0..65536, velocity.clone(), velocity, any::<u16>());
     let levels = (0..4_u32, -15..=15_i8, -15..=15_i8);
-    let rest = (
-        any::<[i32; 8]>(),
-        proptest::option::of(vec(any::<u8>(), 1..9)),
-    );
+    let rest = (any::<[i32; 8]>(), proptest::option::of(vec(any::<u8>(), 1..9)));
     (place, levels, rest).prop_map(
         |((x, y, vx, vy, heading), (kind, turn, thrust), (attributes, payload))| Entity {
             id: 0,
@@ -56,11 +45,7 @@ fn entity() -> impl Strategy<Value = Entity> {
 
 fn entities() -> impl Strategy<Value = Vec<Entity>> {
     let by_id = btree_map(0..60_u32, entity(), 0..20);
-    by_id.prop_map(|all| {
-        all.into_iter()
-            .map(|(id, entity)| Entity { id, ..entity })
-            .collect()
-    })
+    by_id.prop_map(|all| all.into_iter().map(|(id, entity)| Entity { id, ..entity }).collect())
 }
 
 proptest! {

@@ -33,9 +33,7 @@ static FILES: LazyLock<[(&str, String); 4]> = LazyLock::new(|| {
 });
 
 fn path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("proto/vectors")
-        .join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("proto/vectors").join(name)
 }
 
 fn committed(name: &str) -> String {

@@ -51,10 +51,7 @@ pub struct Server {
 impl Server {
     /// A server for the arena with the default configuration, unless told otherwise.
     pub fn builder() -> Self {
-        Self {
-            game: Arc::new(Arena::default()),
-            config: None,
-        }
+        Self { game: Arc::new(Arena::default()), config: None }
     }
 
     /// The game that its rooms play.
@@ -123,9 +120,7 @@ impl Parts {
             config.server_name(),
         ));
         let lobby = Arc::new(Lobby::new(Arc::clone(&sessions)));
-        let origins = Arc::new(web::Origins {
-            allowed: config.allow_origin.clone(),
-        });
+        let origins = Arc::new(web::Origins { allowed: config.allow_origin.clone() });
         let players = rpc::router(&lobby, &health)?
             .merge(web::router(&lobby, Arc::clone(&origins)))
             .layer(cors(origins));
@@ -145,13 +140,8 @@ impl Parts {
     /// Serves one player's connection, of whatever kind, until it ends.
     pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
         let stop = CancellationToken::new();
-        listener::connection(
-            &listener::http(self.tuning),
-            stream,
-            self.players.clone(),
-            stop,
-        )
-        .await;
+        listener::connection(&listener::http(self.tuning), stream, self.players.clone(), stop)
+            .await;
     }
 
     /// What all streams share.
@@ -208,17 +198,10 @@ impl App {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
         let (players, operators) = (TaskTracker::new(), TaskTracker::new());
         let (stop_players, stop_operators) = (CancellationToken::new(), CancellationToken::new());
-        let watchdog = watch_ticks(
-            Arc::clone(&self.sessions),
-            Arc::clone(&self.health),
-            stop_players.clone(),
-        );
+        let watchdog =
+            watch_ticks(Arc::clone(&self.sessions), Arc::clone(&self.health), stop_players.clone());
         spawn_named(&players, "watchdog", watchdog);
-        spawn_named(
-            &players,
-            "players' listener",
-            self.players.serve(stop_players.clone()),
-        );
+        spawn_named(&players, "players' listener", self.players.serve(stop_players.clone()));
         spawn_named(
             &operators,
             "operators' listener",
@@ -248,11 +231,7 @@ impl App {
 async fn watch_ticks(sessions: Arc<Sessions>, health: Arc<Health>, stop: CancellationToken) {
     const EVERY: Duration = Duration::from_secs(5);
     let mut seen = std::collections::HashMap::new();
-    while stop
-        .run_until_cancelled(tokio::time::sleep(EVERY))
-        .await
-        .is_some()
-    {
+    while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
         let mut now = std::collections::HashMap::new();
         for room in sessions.rooms.all() {
             let tick = room.frames().borrow().tick;

@@ -28,12 +28,7 @@ pub struct Config {
     pub room_capacity: u32,
 
     /// The most rooms on this server
-    #[arg(
-        long,
-        env = "FRAY_ROOMS_MAX",
-        value_name = "ROOMS",
-        default_value_t = 1000
-    )]
+    #[arg(long, env = "FRAY_ROOMS_MAX", value_name = "ROOMS", default_value_t = 1000)]
     pub rooms_max: usize,
 
     /// How long a room without players lives on

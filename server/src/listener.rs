@@ -60,12 +60,7 @@ impl Listener {
         let failed = |error| Error(address, error);
         let socket = TcpListener::bind(address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        Ok(Self {
-            socket,
-            address,
-            router,
-            tuning,
-        })
+        Ok(Self { socket, address, router, tuning })
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
@@ -79,9 +74,7 @@ impl Listener {
         let connections = TaskTracker::new();
         loop {
             // The permit comes before the connection: what cannot be served waits in the kernel's backlog.
-            let accepted = stop
-                .run_until_cancelled(accept(&self.socket, &permits))
-                .await;
+            let accepted = stop.run_until_cancelled(accept(&self.socket, &permits)).await;
             let Some((stream, permit)) = accepted else {
                 break;
             };

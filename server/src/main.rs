@@ -13,14 +13,8 @@ fn main() -> ExitCode {
         Ok(filter) => filter,
         Err(error) => return failed(&format!("--log: {error}")),
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("no runtime can be started: {error}")),
     };
@@ -28,27 +22,19 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: Config) -> ExitCode {
-    let (terminate, interrupt) = match (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) {
-        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-        (Err(error), _) | (_, Err(error)) => {
-            return failed(&format!("signals cannot be caught: {error}"));
-        }
-    };
-    let mut signals = Signals {
-        terminate,
-        interrupt,
-    };
+    let (terminate, interrupt) =
+        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+            (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+            (Err(error), _) | (_, Err(error)) => {
+                return failed(&format!("signals cannot be caught: {error}"));
+            }
+        };
+    let mut signals = Signals { terminate, interrupt };
     let app = match Server::builder().config(config).build().await {
         Ok(app) => app,
         Err(error) => return failed(&error.to_string()),
     };
-    tracing::info!(
-        "play at http://{}/ (also gRPC, and WebSocket at /ws)",
-        app.listen_addr()
-    );
+    tracing::info!("play at http://{}/ (also gRPC, and WebSocket at /ws)", app.listen_addr());
     tracing::info!("probes and metrics at http://{}/", app.admin_addr());
 
     // The first signal ends things in order, a second one at once.

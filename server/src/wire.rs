@@ -25,14 +25,9 @@ impl TryFrom<v1::PlayRequest> for Incoming {
                 seen_tick: message.seen_tick,
                 controls: message.try_into()?,
             },
-            Some(Message::Ping(ping)) => Self::Ping {
-                seen_tick: ping.seen_tick,
-                echo: ping.echo,
-            },
+            Some(Message::Ping(ping)) => Self::Ping { seen_tick: ping.seen_tick, echo: ping.echo },
             Some(Message::Leave(_)) => Self::Leave,
-            Some(Message::Resync(resync)) => Self::Resync {
-                reason: resync_reason(resync.reason),
-            },
+            Some(Message::Resync(resync)) => Self::Resync { reason: resync_reason(resync.reason) },
             None => Self::Unknown,
         })
     }
@@ -107,18 +102,12 @@ pub fn room(info: &RoomInfo) -> v1::Room {
 
 /// A room as those see it who are in it.
 pub fn own_room(info: &RoomInfo) -> v1::Room {
-    v1::Room {
-        code: info.code.clone().unwrap_or_default(),
-        ..room(info)
-    }
+    v1::Room { code: info.code.clone().unwrap_or_default(), ..room(info) }
 }
 
 /// Rooms as a list shows them.
 pub fn rooms<'a>(rooms: impl IntoIterator<Item = &'a Handle>) -> Vec<v1::Room> {
-    rooms
-        .into_iter()
-        .map(|handle| room(handle.info()))
-        .collect()
+    rooms.into_iter().map(|handle| room(handle.info())).collect()
 }
 
 impl From<Welcome> for v1::Welcome {
@@ -155,10 +144,7 @@ impl From<Welcome> for v1::Welcome {
             ..Self::default()
         };
         match welcome.player {
-            None => Self {
-                room: Some(room(&welcome.room)),
-                ..constants
-            },
+            None => Self { room: Some(room(&welcome.room)), ..constants },
             Some(player) => Self {
                 room: Some(own_room(&welcome.room)),
                 player_id: player.player_id,
@@ -184,9 +170,7 @@ pub fn frame_play(outgoing: Outgoing) -> Bytes {
         Outgoing::Pong { echo, tick } => Message::Pong(v1::Pong { echo, tick }),
         Outgoing::ShuttingDown => Message::Notice(shutting_down()),
     };
-    frame(&v1::PlayResponse {
-        message: Some(message),
-    })
+    frame(&v1::PlayResponse { message: Some(message) })
 }
 
 /// A `WatchResponse` as gRPC frames it; `None` for what spectators are not told.
@@ -198,9 +182,7 @@ pub fn frame_watch(outgoing: Outgoing) -> Option<Bytes> {
         Outgoing::ShuttingDown => Message::Notice(shutting_down()),
         Outgoing::Pong { .. } => return None,
     };
-    Some(frame(&v1::WatchResponse {
-        message: Some(message),
-    }))
+    Some(frame(&v1::WatchResponse { message: Some(message) }))
 }
 
 fn shutting_down() -> v1::Notice {

@@ -31,9 +31,7 @@ fn pilot(own: &Entity, local: &[Entity], world: World, tick: u32) -> Controls {
     let length = |[x, y]: [i64; 2]| (x * x + y * y).isqrt();
     let nearest = |kind| {
         let others = local.iter().filter(|e| e.kind == kind && e.id != own.id);
-        others
-            .map(|e| (length(way(e)) >> 8, e))
-            .min_by_key(|(d, e)| (*d, e.id))
+        others.map(|e| (length(way(e)) >> 8, e)).min_by_key(|(d, e)| (*d, e.id))
     };
     let prey = nearest(KIND_SHIP).filter(|(d, _)| *d < 900);
     let (distance, target) = match (prey, nearest(KIND_PICKUP)) {
@@ -49,16 +47,8 @@ fn pilot(own: &Entity, local: &[Entity], world: World, tick: u32) -> Controls {
     let ship = target.kind == KIND_SHIP;
     let fire = ship && distance < 380 && off.unsigned_abs() < 1500;
     let speed = if ship && distance < 150 { 40 } else { 100 };
-    let steering = Steering {
-        axis_x: 0,
-        axis_y: speed,
-        aim: Some(aim),
-    };
-    Controls {
-        steering,
-        buttons: if fire { BUTTON_FIRE } else { 0 },
-        ..Controls::default()
-    }
+    let steering = Steering { axis_x: 0, axis_y: speed, aim: Some(aim) };
+    Controls { steering, buttons: if fire { BUTTON_FIRE } else { 0 }, ..Controls::default() }
 }
 
 /// What a run was like.
@@ -79,11 +69,7 @@ struct Figures {
 }
 
 fn run(options: ArenaOptions, players: u32, ticks: u32) -> Figures {
-    let setup = Setup {
-        seed: 42,
-        tick_rate_hz: RATE,
-        capacity: players,
-    };
+    let setup = Setup { seed: 42, tick_rate_hz: RATE, capacity: players };
     let mut game = Arena { options }.create(&setup);
     let limits = game.world();
     let world = World {
@@ -92,9 +78,8 @@ fn run(options: ArenaOptions, players: u32, ticks: u32) -> Figures {
         unit_bits: limits.unit_bits,
     };
     let motions = game.motions();
-    let ids: BTreeMap<u32, u32> = (1..=players)
-        .map(|number| (game.join(number, &Profile::default()), number))
-        .collect();
+    let ids: BTreeMap<u32, u32> =
+        (1..=players).map(|number| (game.join(number, &Profile::default()), number)).collect();
     let mut figures = Figures::default();
     let mut before = Published::default();
     let mut now = Published::default();
@@ -104,8 +89,7 @@ fn run(options: ArenaOptions, players: u32, ticks: u32) -> Figures {
             // As fast as hands are: four decisions a second.
             if (tick + own.id) % 5 == 0 {
                 let controls = pilot(own, &now.local, world, tick + own.id);
-                game.apply(ids[&own.id], &controls)
-                    .expect("an acceptable move");
+                game.apply(ids[&own.id], &controls).expect("an acceptable move");
             }
         }
         game.step();
@@ -127,12 +111,8 @@ fn count(
 ) {
     figures.ticks += 1;
     figures.locals += now.local.len();
-    let old: BTreeMap<u32, &Entity> = before
-        .local
-        .iter()
-        .chain(&before.global)
-        .map(|e| (e.id, e))
-        .collect();
+    let old: BTreeMap<u32, &Entity> =
+        before.local.iter().chain(&before.global).map(|e| (e.id, e)).collect();
     for entity in &now.local {
         let Some(old) = old.get(&entity.id) else {
             continue;
@@ -173,44 +153,26 @@ fn count(
 
 #[test]
 fn naive_pilots_have_a_lively_fight() {
-    let options = ArenaOptions {
-        round_s: 30,
-        ..ArenaOptions::default()
-    };
+    let options = ArenaOptions { round_s: 30, ..ArenaOptions::default() };
     let figures = run(options, 24, 2000);
     let minutes = 2000 / RATE as usize / 60;
     println!("{figures:?}");
-    println!(
-        "kills per minute: {}",
-        figures.kills * 60 * RATE as usize / figures.ticks
-    );
+    println!("kills per minute: {}", figures.kills * 60 * RATE as usize / figures.ticks);
     println!(
         "ship-ticks with a change of motion: {} %",
         100 * figures.ship_motion_misses / figures.ship_ticks
     );
     println!("entities: {}", figures.locals / figures.ticks);
-    assert!(
-        (8 * minutes..=50 * minutes).contains(&figures.kills),
-        "{figures:?}"
-    );
+    assert!((8 * minutes..=50 * minutes).contains(&figures.kills), "{figures:?}");
     assert!(figures.pickups >= 5, "{figures:?}");
     assert_eq!(figures.rounds_ended, 2, "30 s and 8 s of pause, in 100 s");
-    assert_eq!(
-        figures.straight_misses, 0,
-        "what flies straight is never worth a byte"
-    );
-    assert!(
-        figures.ship_attribute_changes * 20 < figures.ship_ticks,
-        "{figures:?}"
-    );
+    assert_eq!(figures.straight_misses, 0, "what flies straight is never worth a byte");
+    assert!(figures.ship_attribute_changes * 20 < figures.ship_ticks, "{figures:?}");
 }
 
 #[test]
 fn a_crowded_room_keeps_its_order() {
-    let options = ArenaOptions {
-        rocks: 80,
-        ..ArenaOptions::default()
-    };
+    let options = ArenaOptions { rocks: 80, ..ArenaOptions::default() };
     let figures = run(options, 300, 150);
     assert!(figures.kills > 10, "{figures:?}");
     assert_eq!(figures.straight_misses, 0);
@@ -218,11 +180,7 @@ fn a_crowded_room_keeps_its_order() {
 
 #[test]
 fn an_idle_room_is_silent() {
-    let setup = Setup {
-        seed: 1,
-        tick_rate_hz: RATE,
-        capacity: 8,
-    };
+    let setup = Setup { seed: 1, tick_rate_hz: RATE, capacity: 8 };
     let mut game = Arena::default().create(&setup);
     let kinds = |game: &dyn Game| {
         let mut out = Published::default();

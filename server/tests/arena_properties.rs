@@ -23,11 +23,7 @@ fn any_controls() -> impl Strategy<Value = Controls> {
     let target = proptest::option::weighted(0.1, any::<u32>());
     (axis(), axis(), aim, any::<u32>(), target).prop_map(
         |(axis_x, axis_y, aim, buttons, target)| Controls {
-            steering: Steering {
-                axis_x,
-                axis_y,
-                aim,
-            },
+            steering: Steering { axis_x, axis_y, aim },
             buttons,
             target,
             ..Controls::default()
@@ -54,22 +50,13 @@ fn check(game: &dyn Game, out: &mut Published, owners: &mut BTreeMap<u32, u32>) 
         assert!(list.is_sorted_by(|a, b| a.id < b.id), "ids ascend");
     }
     let ids: BTreeSet<u32> = out.local.iter().chain(&out.global).map(|e| e.id).collect();
-    assert_eq!(
-        ids.len(),
-        out.local.len() + out.global.len(),
-        "and are unique"
-    );
+    assert_eq!(ids.len(), out.local.len() + out.global.len(), "and are unique");
     assert!(!ids.contains(&0));
     for entity in &out.local {
         check_entity(entity, limits.position_bits, limits.speed_max);
         if entity.kind == KIND_SHIP {
-            let owner = owners
-                .entry(entity.id)
-                .or_insert(entity.attributes[0] as u32);
-            assert_eq!(
-                *owner, entity.attributes[0] as u32,
-                "an id is one player's for ever"
-            );
+            let owner = owners.entry(entity.id).or_insert(entity.attributes[0] as u32);
+            assert_eq!(*owner, entity.attributes[0] as u32, "an id is one player's for ever");
         }
     }
     for entity in &out.global {
@@ -79,13 +66,7 @@ fn check(game: &dyn Game, out: &mut Published, owners: &mut BTreeMap<u32, u32>) 
 }
 
 fn check_entity(entity: &Entity, position_bits: u32, speed_max: i32) {
-    assert!(
-        entity
-            .position
-            .iter()
-            .all(|c| (0..1 << position_bits).contains(c)),
-        "{entity:?}"
-    );
+    assert!(entity.position.iter().all(|c| (0..1 << position_bits).contains(c)), "{entity:?}");
     assert!(speed_max <= VELOCITY_LIMIT);
     let [x, y] = entity.velocity.map(i64::from);
     assert!(x * x + y * y <= i64::from(speed_max).pow(2), "{entity:?}");
@@ -103,10 +84,7 @@ fn check_entity(entity: &Entity, position_bits: u32, speed_max: i32) {
 fn perform(game: &mut Box<dyn Game>, input: &Input) -> u8 {
     match input {
         Input::Join(number, name, hue) => {
-            let profile = Profile {
-                name: name.clone(),
-                hue: *hue,
-            };
+            let profile = Profile { name: name.clone(), hue: *hue };
             game.join(*number, &profile);
         }
         Input::Leave(number) => game.leave(*number),
@@ -117,9 +95,7 @@ fn perform(game: &mut Box<dyn Game>, input: &Input) -> u8 {
         }
         Input::Steps(steps) => return *steps,
         Input::MoveRoom => {
-            let moved = Arena::default()
-                .restore(&game.checkpoint())
-                .expect("its own checkpoint");
+            let moved = Arena::default().restore(&game.checkpoint()).expect("its own checkpoint");
             assert_eq!(moved.state_hash(), game.state_hash());
             *game = moved;
         }

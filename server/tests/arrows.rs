@@ -47,15 +47,8 @@ const PROTO_PARTS: &[(&str, &[&str])] = &[
 ];
 
 /// All that a game may name from outside this crate.
-const GAME_CRATES: &[&str] = &[
-    "fray_proto",
-    "postcard",
-    "rand_core",
-    "rand_pcg",
-    "serde",
-    "std",
-    "xxhash_rust",
-];
+const GAME_CRATES: &[&str] =
+    &["fray_proto", "postcard", "rand_core", "rand_pcg", "serde", "std", "xxhash_rust"];
 /// What of `std` has a clock, does I/O, has no order, or differs between machines.
 const IMPURE_STD: &[&str] = &[
     "collections::HashMap",
@@ -113,10 +106,8 @@ fn modules_name_only_what_the_architecture_allows() {
     for (module, file, found) in sources() {
         for path in &found.paths {
             let mut parts = path.split("::");
-            let (first, second) = (
-                parts.next().unwrap_or_default(),
-                parts.next().unwrap_or_default(),
-            );
+            let (first, second) =
+                (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
             let is_allowed = match first {
                 "crate" => match allowed.get(module.as_str()) {
                     Some(may) => second == module || may.contains(&second) || !is_module(second),
@@ -174,16 +165,8 @@ fn sources() -> Vec<(String, String, Names)> {
     collect(&root, &mut files);
     assert!(files.len() > 20, "the sources are found");
     let read = |file: PathBuf| {
-        let inside = file
-            .strip_prefix(&root)
-            .expect("below src")
-            .with_extension("");
-        let module = inside
-            .iter()
-            .next()
-            .expect("a name")
-            .to_string_lossy()
-            .into_owned();
+        let inside = file.strip_prefix(&root).expect("below src").with_extension("");
+        let module = inside.iter().next().expect("a name").to_string_lossy().into_owned();
         let text = fs::read_to_string(&file).expect("readable");
         let mut names = Names::default();
         names.visit_file(&syn::parse_file(&text).expect("it compiles, so it parses"));
@@ -215,11 +198,8 @@ impl<'ast> Visit<'ast> for Names {
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        let parts: Vec<String> = path
-            .segments
-            .iter()
-            .map(|segment| segment.ident.to_string())
-            .collect();
+        let parts: Vec<String> =
+            path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         self.paths.insert(parts.join("::"));
         visit::visit_path(self, path);
     }

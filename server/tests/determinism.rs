@@ -20,11 +20,7 @@ fn create(tick_rate_hz: u32, seed: u64) -> Box<dyn Game> {
         round_s: 20,
         ..ArenaOptions::default()
     };
-    Arena { options }.create(&Setup {
-        seed,
-        tick_rate_hz,
-        capacity: PLAYERS,
-    })
+    Arena { options }.create(&Setup { seed, tick_rate_hz, capacity: PLAYERS })
 }
 
 /// A number that depends on a tick and a player alone (Marsaglia's xorshift, from a mixed start).
@@ -83,16 +79,9 @@ fn the_end_of_a_run_is_the_committed_one() {
     play_to(game.as_mut(), 0, TICKS);
     let mut out = Published::default();
     game.publish(&mut out);
-    let kills: i32 = out
-        .global
-        .iter()
-        .filter(|e| e.kind == KIND_PLAYER)
-        .map(|e| e.attributes[3])
-        .sum();
-    assert!(
-        kills >= 3,
-        "a run in which little happens would prove little: {kills} kills"
-    );
+    let kills: i32 =
+        out.global.iter().filter(|e| e.kind == KIND_PLAYER).map(|e| e.attributes[3]).sum();
+    assert!(kills >= 3, "a run in which little happens would prove little: {kills} kills");
     let hash = game.state_hash();
     assert_eq!(
         hash, GOLDEN,
@@ -118,9 +107,7 @@ fn a_restored_game_goes_on_with_the_same_states() {
     let mut game = create(20, SEED);
     play_to(game.as_mut(), 0, 600);
     for start in [600, 733] {
-        let mut restored = Arena::default()
-            .restore(&game.checkpoint())
-            .expect("a checkpoint");
+        let mut restored = Arena::default().restore(&game.checkpoint()).expect("a checkpoint");
         for tick in start..start + 133 {
             play(game.as_mut(), tick);
             play(restored.as_mut(), tick);

@@ -31,14 +31,9 @@ async fn socket(
     protocols: &str,
     origin: Option<&str>,
 ) -> Result<Socket, tungstenite::Error> {
-    let mut request = "ws://fray.test/ws"
-        .into_client_request()
-        .expect("a request");
+    let mut request = "ws://fray.test/ws".into_client_request().expect("a request");
     let headers = request.headers_mut();
-    headers.insert(
-        "sec-websocket-protocol",
-        protocols.parse().expect("a header"),
-    );
+    headers.insert("sec-websocket-protocol", protocols.parse().expect("a header"));
     if let Some(origin) = origin {
         headers.insert("origin", origin.parse().expect("a header"));
     }
@@ -48,14 +43,8 @@ async fn socket(
 }
 
 async fn send(socket: &mut Socket, message: Request) {
-    let bytes = PlayRequest {
-        message: Some(message),
-    }
-    .encode_to_vec();
-    socket
-        .send(Message::Binary(bytes.into()))
-        .await
-        .expect("sent");
+    let bytes = PlayRequest { message: Some(message) }.encode_to_vec();
+    socket.send(Message::Binary(bytes.into())).await.expect("sent");
 }
 
 /// The next message, or the code and text of the close frame.
@@ -80,36 +69,20 @@ async fn a_websocket_carries_the_same_stream() {
     let net = Net::new(&["--allow-guests", "false"]);
     let ticket = net.ticket("Ada").await;
     let protocols = format!("fray.v1, ticket.{ticket}");
-    let mut socket = socket(&net, &protocols, Some("http://fray.test"))
-        .await
-        .expect("opened");
+    let mut socket = socket(&net, &protocols, Some("http://fray.test")).await.expect("opened");
     send(&mut socket, Request::Hello(hello())).await;
     let Ok(Response::Welcome(welcome)) = receive(&mut socket).await else {
         panic!("a Welcome is expected")
     };
     let mut replica = Replica::for_welcome(&welcome).expect("a sound world");
-    send(
-        &mut socket,
-        Request::Move(v1::Move {
-            sequence: 1,
-            axis_y: 127,
-            ..Default::default()
-        }),
-    )
-    .await;
+    send(&mut socket, Request::Move(v1::Move { sequence: 1, axis_y: 127, ..Default::default() }))
+        .await;
     let mut acknowledged = 0;
     for _ in 0..30 {
         if let Ok(Response::Update(update)) = receive(&mut socket).await {
             replica.apply(&update).expect("fits");
             acknowledged = update.move_ack.map_or(acknowledged, |ack| ack.input_ack);
-            send(
-                &mut socket,
-                Request::Ping(v1::Ping {
-                    seen_tick: update.tick,
-                    echo: 0,
-                }),
-            )
-            .await;
+            send(&mut socket, Request::Ping(v1::Ping { seen_tick: update.tick, echo: 0 })).await;
         }
     }
     assert_eq!(acknowledged, 1);
@@ -132,10 +105,7 @@ async fn a_websocket_that_just_closes_can_be_resumed_over_grpc() {
         panic!("a Welcome is expected")
     };
     socket.close(None).await.expect("closed");
-    let back = net
-        .open(hello_with_token(&welcome.resume_token))
-        .await
-        .expect("comes back");
+    let back = net.open(hello_with_token(&welcome.resume_token)).await.expect("comes back");
     assert!(back.welcome.resumed);
     assert_eq!(back.welcome.entity, welcome.entity);
 }
@@ -153,10 +123,9 @@ async fn a_websocket_ends_with_the_status_as_its_close_code() {
 #[tokio::test(start_paused = true)]
 async fn garbage_on_a_websocket_is_an_invalid_argument() {
     let net = Net::new(&["--allow-guests"]);
-    for garbage in [
-        Message::Binary(Bytes::from_static(b"\xff\xff\xff")),
-        Message::Text("hello".into()),
-    ] {
+    for garbage in
+        [Message::Binary(Bytes::from_static(b"\xff\xff\xff")), Message::Text("hello".into())]
+    {
         let mut socket = socket(&net, "fray.v1", None).await.expect("opened");
         socket.send(garbage).await.expect("sent");
         let (code, _) = receive(&mut socket).await.expect_err("refused");
@@ -167,23 +136,17 @@ async fn garbage_on_a_websocket_is_an_invalid_argument() {
 #[tokio::test(start_paused = true)]
 async fn pages_of_other_origins_get_no_websocket() {
     let net = Net::new(&["--allow-origin", "https://play.example.com"]);
-    let refused = socket(&net, "fray.v1", Some("https://evil.example.com"))
-        .await
-        .expect_err("refused");
-    let tungstenite::Error::Http(response) = refused else {
-        panic!("{refused}")
-    };
+    let refused =
+        socket(&net, "fray.v1", Some("https://evil.example.com")).await.expect_err("refused");
+    let tungstenite::Error::Http(response) = refused else { panic!("{refused}") };
     assert_eq!(response.status(), 403);
-    socket(&net, "fray.v1", Some("https://play.example.com"))
-        .await
-        .expect("allowed");
+    socket(&net, "fray.v1", Some("https://play.example.com")).await.expect("allowed");
 }
 
 /// One HTTP/1.1 request.
 async fn request(net: &Net, request: http::Request<Full<Bytes>>) -> http::Response<Bytes> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(net.pipe()))
-        .await
-        .expect("connected");
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(net.pipe())).await.expect("connected");
     let answered = async {
         let response = sender.send_request(request).await.expect("answered");
         let (head, body) = response.into_parts();
@@ -210,35 +173,17 @@ fn grpc_web(path: &str, message: &impl prost::Message) -> http::Request<Full<Byt
 #[tokio::test(start_paused = true)]
 async fn grpc_web_joins_but_is_sent_to_the_websocket_for_playing() {
     let net = Net::new(&[]);
-    let joined = request(
-        &net,
-        grpc_web("/fray.v1.Lobby/Join", &v1::JoinRequest::default()),
-    )
-    .await;
+    let joined = request(&net, grpc_web("/fray.v1.Lobby/Join", &v1::JoinRequest::default())).await;
     let body = joined.body();
     let length = u32::from_be_bytes([body[1], body[2], body[3], body[4]]) as usize;
     let answer = v1::JoinResponse::decode(&body[5..5 + length]).expect("a message");
     assert!(!answer.ticket.is_empty());
     assert!(String::from_utf8_lossy(&body[5 + length..]).contains("grpc-status:0"));
 
-    let refused = request(
-        &net,
-        grpc_web("/fray.v1.Play/Play", &PlayRequest::default()),
-    )
-    .await;
-    let in_header = refused
-        .headers()
-        .get("grpc-status")
-        .map(|status| status.as_bytes() == b"12");
-    let text = format!(
-        "{:?} {}",
-        refused.headers(),
-        String::from_utf8_lossy(refused.body())
-    );
-    assert!(
-        in_header.unwrap_or(text.contains("grpc-status:12")),
-        "UNIMPLEMENTED: {text}"
-    );
+    let refused = request(&net, grpc_web("/fray.v1.Play/Play", &PlayRequest::default())).await;
+    let in_header = refused.headers().get("grpc-status").map(|status| status.as_bytes() == b"12");
+    let text = format!("{:?} {}", refused.headers(), String::from_utf8_lossy(refused.body()));
+    assert!(in_header.unwrap_or(text.contains("grpc-status:12")), "UNIMPLEMENTED: {text}");
     assert!(text.contains("/ws"), "names the WebSocket: {text}");
 }
 
@@ -251,13 +196,8 @@ async fn the_page_allows_only_its_own_script() {
         .expect("a request");
     let page = request(&net, page).await;
     assert_eq!(page.status(), 200);
-    let policy = page.headers()["content-security-policy"]
-        .to_str()
-        .expect("text");
-    assert!(
-        policy.contains("default-src 'none'") && !policy.contains("unsafe"),
-        "{policy}"
-    );
+    let policy = page.headers()["content-security-policy"].to_str().expect("text");
+    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
     assert!(
         page.body().starts_with(b"<!doctype html>") || page.body().starts_with(b"<!DOCTYPE html>")
     );
@@ -268,13 +208,8 @@ async fn health_tells_readiness_from_reachability() {
     let net = Net::unbound(&[]);
     let mut client = HealthClient::new(net.connect().await);
     let mut status = async |service: &str| {
-        let request = HealthCheckRequest {
-            service: service.into(),
-        };
-        client
-            .check(request)
-            .await
-            .map(|answer| answer.into_inner().status())
+        let request = HealthCheckRequest { service: service.into() };
+        client.check(request).await.map(|answer| answer.into_inner().status())
     };
     let names = ["", "fray.v1.Lobby", "fray.v1.Play", "live"];
     for name in names {
@@ -286,29 +221,14 @@ async fn health_tells_readiness_from_reachability() {
     }
     net.parts.health().bound();
     for name in names {
-        assert_eq!(
-            status(name).await.expect("known"),
-            ServingStatus::Serving,
-            "{name}"
-        );
+        assert_eq!(status(name).await.expect("known"), ServingStatus::Serving, "{name}");
     }
     net.parts.health().draining();
     for (name, expected) in names.into_iter().zip([false, false, true, true]) {
-        let expected = if expected {
-            ServingStatus::Serving
-        } else {
-            ServingStatus::NotServing
-        };
-        assert_eq!(
-            status(name).await.expect("known"),
-            expected,
-            "{name} while draining"
-        );
+        let expected = if expected { ServingStatus::Serving } else { ServingStatus::NotServing };
+        assert_eq!(status(name).await.expect("known"), expected, "{name} while draining");
     }
-    assert_eq!(
-        status("what").await.expect_err("unknown").code(),
-        Code::NotFound
-    );
+    assert_eq!(status("what").await.expect_err("unknown").code(), Code::NotFound);
 }
 
 #[tokio::test(start_paused = true)]
@@ -330,12 +250,7 @@ async fn reflection_lists_the_services_in_both_versions() {
             .await
             .expect("answers")
             .into_inner();
-        match answers
-            .message()
-            .await
-            .expect("sound")
-            .and_then(|answer| answer.message_response)
-        {
+        match answers.message().await.expect("sound").and_then(|answer| answer.message_response) {
             Some(MessageResponse::ListServicesResponse(list)) => {
                 list.service.into_iter().map(|s| s.name).collect::<Vec<_>>()
             }
@@ -354,10 +269,8 @@ async fn reflection_lists_the_services_in_both_versions() {
         };
         let mut client = ServerReflectionClient::new(net.connect().await);
         let symbol = MessageRequest::FileContainingSymbol("fray.v1.Play".into());
-        let request = ServerReflectionRequest {
-            message_request: Some(symbol),
-            ..Default::default()
-        };
+        let request =
+            ServerReflectionRequest { message_request: Some(symbol), ..Default::default() };
         let mut answers = client
             .server_reflection_info(tokio_stream::once(request))
             .await
@@ -391,11 +304,8 @@ fn the_process_ends_in_order_on_sigterm_and_answers_probes_until_then() {
     let get = |address: &str, path: &str| {
         use std::io::{Read as _, Write as _};
         let mut stream = std::net::TcpStream::connect(address).expect("listening");
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
-        )
-        .expect("sent");
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")
+            .expect("sent");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("answered");
         answer
@@ -414,10 +324,8 @@ fn the_process_ends_in_order_on_sigterm_and_answers_probes_until_then() {
     }
     assert!(get(&players, "/").starts_with("HTTP/1.1 200"));
 
-    let killed = Command::new("kill")
-        .args(["-TERM", &server.id().to_string()])
-        .status()
-        .expect("kill runs");
+    let killed =
+        Command::new("kill").args(["-TERM", &server.id().to_string()]).status().expect("kill runs");
     assert!(killed.success());
     assert_eq!(server.wait().expect("ends").code(), Some(0));
 }
@@ -432,8 +340,5 @@ fn an_address_that_is_taken_is_a_clear_error() {
         .expect("started");
     assert_eq!(ended.status.code(), Some(1));
     let said = String::from_utf8_lossy(&ended.stderr);
-    assert!(
-        said.contains(&format!("cannot listen on {address}")),
-        "{said}"
-    );
+    assert!(said.contains(&format!("cannot listen on {address}")), "{said}");
 }

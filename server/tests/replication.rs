@@ -30,20 +30,9 @@ fn grid() -> Grid {
             ..Motion::default()
         },
     );
-    let launched = Motion {
-        launch_speed: 200,
-        launch_distance: 40,
-        ..Motion::default()
-    };
+    let launched = Motion { launch_speed: 200, launch_distance: 40, ..Motion::default() };
     motions.set(LAUNCHED, launched);
-    Grid::new(
-        WorldLimits {
-            position_bits: 13,
-            unit_bits: 4,
-            speed_max: 30,
-        },
-        motions,
-    )
+    Grid::new(WorldLimits { position_bits: 13, unit_bits: 4, speed_max: 30 }, motions)
 }
 
 /// What may happen to a world between two ticks.
@@ -76,13 +65,7 @@ enum Look {
 }
 
 fn extreme() -> impl Strategy<Value = i32> {
-    prop_oneof![
-        Just(i32::MIN),
-        Just(i32::MAX),
-        Just(0),
-        Just(-1),
-        any::<i32>()
-    ]
+    prop_oneof![Just(i32::MIN), Just(i32::MAX), Just(0), Just(-1), any::<i32>()]
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -155,13 +138,7 @@ impl World {
     fn happen(&mut self, happening: &Happening) {
         let local = &mut self.shown.local;
         match happening.clone() {
-            Happening::Enter {
-                global,
-                kind,
-                position,
-                velocity,
-                payload,
-            } => {
+            Happening::Enter { global, kind, position, velocity, payload } => {
                 self.next_id += 1 + kind * 200;
                 let mut entity = Entity {
                     id: self.next_id,
@@ -223,15 +200,8 @@ struct Stream {
 impl Stream {
     fn new(grid: &Grid) -> Self {
         let replica = Replica::new(grid.world, grid.motions.clone()).expect("a sound world");
-        let view = View {
-            center: [100, 100],
-            extent: [900, 600],
-        };
-        Self {
-            splicer: Splicer::default(),
-            replica,
-            view,
-        }
+        let view = View { center: [100, 100], extent: [900, 600] };
+        Self { splicer: Splicer::default(), replica, view }
     }
 
     fn update(&mut self, frame: &TickFrame) -> Option<v1::Update> {
@@ -243,19 +213,11 @@ impl Stream {
     fn compare(&self, frame: &TickFrame) {
         assert_eq!(self.replica.tick(), frame.tick);
         for (cell, entities) in self.replica.cells() {
-            assert_eq!(
-                entities,
-                frame.entities(cell),
-                "cell {cell} at tick {}",
-                frame.tick
-            );
+            assert_eq!(entities, frame.entities(cell), "cell {cell} at tick {}", frame.tick);
         }
         assert!(self.replica.cells().any(|(cell, _)| cell == 0));
         let at = frame.grid().world.cell_of(self.view.center);
-        assert!(
-            self.replica.cells().any(|(cell, _)| cell == at),
-            "it sees where it looks"
-        );
+        assert!(self.replica.cells().any(|(cell, _)| cell == at), "it sees where it looks");
     }
 }
 
@@ -280,10 +242,7 @@ fn player_frame(tick: u32) -> PlayerFrame {
         },
         refusals: vec![(tick, tick, Refusal::NotAllowed)],
         private: ([tick as i32 / 5; 8], 3),
-        view: View {
-            center: [0, 0],
-            extent: [1, 1],
-        },
+        view: View { center: [0, 0], extent: [1, 1] },
     }
 }
 
@@ -294,10 +253,7 @@ fn frames(steps: &[Vec<Happening>]) -> impl Iterator<Item = Arc<TickFrame>> {
     steps.iter().enumerate().map(move |(index, happenings)| {
         world.step(&grid, happenings);
         let tick = index as u32 + 1;
-        let anywhere = View {
-            center: [0, 0],
-            extent: [1, 1],
-        };
+        let anywhere = View { center: [0, 0], extent: [1, 1] };
         encoder.encode(tick, &world.shown, vec![player_frame(tick)], anywhere)
     })
 }
@@ -386,20 +342,13 @@ fn flip(update: &mut v1::Update, part: prop::sample::Index, bit: prop::sample::I
 fn an_update_that_does_not_build_on_what_is_held_is_refused_and_empties_the_replica() {
     let steps = vec![Vec::new(); 5];
     let mut stream = Stream::new(&grid());
-    let updates: Vec<_> = frames(&steps)
-        .map(|frame| stream.update(&frame).expect("a newer tick"))
-        .collect();
+    let updates: Vec<_> =
+        frames(&steps).map(|frame| stream.update(&frame).expect("a newer tick")).collect();
     let mut replica = stream.replica;
     replica.apply(&updates[0]).expect("from nothing");
-    assert_eq!(
-        replica.apply(&updates[2]),
-        Err(Error::BaseMismatch { base: 2, held: 1 })
-    );
+    assert_eq!(replica.apply(&updates[2]), Err(Error::BaseMismatch { base: 2, held: 1 }));
     assert_eq!(replica.tick(), 0);
-    assert!(
-        replica.apply(&updates[3]).is_err(),
-        "until one comes that starts from nothing"
-    );
+    assert!(replica.apply(&updates[3]).is_err(), "until one comes that starts from nothing");
     assert_eq!(replica.apply(&updates[0]), Ok(()));
 }
 
@@ -413,13 +362,7 @@ fn a_cell_kept_by_mistake_is_found_by_the_checksum_of_the_view() {
         payload: None,
     };
     let steps: Vec<_> = (0..RATE_HZ as usize * 2)
-        .map(|tick| {
-            if tick == 0 {
-                vec![enter.clone()]
-            } else {
-                Vec::new()
-            }
-        })
+        .map(|tick| if tick == 0 { vec![enter.clone()] } else { Vec::new() })
         .collect();
     let mut stream = Stream::new(&grid());
     let mut found = false;
@@ -429,10 +372,7 @@ fn a_cell_kept_by_mistake_is_found_by_the_checksum_of_the_view() {
         }
         let mut update = stream.update(&frame).expect("a newer tick");
         update.cells_removed.clear();
-        found |= matches!(
-            stream.replica.apply(&update),
-            Err(Error::ViewChecksum { .. })
-        );
+        found |= matches!(stream.replica.apply(&update), Err(Error::ViewChecksum { .. }));
         if found {
             break;
         }
@@ -453,14 +393,10 @@ fn what_moves_as_predicted_costs_no_bytes_at_all() {
     steps.extend(vec![Vec::new(); 2]);
     let mut stream = Stream::new(&grid());
     stream.view.center = [5000, 5000];
-    let updates: Vec<_> = frames(&steps)
-        .map(|frame| stream.update(&frame).expect("a newer tick"))
-        .collect();
+    let updates: Vec<_> =
+        frames(&steps).map(|frame| stream.update(&frame).expect("a newer tick")).collect();
     assert!(!updates[0].cells.is_empty());
-    let said: Vec<_> = updates[1..]
-        .iter()
-        .flat_map(|update| &update.cells)
-        .collect();
+    let said: Vec<_> = updates[1..].iter().flat_map(|update| &update.cells).collect();
     // Once in a second a cell says its checksum; here these ticks fall on cells without anything in them.
     assert!(said.iter().all(|cell| cell.checksum.is_some()), "{said:?}");
 }

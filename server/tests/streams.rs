@@ -14,19 +14,14 @@ async fn a_player_gets_the_state_of_the_game_every_tick() {
     let mut player = net.player("Ada").await;
     assert_eq!(player.welcome.tick_rate_hz, 20);
     assert_eq!(player.welcome.game, "arena");
-    player
-        .until("60 updates", |player| player.updates.len() >= 60)
-        .await;
+    player.until("60 updates", |player| player.updates.len() >= 60).await;
     assert!(
         player.updates.iter().all(|(_, span)| *span == 1),
         "no tick was skipped: {:?}",
         player.updates
     );
     assert!(player.replica.checksums_checked() > 5);
-    assert!(
-        player.replica.entity(player.welcome.entity).is_some(),
-        "its ship is in view"
-    );
+    assert!(player.replica.entity(player.welcome.entity).is_some(), "its ship is in view");
 }
 
 #[tokio::test(start_paused = true)]
@@ -37,9 +32,7 @@ async fn two_players_see_exactly_the_same() {
     for _ in 0..30 {
         first.update().await.expect("goes on");
         let tick = first.replica.tick();
-        second
-            .until("the same tick", |player| player.replica.tick() >= tick)
-            .await;
+        second.until("the same tick", |player| player.replica.tick() >= tick).await;
     }
     assert_eq!(second.replica.tick(), first.replica.tick());
     for (cell, entities) in first.replica.cells() {
@@ -71,21 +64,11 @@ async fn a_duplicate_is_ignored_and_a_gap_waits() {
     player.raw.send(Request::Move(again)).await;
     player.until_all_is_acked().await;
 
-    let held_back = v1::Move {
-        sequence: 2,
-        axis_x: 2,
-        ..Default::default()
-    };
-    let early = v1::Move {
-        sequence: 3,
-        axis_x: 3,
-        ..Default::default()
-    };
+    let held_back = v1::Move { sequence: 2, axis_x: 2, ..Default::default() };
+    let early = v1::Move { sequence: 3, axis_x: 3, ..Default::default() };
     player.raw.send(Request::Move(early.clone())).await;
     let ticks = player.updates.len();
-    player
-        .until("some ticks", |player| player.updates.len() >= ticks + 5)
-        .await;
+    player.until("some ticks", |player| player.updates.len() >= ticks + 5).await;
     assert_eq!(player.ack.input_ack, 1, "nothing is applied past the gap");
     player.raw.send(Request::Move(held_back.clone())).await;
     player.sent.extend([held_back, early]);
@@ -96,19 +79,12 @@ async fn a_duplicate_is_ignored_and_a_gap_waits() {
 async fn a_refused_move_is_acknowledged_and_reported() {
     let net = Net::new(&[]);
     let mut player = net.player("Ada").await;
-    let refused = v1::Move {
-        sequence: 1,
-        payload: b"what".to_vec(),
-        ..Default::default()
-    };
+    let refused = v1::Move { sequence: 1, payload: b"what".to_vec(), ..Default::default() };
     player.raw.send(Request::Move(refused.clone())).await;
     player.sent.push(refused);
     player.until_all_is_acked().await;
-    let told: Vec<_> = player
-        .refusals
-        .iter()
-        .map(|refusal| (refusal.sequence, refusal.reason()))
-        .collect();
+    let told: Vec<_> =
+        player.refusals.iter().map(|refusal| (refusal.sequence, refusal.reason())).collect();
     assert_eq!(told, [(1, v1::refusal::Reason::InvalidPayload)]);
 }
 
@@ -124,15 +100,8 @@ async fn half_closing_is_leaving_and_the_last_update_acknowledges_everything() {
     assert_eq!(player.ack.input_ack, 50);
     assert_eq!(player.ack.applied_hash, player.expected_hash());
     let token = player.welcome.resume_token.clone();
-    let gone = net
-        .open(hello_with_token(&token))
-        .await
-        .err()
-        .expect("the session is over");
-    assert_eq!(
-        (gone.code(), reason(&gone).as_str()),
-        (Code::NotFound, "SESSION_NOT_FOUND")
-    );
+    let gone = net.open(hello_with_token(&token)).await.err().expect("the session is over");
+    assert_eq!((gone.code(), reason(&gone).as_str()), (Code::NotFound, "SESSION_NOT_FOUND"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -151,9 +120,7 @@ async fn leave_is_the_same_as_half_closing() {
 async fn come_back(net: &Net, player: Player) -> Player {
     let token = player.welcome.resume_token.clone();
     drop(player);
-    net.open(hello_with_token(&token))
-        .await
-        .expect("comes back")
+    net.open(hello_with_token(&token)).await.expect("comes back")
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,28 +138,18 @@ async fn a_dropped_player_comes_back_as_itself() {
     drop(player);
     // Five seconds go by: the ship holds course, and nobody else notices.
     let seen = other.updates.len();
-    other
-        .until("time goes by", |other| other.updates.len() > seen + 100)
-        .await;
-    let mut back = net
-        .open(hello_with_token(&token))
-        .await
-        .expect("comes back");
+    other.until("time goes by", |other| other.updates.len() > seen + 100).await;
+    let mut back = net.open(hello_with_token(&token)).await.expect("comes back");
     assert!(back.welcome.resumed);
     assert_eq!(back.welcome.player_id, before.player_id);
     assert_eq!(back.welcome.player, before.player);
     assert_eq!(back.welcome.entity, before.entity);
-    assert_eq!(
-        back.welcome.resume_token, before.resume_token,
-        "constant for the session"
-    );
+    assert_eq!(back.welcome.resume_token, before.resume_token, "constant for the session");
     assert_eq!(back.welcome.last_applied_sequence, ack.input_ack);
     assert_eq!(back.welcome.applied_hash, ack.applied_hash);
     back.steer(0, 50).await;
     back.until_all_is_acked().await;
-    other
-        .until("the other goes on", |other| other.updates.len() > 5)
-        .await;
+    other.until("the other goes on", |other| other.updates.len() > 5).await;
     assert!(other.updates.iter().all(|(_, span)| *span == 1));
 }
 
@@ -226,23 +183,12 @@ async fn after_the_grace_period_the_session_is_over() {
     let (token, number) = (player.welcome.resume_token.clone(), player.welcome.player);
     drop(player);
     let is_listed = |other: &Player| {
-        other
-            .replica
-            .globals()
-            .iter()
-            .any(|e| e.kind == 16 && e.attributes[0] == number as i32)
+        other.replica.globals().iter().any(|e| e.kind == 16 && e.attributes[0] == number as i32)
     };
     other.until("it is there", is_listed).await;
     other.until("it is gone", |other| !is_listed(other)).await;
-    let gone = net
-        .open(hello_with_token(&token))
-        .await
-        .err()
-        .expect("too late");
-    assert_eq!(
-        (gone.code(), reason(&gone).as_str()),
-        (Code::NotFound, "SESSION_NOT_FOUND")
-    );
+    let gone = net.open(hello_with_token(&token)).await.err().expect("too late");
+    assert_eq!((gone.code(), reason(&gone).as_str()), (Code::NotFound, "SESSION_NOT_FOUND"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -250,17 +196,12 @@ async fn a_second_stream_takes_the_session_over() {
     let net = Net::new(&[]);
     let mut first = net.player("Ada").await;
     first.update().await.expect("goes on");
-    let mut second = net
-        .open(hello_with_token(&first.welcome.resume_token))
-        .await
-        .expect("takes over");
+    let mut second =
+        net.open(hello_with_token(&first.welcome.resume_token)).await.expect("takes over");
     // What the first still brings is neither applied nor acknowledged.
     first.steer(77, 77).await;
     let ended = first.raw.end().await.expect_err("taken over");
-    assert_eq!(
-        (ended.code(), reason(&ended).as_str()),
-        (Code::Aborted, "TAKEN_OVER")
-    );
+    assert_eq!((ended.code(), reason(&ended).as_str()), (Code::Aborted, "TAKEN_OVER"));
     second.steer(1, 2).await;
     second.until_all_is_acked().await;
     assert_eq!(second.welcome.entity, first.welcome.entity);
@@ -284,37 +225,16 @@ async fn a_client_that_does_not_acknowledge_gets_no_more_than_the_window_and_the
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(
-        player.updates.len(),
-        11,
-        "the first one and ten ticks of 50 ms"
-    );
+    assert_eq!(player.updates.len(), 11, "the first one and ten ticks of 50 ms");
     player.acks_updates = true;
     let seen_tick = player.replica.tick();
-    player
-        .raw
-        .send(Request::Ping(v1::Ping { seen_tick, echo: 0 }))
-        .await;
+    player.raw.send(Request::Ping(v1::Ping { seen_tick, echo: 0 })).await;
     let next = player.update().await.expect("goes on").expect("an update");
-    assert!(
-        next.tick > seen_tick + 100,
-        "the newest, not the next: {}",
-        next.tick
-    );
-    assert_eq!(
-        next.base_tick,
-        Some(0),
-        "too far back for deltas: from nothing"
-    );
+    assert!(next.tick > seen_tick + 100, "the newest, not the next: {}", next.tick);
+    assert_eq!(next.base_tick, Some(0), "too far back for deltas: from nothing");
     player
         .until("as if nothing had been", |player| {
-            player
-                .updates
-                .iter()
-                .rev()
-                .take_while(|(_, span)| *span == 1)
-                .count()
-                > 20
+            player.updates.iter().rev().take_while(|(_, span)| *span == 1).count() > 20
         })
         .await;
 }
@@ -325,17 +245,8 @@ async fn an_acknowledgement_of_what_was_never_sent_opens_nothing() {
     let mut player = net.player("Ada").await;
     player.acks_updates = false;
     player.update().await.expect("goes on");
-    player
-        .raw
-        .send(Request::Ping(v1::Ping {
-            seen_tick: u32::MAX,
-            echo: 0,
-        }))
-        .await;
-    while !matches!(
-        player.raw.next().await.expect("goes on"),
-        Some(Response::Pong(_))
-    ) {}
+    player.raw.send(Request::Ping(v1::Ping { seen_tick: u32::MAX, echo: 0 })).await;
+    while !matches!(player.raw.next().await.expect("goes on"), Some(Response::Pong(_))) {}
 }
 
 #[tokio::test(start_paused = true)]
@@ -343,13 +254,8 @@ async fn a_silent_client_is_gone_after_the_idle_timeout() {
     let net = Net::new(&["--idle-timeout", "3s"]);
     let mut player = net.player("Ada").await;
     let ended = player.raw.end().await.expect_err("idle");
-    assert_eq!(
-        (ended.code(), reason(&ended).as_str()),
-        (Code::DeadlineExceeded, "IDLE_TIMEOUT")
-    );
-    let back = net
-        .open(hello_with_token(&player.welcome.resume_token))
-        .await;
+    assert_eq!((ended.code(), reason(&ended).as_str()), (Code::DeadlineExceeded, "IDLE_TIMEOUT"));
+    let back = net.open(hello_with_token(&player.welcome.resume_token)).await;
     assert!(back.is_ok(), "but it may come back");
 }
 
@@ -357,13 +263,7 @@ async fn a_silent_client_is_gone_after_the_idle_timeout() {
 async fn a_ping_comes_back() {
     let net = Net::new(&[]);
     let mut player = net.player("Ada").await;
-    player
-        .raw
-        .send(Request::Ping(v1::Ping {
-            seen_tick: 0,
-            echo: 0xdead_beef,
-        }))
-        .await;
+    player.raw.send(Request::Ping(v1::Ping { seen_tick: 0, echo: 0xdead_beef })).await;
     loop {
         if let Some(Response::Pong(pong)) = player.raw.next().await.expect("goes on") {
             assert_eq!(pong.echo, 0xdead_beef);
@@ -377,14 +277,7 @@ async fn a_broken_replica_is_started_again_from_nothing() {
     let net = Net::new(&[]);
     let mut player = net.player("Ada").await;
     player.update().await.expect("goes on");
-    player
-        .raw
-        .send(Request::Resync(v1::Resync {
-            reason: 99,
-            tick: 1,
-            cell: None,
-        }))
-        .await;
+    player.raw.send(Request::Resync(v1::Resync { reason: 99, tick: 1, cell: None })).await;
     let fresh = |player: &Player, update: &v1::Update| {
         update.base_tick == Some(0) && player.updates.len() > 1
     };
@@ -407,10 +300,7 @@ async fn refused(net: &Net, hello: Hello) -> (Code, String) {
 async fn bad_beginnings_are_refused_with_the_reason() {
     let net = Net::new(&["--allow-guests", "false"]);
     let is = |code, reason: &str| (code, reason.to_owned());
-    assert_eq!(
-        refused(&net, hello()).await,
-        is(Code::Unauthenticated, "TICKET_MISSING")
-    );
+    assert_eq!(refused(&net, hello()).await, is(Code::Unauthenticated, "TICKET_MISSING"));
     assert_eq!(
         refused(&net, hello_with_ticket("what")).await,
         is(Code::Unauthenticated, "TICKET_INVALID")
@@ -419,10 +309,7 @@ async fn bad_beginnings_are_refused_with_the_reason() {
         refused(&net, hello_with_token("what")).await,
         is(Code::NotFound, "SESSION_NOT_FOUND")
     );
-    let from_the_future = Hello {
-        protocol_version: 99,
-        ..hello()
-    };
+    let from_the_future = Hello { protocol_version: 99, ..hello() };
     assert_eq!(
         refused(&net, from_the_future).await,
         is(Code::FailedPrecondition, "PROTOCOL_UNSUPPORTED")
@@ -431,53 +318,28 @@ async fn bad_beginnings_are_refused_with_the_reason() {
     let mut raw = net.raw().await;
     raw.send(Request::Ping(v1::Ping::default())).await;
     let status = raw.end().await.expect_err("no Hello");
-    assert_eq!(
-        (status.code(), reason(&status)),
-        is(Code::InvalidArgument, "HELLO_EXPECTED")
-    );
+    assert_eq!((status.code(), reason(&status)), is(Code::InvalidArgument, "HELLO_EXPECTED"));
 
     let mut raw = net.raw().await;
     let status = raw.end().await.expect_err("nothing at all");
-    assert_eq!(
-        (status.code(), reason(&status)),
-        is(Code::DeadlineExceeded, "HELLO_TIMEOUT")
-    );
+    assert_eq!((status.code(), reason(&status)), is(Code::DeadlineExceeded, "HELLO_TIMEOUT"));
 
     let mut player = net.player("Ada").await;
     player.raw.send(Request::Hello(hello())).await;
     let status = player.raw.end().await.expect_err("a second Hello");
-    assert_eq!(
-        (status.code(), reason(&status)),
-        is(Code::InvalidArgument, "HELLO_EXPECTED")
-    );
+    assert_eq!((status.code(), reason(&status)), is(Code::InvalidArgument, "HELLO_EXPECTED"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn guests_are_seated_where_they_are_allowed() {
     let net = Net::new(&["--allow-guests"]);
-    let mut guest = net
-        .open(Hello {
-            player_name: "Gus".into(),
-            ..hello()
-        })
-        .await
-        .expect("seated");
+    let mut guest = net.open(Hello { player_name: "Gus".into(), ..hello() }).await.expect("seated");
     guest.update().await.expect("goes on");
-    let names: Vec<_> = guest
-        .replica
-        .globals()
-        .iter()
-        .filter_map(|entity| entity.payload.clone())
-        .collect();
+    let names: Vec<_> =
+        guest.replica.globals().iter().filter_map(|entity| entity.payload.clone()).collect();
     assert_eq!(names, [b"Gus".as_slice().into()]);
-    let nowhere = Hello {
-        room_id: "nosuchroom".into(),
-        ..hello()
-    };
-    assert_eq!(
-        refused(&net, nowhere).await,
-        (Code::NotFound, "ROOM_NOT_FOUND".into())
-    );
+    let nowhere = Hello { room_id: "nosuchroom".into(), ..hello() };
+    assert_eq!(refused(&net, nowhere).await, (Code::NotFound, "ROOM_NOT_FOUND".into()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -485,30 +347,11 @@ async fn moves_out_of_range_end_the_stream_and_harm_nobody_else() {
     let net = Net::new(&[]);
     let mut other = net.player("Bob").await;
     let wrong = [
-        v1::Move {
-            sequence: 1,
-            axis_x: 128,
-            ..Default::default()
-        },
-        v1::Move {
-            sequence: 1,
-            axis_y: i32::MIN,
-            ..Default::default()
-        },
-        v1::Move {
-            sequence: 1,
-            aim: Some(1 << 16),
-            ..Default::default()
-        },
-        v1::Move {
-            sequence: 0,
-            ..Default::default()
-        },
-        v1::Move {
-            sequence: 1,
-            payload: vec![0; 65],
-            ..Default::default()
-        },
+        v1::Move { sequence: 1, axis_x: 128, ..Default::default() },
+        v1::Move { sequence: 1, axis_y: i32::MIN, ..Default::default() },
+        v1::Move { sequence: 1, aim: Some(1 << 16), ..Default::default() },
+        v1::Move { sequence: 0, ..Default::default() },
+        v1::Move { sequence: 1, payload: vec![0; 65], ..Default::default() },
     ];
     for message in wrong {
         let mut player = net.player("Eve").await;
@@ -519,9 +362,7 @@ async fn moves_out_of_range_end_the_stream_and_harm_nobody_else() {
             (Code::InvalidArgument, "INVALID_ARGUMENT")
         );
     }
-    other
-        .until("it goes on", |other| other.updates.len() > 20)
-        .await;
+    other.until("it goes on", |other| other.updates.len() > 20).await;
     assert!(other.updates.iter().all(|(_, span)| *span == 1));
 }
 
@@ -534,13 +375,8 @@ async fn a_flood_of_moves_ends_the_stream_and_harms_nobody_else() {
         player.steer(step % 100, 0).await;
     }
     let status = player.raw.end().await.expect_err("flooded");
-    assert_eq!(
-        (status.code(), reason(&status).as_str()),
-        (Code::ResourceExhausted, "MOVE_FLOOD")
-    );
-    other
-        .until("it goes on", |other| other.updates.len() > 20)
-        .await;
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "MOVE_FLOOD"));
+    other.until("it goes on", |other| other.updates.len() > 20).await;
     assert!(other.updates.iter().all(|(_, span)| *span == 1));
 }
 
@@ -566,15 +402,9 @@ async fn when_the_client_cancels_the_server_lets_go_of_its_half() {
         let entry = entries.find(|entity| entity.kind == 16 && entity.attributes[0] == number);
         entry.map(|entry| entry.attributes[6] & 1)
     };
-    other
-        .until("it is there", |other| connected(other) == Some(1))
-        .await;
+    other.until("it is there", |other| connected(other) == Some(1)).await;
     drop(player);
-    other
-        .until("its stream is seen to be gone", |other| {
-            connected(other) == Some(0)
-        })
-        .await;
+    other.until("its stream is seen to be gone", |other| connected(other) == Some(0)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -584,9 +414,7 @@ async fn a_cancelled_request_is_a_drop_and_never_a_leave() {
     use tower::{Service as _, ServiceExt as _};
     // Straight into the service, with a body that breaks the way a cancelled stream does while its response goes on.
     let net = Net::new(&["--allow-guests"]);
-    let first = v1::PlayRequest {
-        message: Some(Request::Hello(hello())),
-    };
+    let first = v1::PlayRequest { message: Some(Request::Hello(hello())) };
     let mut framed = vec![0];
     {
         use prost::Message as _;
@@ -595,30 +423,16 @@ async fn a_cancelled_request_is_a_drop_and_never_a_leave() {
     }
     let body = tokio_stream::iter([
         Ok(hyper::body::Frame::data(bytes::Bytes::from(framed))),
-        Err(tonic::Status::cancelled(
-            "stream error received: stream no longer needed",
-        )),
+        Err(tonic::Status::cancelled("stream error received: stream no longer needed")),
     ]);
     let request = http::Request::post("/fray.v1.Play/Play")
         .body(tonic::body::Body::new(StreamBody::new(body)))
         .expect("a request");
     let mut service = fray_server::rpc::play::Service::new(net.parts.lobby().clone());
-    let response = service
-        .ready()
-        .await
-        .expect("ready")
-        .call(request)
-        .await
-        .expect("answered");
+    let response = service.ready().await.expect("ready").call(request).await.expect("answered");
     let mut frames = response.into_body().into_data_stream();
     while frames.next().await.is_some_and(|frame| frame.is_ok()) {}
-    let room = net
-        .parts
-        .sessions()
-        .rooms
-        .all()
-        .pop()
-        .expect("the room is there");
+    let room = net.parts.sessions().rooms.all().pop().expect("the room is there");
     assert_eq!(room.info().players(), 1, "the player may come back");
 }
 
@@ -654,20 +468,10 @@ async fn a_draining_server_says_so_and_ends_its_streams() {
         }
     };
     assert!(was_told);
-    assert_eq!(
-        (status.code(), reason(&status).as_str()),
-        (Code::Unavailable, "SHUTTING_DOWN")
-    );
-    let refused = net
-        .lobby()
-        .await
-        .join(v1::JoinRequest::default())
-        .await
-        .expect_err("no more players");
-    assert_eq!(
-        (refused.code(), reason(&refused).as_str()),
-        (Code::Unavailable, "SHUTTING_DOWN")
-    );
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "SHUTTING_DOWN"));
+    let refused =
+        net.lobby().await.join(v1::JoinRequest::default()).await.expect_err("no more players");
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unavailable, "SHUTTING_DOWN"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -675,19 +479,12 @@ async fn a_spectator_sees_the_room_a_few_times_a_second() {
     let net = Net::new(&[]);
     let mut player = net.player("Ada").await;
     let mut client = v1::play_client::PlayClient::new(net.connect().await);
-    let mut watched = client
-        .watch(v1::WatchRequest::default())
-        .await
-        .expect("watches")
-        .into_inner();
+    let mut watched =
+        client.watch(v1::WatchRequest::default()).await.expect("watches").into_inner();
     let mut replica = None;
     let mut ticks = Vec::new();
     while ticks.len() < 12 {
-        let message = watched
-            .message()
-            .await
-            .expect("goes on")
-            .and_then(|message| message.message);
+        let message = watched.message().await.expect("goes on").and_then(|message| message.message);
         match message.expect("a message") {
             v1::watch_response::Message::Welcome(welcome) => {
                 assert_eq!((welcome.player, welcome.resume_token.as_str()), (0, ""));
@@ -695,11 +492,7 @@ async fn a_spectator_sees_the_room_a_few_times_a_second() {
             }
             v1::watch_response::Message::Update(update) => {
                 assert!(update.move_ack.is_none() && update.private.is_none());
-                replica
-                    .as_mut()
-                    .expect("welcomed")
-                    .apply(&update)
-                    .expect("fits");
+                replica.as_mut().expect("welcomed").apply(&update).expect("fits");
                 ticks.push(update.tick);
                 player.update().await.expect("goes on");
             }

@@ -26,11 +26,7 @@ impl Controls {
 
     /// The part that steers the player's own entity.
     pub fn steering(&self) -> Steering {
-        Steering {
-            axis_x: self.axis_x,
-            axis_y: self.axis_y,
-            aim: self.aim,
-        }
+        Steering { axis_x: self.axis_x, axis_y: self.axis_y, aim: self.aim }
     }
 
     /// The message of this number; the tick seen is filled in when it is written.

@@ -21,21 +21,13 @@ pub struct Ended {
 impl Ended {
     /// Something on the way broke, or the server is not there.
     pub fn broken(message: impl Into<String>) -> Self {
-        Self {
-            code: Code::Unavailable,
-            reason: String::new(),
-            message: message.into(),
-        }
+        Self { code: Code::Unavailable, reason: String::new(), message: message.into() }
     }
 
     /// The server does not keep to the rules of the stream.
     pub fn misbehaved(message: impl Into<String>) -> Self {
         let reason = MISBEHAVED.to_owned();
-        Self {
-            code: Code::Internal,
-            reason,
-            message: message.into(),
-        }
+        Self { code: Code::Internal, reason, message: message.into() }
     }
 
     /// Whether the client ended it because the server broke the rules of the stream.
@@ -45,11 +37,7 @@ impl Ended {
 
     /// The client waited for too long.
     pub fn timed_out(message: impl Into<String>) -> Self {
-        Self {
-            code: Code::DeadlineExceeded,
-            reason: String::new(),
-            message: message.into(),
-        }
+        Self { code: Code::DeadlineExceeded, reason: String::new(), message: message.into() }
     }
 
     /// A close code of the WebSocket: 4000 + gRPC status, and as text the reason, maybe followed by ": " and more.
@@ -60,21 +48,13 @@ impl Ended {
             _ => Code::Unavailable,
         };
         let (reason, message) = text.split_once(": ").unwrap_or((text, text));
-        Some(Self {
-            code,
-            reason: reason.to_owned(),
-            message: message.to_owned(),
-        })
+        Some(Self { code, reason: reason.to_owned(), message: message.to_owned() })
     }
 
     /// What to count it under: the status's name and the reason.
     pub fn label(&self) -> String {
         let code = code_name(self.code);
-        if self.reason.is_empty() {
-            code.to_owned()
-        } else {
-            format!("{code}/{}", self.reason)
-        }
+        if self.reason.is_empty() { code.to_owned() } else { format!("{code}/{}", self.reason) }
     }
 
     /// Whether a new stream may go on with the session.
@@ -100,10 +80,7 @@ impl fmt::Display for Ended {
 
 impl From<Status> for Ended {
     fn from(status: Status) -> Self {
-        let reason = status
-            .get_details_error_info()
-            .map(|info| info.reason)
-            .unwrap_or_default();
+        let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
         let mut message = status.message().to_owned();
         let mut source = std::error::Error::source(&status);
         while let Some(cause) = source {
@@ -113,11 +90,7 @@ impl From<Status> for Ended {
             }
             source = cause.source();
         }
-        Self {
-            code: status.code(),
-            reason,
-            message,
-        }
+        Self { code: status.code(), reason, message }
     }
 }
 
@@ -151,15 +124,8 @@ mod tests {
     fn close_codes_carry_the_status() {
         assert_eq!(Ended::from_close(4000, ""), None);
         let ended = Ended::from_close(4010, "TAKEN_OVER: another stream").expect("an error");
-        assert_eq!(
-            (ended.code, ended.label().as_str()),
-            (Code::Aborted, "ABORTED/TAKEN_OVER")
-        );
+        assert_eq!((ended.code, ended.label().as_str()), (Code::Aborted, "ABORTED/TAKEN_OVER"));
         assert!(!ended.is_resumable());
-        assert!(
-            Ended::from_close(1006, "")
-                .expect("an error")
-                .is_resumable()
-        );
+        assert!(Ended::from_close(1006, "").expect("an error").is_resumable());
     }
 }

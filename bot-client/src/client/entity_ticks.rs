@@ -25,10 +25,7 @@ pub(super) struct EntityTickCounter {
 impl EntityTickCounter {
     /// A counter that counts one kind apart.
     pub(super) fn new(kind_apart: u32) -> Self {
-        Self {
-            kind_apart,
-            before: Vec::new(),
-        }
+        Self { kind_apart, before: Vec::new() }
     }
 
     /// Applies an update as [`Replica::apply`] does, tick by tick where it spans several.
@@ -53,8 +50,7 @@ impl EntityTickCounter {
         self.before.clear();
         if !starts_over {
             for (cell, entities) in replica.cells().filter(|(cell, _)| *cell != 0) {
-                self.before
-                    .extend(entities.iter().map(|e| (cell, e.id, e.position)));
+                self.before.extend(entities.iter().map(|e| (cell, e.id, e.position)));
             }
         }
     }
@@ -67,10 +63,7 @@ impl EntityTickCounter {
         for (cell, entities) in replica.cells().filter(|(cell, _)| *cell != 0) {
             for entity in entities {
                 let place = (cell, entity.id);
-                while before
-                    .next_if(|(cell, id, _)| (*cell, *id) < place)
-                    .is_some()
-                {}
+                while before.next_if(|(cell, id, _)| (*cell, *id) < place).is_some() {}
                 let stayed = before.next_if(|(cell, id, _)| (*cell, *id) == place);
                 if stayed.is_none_or(|(_, _, position)| *position != entity.position) {
                     moved.all += 1;
@@ -90,25 +83,16 @@ fn split(update: v1::Update, held: u32) -> Vec<v1::Update> {
         return vec![update];
     }
     let tick_of = |cell: &v1::CellUpdate| {
-        update
-            .tick
-            .saturating_sub(update.tick.wrapping_sub(cell.place) % 128)
+        update.tick.saturating_sub(update.tick.wrapping_sub(cell.place) % 128)
     };
     let in_range = update.cells.iter().all(|cell| tick_of(cell) > base);
     let in_order = update.cells.is_sorted_by_key(tick_of);
     if !in_range || !in_order {
         return vec![update];
     }
-    let mut steps: Vec<v1::Update> = (base + 1..update.tick)
-        .map(|tick| v1::Update {
-            tick,
-            ..v1::Update::default()
-        })
-        .collect();
-    let mut last = v1::Update {
-        base_tick: None,
-        ..update.clone()
-    };
+    let mut steps: Vec<v1::Update> =
+        (base + 1..update.tick).map(|tick| v1::Update { tick, ..v1::Update::default() }).collect();
+    let mut last = v1::Update { base_tick: None, ..update.clone() };
     last.cells.clear();
     last.cells_removed.clear();
     steps.push(last);

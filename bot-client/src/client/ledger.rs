@@ -80,11 +80,7 @@ pub(super) struct Ledger {
 impl Ledger {
     /// A ledger of a session that has these moves behind it.
     pub(super) fn new(start: Applied) -> Self {
-        Self {
-            start,
-            entries: VecDeque::new(),
-            acknowledged: start.sequence,
-        }
+        Self { start, entries: VecDeque::new(), acknowledged: start.sequence }
     }
 
     /// Takes in a move and numbers it.
@@ -92,12 +88,7 @@ impl Ledger {
         let sequence = self.newest().wrapping_add(1);
         let message = controls.into_move(sequence);
         let hash = applied_hash(self.newest_hash(), &content(&message));
-        self.entries.push_back(Entry {
-            message,
-            hash,
-            due,
-            sent: None,
-        });
+        self.entries.push_back(Entry { message, hash, due, sent: None });
         self.forget();
         sequence
     }
@@ -148,10 +139,7 @@ impl Ledger {
 
     /// Takes in an acknowledgement on a stream that goes on.
     pub(super) fn acknowledge(&mut self, applied: Applied, now: Instant) -> Acknowledged {
-        let mut outcome = Acknowledged {
-            fault: self.check(applied),
-            ..Acknowledged::default()
-        };
+        let mut outcome = Acknowledged { fault: self.check(applied), ..Acknowledged::default() };
         let back = self.acknowledged.saturating_sub(applied.sequence);
         if back > 0 {
             outcome.fault.get_or_insert(MoveFault::Lost(back));
@@ -159,9 +147,7 @@ impl Ledger {
         }
         for sequence in self.acknowledged.wrapping_add(1)..=applied.sequence.min(self.newest()) {
             let due = self.due_of(sequence);
-            outcome
-                .latencies
-                .extend(due.map(|due| now.saturating_duration_since(due)));
+            outcome.latencies.extend(due.map(|due| now.saturating_duration_since(due)));
         }
         self.acknowledged = applied.sequence;
         if outcome.fault.is_some() {
@@ -178,17 +164,11 @@ impl Ledger {
         if applied.sequence < self.start.sequence {
             let lost = self.start.sequence - applied.sequence;
             *self = Self::new(applied);
-            return Acknowledged {
-                fault: Some(MoveFault::Lost(lost)),
-                ..Acknowledged::default()
-            };
+            return Acknowledged { fault: Some(MoveFault::Lost(lost)), ..Acknowledged::default() };
         }
         self.acknowledged = self.acknowledged.min(applied.sequence);
         let outcome = self.acknowledge(applied, now);
-        Acknowledged {
-            rolled_back,
-            ..outcome
-        }
+        Acknowledged { rolled_back, ..outcome }
     }
 
     /// Compares with what was sent.
@@ -197,10 +177,7 @@ impl Ledger {
             return Some(MoveFault::Altered);
         }
         let hash = self.hash_after(applied.sequence)?;
-        let sent = self
-            .start
-            .count
-            .wrapping_add(applied.sequence - self.start.sequence);
+        let sent = self.start.count.wrapping_add(applied.sequence - self.start.sequence);
         let surplus = applied.count.wrapping_sub(sent) as i32;
         match surplus {
             0 if hash == applied.hash => None,
@@ -236,10 +213,7 @@ impl Ledger {
     }
 
     fn index(&self, sequence: u32) -> Option<usize> {
-        sequence
-            .checked_sub(self.start.sequence)?
-            .checked_sub(1)
-            .map(|index| index as usize)
+        sequence.checked_sub(self.start.sequence)?.checked_sub(1).map(|index| index as usize)
     }
 
     /// The rolling hash after a move, if it is known.
@@ -251,19 +225,13 @@ impl Ledger {
     }
 
     fn newest_hash(&self) -> u32 {
-        self.entries
-            .back()
-            .map_or(self.start.hash, |entry| entry.hash)
+        self.entries.back().map_or(self.start.hash, |entry| entry.hash)
     }
 }
 
 fn steering(message: &v1::Move) -> Steering {
     let aim = message.aim.map(|aim| aim as u16);
-    Steering {
-        axis_x: message.axis_x,
-        axis_y: message.axis_y,
-        aim,
-    }
+    Steering { axis_x: message.axis_x, axis_y: message.axis_y, aim }
 }
 
 fn content(message: &v1::Move) -> MoveContent<'_> {

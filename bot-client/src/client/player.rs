@@ -74,9 +74,7 @@ enum Sends {
 
 impl std::fmt::Debug for Player {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Player")
-            .field("session", &self.session)
-            .finish_non_exhaustive()
+        f.debug_struct("Player").field("session", &self.session).finish_non_exhaustive()
     }
 }
 
@@ -195,10 +193,7 @@ impl Player {
                     Ok(link) => {
                         let ticket = self.seat.as_ref().map_or("", |seat| &seat.ticket);
                         self.session.open(ticket, Instant::now().into_std());
-                        self.state = State::Live {
-                            link,
-                            sends: Sends::Open,
-                        };
+                        self.state = State::Live { link, sends: Sends::Open };
                     }
                     Err(ended) => return Poll::Ready(self.retry(ended)),
                 },
@@ -220,9 +215,7 @@ impl Player {
             Some(seat) if !rejoin => State::Opening(self.server.play(&seat.ticket)),
             _ => {
                 let mut request = self.request.clone();
-                self.session
-                    .resume_token()
-                    .clone_into(&mut request.resume_token);
+                self.session.resume_token().clone_into(&mut request.resume_token);
                 if !request.resume_token.is_empty() {
                     // Another question than the first: it wants a fresh ticket, not the first answer again.
                     request.request_id = format!("{:032x}", rand::random::<u128>());
@@ -315,9 +308,7 @@ impl Player {
             self.state = State::Over;
             return Ok(None);
         }
-        self.retry(Ended::broken(
-            "the server ended the stream though nobody left",
-        ))
+        self.retry(Ended::broken("the server ended the stream though nobody left"))
     }
 
     /// The stream, or an attempt at one, failed: try again later, or never.
@@ -339,11 +330,7 @@ impl Player {
         let rejoin = self.attempts > 0 || ended.code == Code::Unauthenticated;
         self.attempts += 1;
         self.wait(wait, rejoin);
-        let event = if was_open {
-            Event::Disconnected
-        } else {
-            Event::AttemptFailed
-        };
+        let event = if was_open { Event::Disconnected } else { Event::AttemptFailed };
         Ok(Some(event(ended)))
     }
 

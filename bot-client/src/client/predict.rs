@@ -77,21 +77,15 @@ impl Prediction {
         self.steering = Steering::default();
         self.states.clear();
         self.present = 0;
-        let pending = unacknowledged.map(|(sequence, steering)| Pending {
-            sequence,
-            steering,
-            tick: 0,
-        });
+        let pending =
+            unacknowledged.map(|(sequence, steering)| Pending { sequence, steering, tick: 0 });
         self.pending = pending.collect();
     }
 
     /// Learns the length of the way from a move that was written at `sent` and, by the update of `tick`, applied after
     /// it had waited for `margin`.
     pub(super) fn measure(&mut self, line: &TickLine, tick: u32, sent: Instant, margin: Duration) {
-        let sample = line
-            .due(tick)
-            .saturating_duration_since(sent)
-            .saturating_sub(margin);
+        let sample = line.due(tick).saturating_duration_since(sent).saturating_sub(margin);
         if self.round_trips.len() == ROUND_TRIPS_KEPT {
             self.round_trips.pop_front();
         }
@@ -109,11 +103,7 @@ impl Prediction {
 
     /// The player moves.
     pub(super) fn moved(&mut self, sequence: u32, steering: Steering) {
-        self.pending.push_back(Pending {
-            sequence,
-            steering,
-            tick: self.present.wrapping_add(1),
-        });
+        self.pending.push_back(Pending { sequence, steering, tick: self.present.wrapping_add(1) });
     }
 
     /// Runs up to what is the present for moves that are sent now.
@@ -144,9 +134,7 @@ impl Prediction {
             late.tick = late.tick.max(tick.wrapping_add(1));
         }
         self.present = self.present.clamp(tick, tick.saturating_add(AHEAD_MAX));
-        let predicted = tick
-            .checked_sub(self.first)
-            .and_then(|i| self.states.get(i as usize));
+        let predicted = tick.checked_sub(self.first).and_then(|i| self.states.get(i as usize));
         let correction = match (predicted, entity) {
             (Some(predicted), Some(actual)) => self.difference(tick, predicted, actual),
             _ => None,
@@ -164,16 +152,10 @@ impl Prediction {
             return None;
         }
         let [x, y] = [0, 1].map(|axis| {
-            f64::from(
-                self.world
-                    .difference(actual.position[axis], predicted.position[axis]),
-            )
+            f64::from(self.world.difference(actual.position[axis], predicted.position[axis]))
         });
         let unit = f64::from(1 << self.world.unit_bits.min(30));
-        Some(Correction {
-            tick,
-            units: x.hypot(y) / unit,
-        })
+        Some(Correction { tick, units: x.hypot(y) / unit })
     }
 
     /// The entity as the player should see it now, a round trip ahead of the newest update.
@@ -189,16 +171,8 @@ impl Prediction {
                 break;
             }
             let mut next = newest.clone();
-            let arrived = self
-                .pending
-                .iter()
-                .take_while(|pending| pending.tick <= tick)
-                .last();
-            steer(
-                &mut next,
-                arrived.map_or(self.steering, |p| p.steering),
-                self.motion,
-            );
+            let arrived = self.pending.iter().take_while(|pending| pending.tick <= tick).last();
+            steer(&mut next, arrived.map_or(self.steering, |p| p.steering), self.motion);
             advance(&mut next, self.motion, self.world);
             self.states.push_back(next);
         }
@@ -212,11 +186,7 @@ mod tests {
     use super::super::schedule::Schedule;
     use super::*;
 
-    const WORLD: World = World {
-        position_bits: 20,
-        cell_bits: 14,
-        unit_bits: 8,
-    };
+    const WORLD: World = World { position_bits: 20, cell_bits: 14, unit_bits: 8 };
     const MOTION: Motion = Motion {
         turn_rate: 40,
         acceleration: 300,
@@ -236,11 +206,7 @@ mod tests {
     fn play(way: &Way, ticks: u32, mut shove: impl FnMut(u32, &mut Entity)) -> Vec<Correction> {
         let start = tokio::time::Instant::now().into_std();
         let stepped_at = |tick: u32| start + PERIOD * tick;
-        let mut ship = Entity {
-            id: 1,
-            kind: 1,
-            ..Entity::default()
-        };
+        let mut ship = Entity { id: 1, kind: 1, ..Entity::default() };
         let mut prediction = Prediction::new(WORLD);
         let mut line = TickLine::new(Schedule::new(20, 0, start + way.down));
         let mut sent: Vec<(Instant, Steering)> = Vec::new();
@@ -262,13 +228,7 @@ mod tests {
                 steer(&mut ship, steering, MOTION);
                 advance(&mut ship, MOTION, WORLD);
                 shove(tick, &mut ship);
-                updates.push_back((
-                    stepped_at(tick) + way.down,
-                    tick,
-                    ship.clone(),
-                    applied,
-                    ack,
-                ));
+                updates.push_back((stepped_at(tick) + way.down, tick, ship.clone(), applied, ack));
             }
             while updates.front().is_some_and(|(at, ..)| *at <= now) {
                 let (at, tick, ship, applied, ack) = updates.pop_front().expect("just seen");
@@ -282,11 +242,7 @@ mod tests {
             if millisecond % 350 == 13 {
                 prediction.advance_to(&line, now);
                 let turn = (millisecond % 200) as i32 - 100;
-                let steering = Steering {
-                    axis_x: turn,
-                    axis_y: 127,
-                    aim: None,
-                };
+                let steering = Steering { axis_x: turn, axis_y: 127, aim: None };
                 sent.push((now, steering));
                 prediction.moved(sent.len() as u32, steering);
             }
@@ -298,14 +254,7 @@ mod tests {
     fn on_an_even_way_every_move_is_foretold() {
         for way_ms in [0, 30, 80, 200] {
             let half = Duration::from_millis(way_ms);
-            let corrections = play(
-                &Way {
-                    up: half,
-                    down: half,
-                },
-                200,
-                |_, _| {},
-            );
+            let corrections = play(&Way { up: half, down: half }, 200, |_, _| {});
             // The very first move is sent before the length of the way is known.
             let after_first = corrections.iter().filter(|c| c.tick > 20).count();
             assert_eq!(after_first, 0, "{way_ms} ms: {corrections:?}");
@@ -314,22 +263,13 @@ mod tests {
 
     #[test]
     fn a_shove_is_one_correction_of_its_size() {
-        let way = Way {
-            up: Duration::from_millis(80),
-            down: Duration::from_millis(80),
-        };
+        let way = Way { up: Duration::from_millis(80), down: Duration::from_millis(80) };
         let corrections = play(&way, 200, |tick, ship| {
             if tick == 100 {
                 ship.position[0] = WORLD.wrap(ship.position[0] + (5 << WORLD.unit_bits));
             }
         });
         let surprises: Vec<_> = corrections.into_iter().filter(|c| c.tick > 20).collect();
-        assert_eq!(
-            surprises,
-            [Correction {
-                tick: 100,
-                units: 5.0
-            }]
-        );
+        assert_eq!(surprises, [Correction { tick: 100, units: 5.0 }]);
     }
 }

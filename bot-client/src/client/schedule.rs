@@ -21,11 +21,7 @@ pub struct Schedule {
 impl Schedule {
     /// A grid through the arrival of one tick; every other arrival is measured from it.
     pub fn new(rate_hz: u32, tick: u32, at: Instant) -> Self {
-        Self {
-            rate_hz: rate_hz.max(1),
-            tick,
-            at,
-        }
+        Self { rate_hz: rate_hz.max(1), tick, at }
     }
 
     /// The time between two ticks.
@@ -62,11 +58,7 @@ pub struct TickLine {
 impl TickLine {
     /// A line through the arrival of one tick.
     pub fn new(schedule: Schedule) -> Self {
-        Self {
-            schedule,
-            floor_ns: 0,
-            floored_ns: 0,
-        }
+        Self { schedule, floor_ns: 0, floored_ns: 0 }
     }
 
     /// Takes in an arrival.
@@ -92,10 +84,7 @@ impl TickLine {
         let nanos = self.schedule.nanos_to(tick) + self.floor_ns;
         if nanos < 0 {
             let before = Duration::from_nanos(nanos.unsigned_abs());
-            self.schedule
-                .at
-                .checked_sub(before)
-                .unwrap_or(self.schedule.at)
+            self.schedule.at.checked_sub(before).unwrap_or(self.schedule.at)
         } else {
             self.schedule.at + Duration::from_nanos(nanos as u64)
         }

@@ -80,8 +80,7 @@ impl Pilot {
 
     /// When the pilot will change its mind next.
     pub fn due(&self) -> Instant {
-        self.release_at
-            .map_or(self.decide_at, |at| at.min(self.decide_at))
+        self.release_at.map_or(self.decide_at, |at| at.min(self.decide_at))
     }
 
     /// What the pilot holds down from now on, if that is something else than before.
@@ -148,15 +147,10 @@ impl Pilot {
         } else if distance < 120.0 {
             -127
         } else {
-            *[0, 48, 96]
-                .get(self.random.random_range(0..3))
-                .unwrap_or(&0)
+            *[0, 48, 96].get(self.random.random_range(0..3)).unwrap_or(&0)
         };
-        let mut controls = Controls {
-            axis_y: throttle,
-            aim: Some(heading(aim)),
-            ..Controls::default()
-        };
+        let mut controls =
+            Controls { axis_y: throttle, aim: Some(heading(aim)), ..Controls::default() };
         // Nobody empties the gun at somebody far away.
         let eagerness = match distance / crate::arena::SHOT_RANGE {
             near if near < 0.6 => 0.7,
@@ -177,31 +171,17 @@ impl Pilot {
         let [vx, vy] = glimpse.velocity;
         let aim = (dy - 0.6 * vy).atan2(dx - 0.6 * vx) + self.error();
         let throttle = if thing.distance() > 80.0 { 127 } else { 64 };
-        Controls {
-            axis_y: throttle,
-            aim: Some(heading(aim)),
-            ..Controls::default()
-        }
+        Controls { axis_y: throttle, aim: Some(heading(aim)), ..Controls::default() }
     }
 
     /// Away from the rock's path, to the side on which one is already.
     fn evade(&mut self, glimpse: &Glimpse, rock: Thing) -> Controls {
         let [dx, dy] = rock.offset;
-        let [vx, vy] = [
-            glimpse.velocity[0] - rock.velocity[0],
-            glimpse.velocity[1] - rock.velocity[1],
-        ];
-        let side = if vx * dy - vy * dx > 0.0 {
-            -PI / 2.0
-        } else {
-            PI / 2.0
-        };
+        let [vx, vy] =
+            [glimpse.velocity[0] - rock.velocity[0], glimpse.velocity[1] - rock.velocity[1]];
+        let side = if vx * dy - vy * dx > 0.0 { -PI / 2.0 } else { PI / 2.0 };
         let aim = dy.atan2(dx) + side + self.error();
-        Controls {
-            axis_y: 127,
-            aim: Some(heading(aim)),
-            ..Controls::default()
-        }
+        Controls { axis_y: 127, aim: Some(heading(aim)), ..Controls::default() }
     }
 
     fn wander(&mut self, now: Instant) -> Controls {
@@ -211,22 +191,12 @@ impl Pilot {
         }
         // Some people steer with the mouse and some with the keys; most do both.
         if self.random.random_bool(0.3) {
-            let axis_x = *[-127, 0, 127]
-                .get(self.random.random_range(0..3))
-                .unwrap_or(&0);
-            return Controls {
-                axis_x,
-                axis_y: 127,
-                ..Controls::default()
-            };
+            let axis_x = *[-127, 0, 127].get(self.random.random_range(0..3)).unwrap_or(&0);
+            return Controls { axis_x, axis_y: 127, ..Controls::default() };
         }
         let throttle = if self.random.random_bool(0.7) { 127 } else { 0 };
         let aim = heading(self.course + self.error());
-        Controls {
-            axis_y: throttle,
-            aim: Some(aim),
-            ..Controls::default()
-        }
+        Controls { axis_y: throttle, aim: Some(aim), ..Controls::default() }
     }
 
     fn fumble(&mut self) -> Controls {
@@ -272,15 +242,8 @@ mod tests {
                 pilot.see(now, || {
                     let angle = ms as f64 / 2000.0;
                     let offset = [300.0 * angle.cos(), 300.0 * angle.sin()];
-                    let foe = Thing {
-                        offset,
-                        velocity: [0.0, 0.0],
-                        protected: false,
-                    };
-                    Some(Glimpse {
-                        foe: Some(foe),
-                        ..Glimpse::default()
-                    })
+                    let foe = Thing { offset, velocity: [0.0, 0.0], protected: false };
+                    Some(Glimpse { foe: Some(foe), ..Glimpse::default() })
                 });
             }
             if pilot.due() <= now {
@@ -305,10 +268,7 @@ mod tests {
         for index in 0..20 {
             let changes = fly(&mut Pilot::new(1, index, start), start, 60);
             let per_second = changes.len() as f64 / 60.0;
-            assert!(
-                (1.0..6.0).contains(&per_second),
-                "pilot {index}: {per_second} changes/s"
-            );
+            assert!((1.0..6.0).contains(&per_second), "pilot {index}: {per_second} changes/s");
         }
     }
 
@@ -340,10 +300,7 @@ mod tests {
         let start = start();
         let mut pilot = Pilot::new(2, 1, start);
         let changes = fly(&mut pilot, start, 30);
-        let shots = changes
-            .iter()
-            .filter(|(_, c)| c.buttons & Controls::FIRE != 0)
-            .count();
+        let shots = changes.iter().filter(|(_, c)| c.buttons & Controls::FIRE != 0).count();
         assert!(shots > 5, "{shots} bursts");
         assert!(changes.iter().any(|(_, c)| c.aim.is_some()));
     }

@@ -33,10 +33,7 @@ impl Thing {
     pub fn after(self, seconds: f64) -> Self {
         let [x, y] = self.offset;
         let [vx, vy] = self.velocity;
-        Self {
-            offset: [x + vx * seconds, y + vy * seconds],
-            ..self
-        }
+        Self { offset: [x + vx * seconds, y + vy * seconds], ..self }
     }
 
     /// The direction in which a shot of this speed meets it, in radians; velocities are relative to the shooter's.
@@ -66,16 +63,9 @@ pub struct Glimpse {
 impl Glimpse {
     /// A look around from the own ship.
     pub fn of(replica: &Replica, own: &Entity, tick_rate_hz: u32) -> Self {
-        let eye = Eye {
-            world: replica.world(),
-            own,
-            tick_rate_hz: f64::from(tick_rate_hz),
-        };
+        let eye = Eye { world: replica.world(), own, tick_rate_hz: f64::from(tick_rate_hz) };
         let velocity = eye.speed(own.velocity);
-        let mut glimpse = Self {
-            velocity,
-            ..Self::default()
-        };
+        let mut glimpse = Self { velocity, ..Self::default() };
         let mut threat_in = THREAT_SECONDS;
         for entity in replica.entities().filter(|entity| entity.id != own.id) {
             match entity.kind {
@@ -114,17 +104,11 @@ impl Eye<'_> {
 
     fn see(&self, entity: &Entity) -> Thing {
         let offset = [0, 1].map(|axis| {
-            let difference = self
-                .world
-                .difference(entity.position[axis], self.own.position[axis]);
+            let difference = self.world.difference(entity.position[axis], self.own.position[axis]);
             f64::from(difference) / self.unit()
         });
         let protected = entity.kind == arena::SHIP && entity.attributes[2] & 1 != 0;
-        Thing {
-            offset,
-            velocity: self.speed(entity.velocity),
-            protected,
-        }
+        Thing { offset, velocity: self.speed(entity.velocity), protected }
     }
 
     fn relative(&self, entity: &Entity) -> Thing {
@@ -162,32 +146,18 @@ mod tests {
 
     #[test]
     fn a_shot_is_led() {
-        let crossing = Thing {
-            offset: [300.0, 0.0],
-            velocity: [0.0, 100.0],
-            ..Thing::default()
-        };
+        let crossing = Thing { offset: [300.0, 0.0], velocity: [0.0, 100.0], ..Thing::default() };
         let aim = crossing.lead(500.0);
         assert!((0.15..0.25).contains(&aim), "{aim}");
     }
 
     #[test]
     fn only_rocks_on_the_way_are_a_threat() {
-        let ahead = Thing {
-            offset: [100.0, 0.0],
-            velocity: [-100.0, 0.0],
-            ..Thing::default()
-        };
+        let ahead = Thing { offset: [100.0, 0.0], velocity: [-100.0, 0.0], ..Thing::default() };
         assert!(meets_in(&ahead, 30.0).is_some_and(|s| (s - 1.0).abs() < 1e-9));
-        let past = Thing {
-            offset: [100.0, 80.0],
-            ..ahead
-        };
+        let past = Thing { offset: [100.0, 80.0], ..ahead };
         assert_eq!(meets_in(&past, 30.0), None);
-        let leaving = Thing {
-            velocity: [100.0, 0.0],
-            ..ahead
-        };
+        let leaving = Thing { velocity: [100.0, 0.0], ..ahead };
         assert_eq!(meets_in(&leaving, 30.0), None);
     }
 }

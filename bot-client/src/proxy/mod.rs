@@ -124,11 +124,7 @@ async fn one_way(
             let room = permit.map_err(io::Error::other)?;
             let now = Instant::now().into_std();
             let release_at = Instant::from_std(shaper.release_at(length, now));
-            let chunk = Chunk {
-                bytes: buffer.split().freeze(),
-                release_at,
-                _room: room,
-            };
+            let chunk = Chunk { bytes: buffer.split().freeze(), release_at, _room: room };
             if sender.send(chunk).await.is_err() {
                 return Ok(());
             }
@@ -157,11 +153,7 @@ mod tests {
     use tokio::time::timeout;
 
     fn config(shape: Shape) -> Config {
-        Config {
-            shape,
-            buffer_bytes_max: 64 * 1024,
-            seed: 1,
-        }
+        Config { shape, buffer_bytes_max: 64 * 1024, seed: 1 }
     }
 
     #[tokio::test(start_paused = true)]
@@ -170,11 +162,7 @@ mod tests {
         let (far, mut server) = duplex(1 << 16);
         let delay = Duration::from_millis(80);
         let jitter = Duration::from_millis(20);
-        let config = config(Shape {
-            delay,
-            jitter,
-            ..Shape::default()
-        });
+        let config = config(Shape { delay, jitter, ..Shape::default() });
         let started = Instant::now();
         let talk = async {
             for n in 0..100_u8 {
@@ -182,10 +170,7 @@ mod tests {
             }
             client.shutdown().await.expect("the proxy reads");
             let mut received = Vec::new();
-            server
-                .read_to_end(&mut received)
-                .await
-                .expect("the proxy writes");
+            server.read_to_end(&mut received).await.expect("the proxy writes");
             assert!(started.elapsed() >= Duration::from_millis(60));
             let sent: Vec<u8> = (0..100).flat_map(|n| [n; 7]).collect();
             assert_eq!(received, sent);
@@ -202,10 +187,7 @@ mod tests {
         let config = config(Shape::default());
         let mut written = 0;
         let flood = async {
-            while timeout(Duration::from_secs(5), client.write_all(&[0; 1024]))
-                .await
-                .is_ok()
-            {
+            while timeout(Duration::from_secs(5), client.write_all(&[0; 1024])).await.is_ok() {
                 written += 1024;
             }
         };
@@ -213,9 +195,6 @@ mod tests {
             _ = forward(near, far, &config, 1) => unreachable!("nobody ended it"),
             () = flood => {}
         }
-        assert!(
-            written <= config.buffer_bytes_max + 2 * CHUNK_BYTES + 4096,
-            "{written}"
-        );
+        assert!(written <= config.buffer_bytes_max + 2 * CHUNK_BYTES + 4096, "{written}");
     }
 }

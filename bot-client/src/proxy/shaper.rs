@@ -35,13 +35,7 @@ impl Shaper {
     /// A direction that begins now.
     pub fn new(shape: Shape, seed: u64, now: Instant) -> Self {
         let random = Pcg32::seed_from_u64(seed);
-        Self {
-            shape,
-            started: now,
-            random,
-            free_at: now,
-            last: now,
-        }
+        Self { shape, started: now, random, free_at: now, last: now }
     }
 
     /// When a chunk of this length that enters now comes out at the other end. Never before an earlier one.
@@ -68,11 +62,7 @@ impl Shaper {
         let round = every + stall;
         let since = at.duration_since(self.started).as_nanos() % round.as_nanos();
         let since = Duration::from_nanos(since as u64);
-        if since < every {
-            at
-        } else {
-            at + round.saturating_sub(since)
-        }
+        if since < every { at } else { at + round.saturating_sub(since) }
     }
 }
 
@@ -89,25 +79,14 @@ mod tests {
     #[test]
     fn every_chunk_takes_the_delay() {
         let now = start();
-        let mut shaper = Shaper::new(
-            Shape {
-                delay: 80 * MS,
-                ..Shape::default()
-            },
-            1,
-            now,
-        );
+        let mut shaper = Shaper::new(Shape { delay: 80 * MS, ..Shape::default() }, 1, now);
         assert_eq!(shaper.release_at(100, now + 5 * MS), now + 85 * MS);
     }
 
     #[test]
     fn jitter_stays_in_its_range_and_keeps_the_order() {
         let now = start();
-        let shape = Shape {
-            delay: 80 * MS,
-            jitter: 20 * MS,
-            ..Shape::default()
-        };
+        let shape = Shape { delay: 80 * MS, jitter: 20 * MS, ..Shape::default() };
         let mut shaper = Shaper::new(shape, 1, now);
         let mut last = now;
         let mut delays = Vec::new();
@@ -125,11 +104,7 @@ mod tests {
     #[test]
     fn a_stall_holds_everything_back_until_it_ends() {
         let now = start();
-        let shape = Shape {
-            stall_every: 1000 * MS,
-            stall: 200 * MS,
-            ..Shape::default()
-        };
+        let shape = Shape { stall_every: 1000 * MS, stall: 200 * MS, ..Shape::default() };
         let mut shaper = Shaper::new(shape, 1, now);
         assert_eq!(shaper.release_at(1, now + 999 * MS), now + 999 * MS);
         assert_eq!(shaper.release_at(1, now + 1000 * MS), now + 1200 * MS);
@@ -140,10 +115,7 @@ mod tests {
     #[test]
     fn bandwidth_spreads_chunks_out() {
         let now = start();
-        let shape = Shape {
-            bytes_per_s: Some(1000),
-            ..Shape::default()
-        };
+        let shape = Shape { bytes_per_s: Some(1000), ..Shape::default() };
         let mut shaper = Shaper::new(shape, 1, now);
         assert_eq!(shaper.release_at(100, now), now + 100 * MS);
         assert_eq!(shaper.release_at(100, now), now + 200 * MS);

@@ -83,18 +83,12 @@ impl Bot {
     ) -> Self {
         let role = shared.plan.role_of(index);
         let stalls = role == Role::Stalls;
-        let mut session = Config {
-            entity_ticks_apart: Some(arena::ROCK),
-            ..Config::default()
-        };
+        let mut session = Config { entity_ticks_apart: Some(arena::ROCK), ..Config::default() };
         if stalls {
             session.unacknowledged_max = STALLED_MOVES_MAX;
             session.idle_timeout = false;
         }
-        let options = Options {
-            session,
-            ..Options::default()
-        };
+        let options = Options { session, ..Options::default() };
         let seed = shared.plan.seed;
         let pilot = Pilot::new(seed, index as u64, Instant::now().into_std());
         Self {
@@ -159,10 +153,7 @@ impl Bot {
             None if self.wanted.is_some() => far,
             None => Instant::from_std(self.pilot.due()),
         };
-        [self.churn_due, self.stall_due]
-            .into_iter()
-            .flatten()
-            .fold(pilot, Instant::min)
+        [self.churn_due, self.stall_due].into_iter().flatten().fold(pilot, Instant::min)
     }
 
     fn act(&mut self) {
@@ -258,9 +249,7 @@ impl Bot {
             let look = || Some(Glimpse::of(replica, own, rate_hz));
             self.pilot.see(now.into_std(), look);
         }
-        let entry_after = self
-            .lost_at
-            .and_then(|_| PlayerEntry::of(replica, welcome.player));
+        let entry_after = self.lost_at.and_then(|_| PlayerEntry::of(replica, welcome.player));
         let counters = self.player.session_mut().take_counters();
         let mut stats = self.shared.board.shard(self.index);
         stats.counters += counters;
@@ -296,10 +285,7 @@ impl Bot {
             stats.played += now - since;
         }
         // The wait that is not over yet counts as well.
-        let open_gap = self
-            .updated_at
-            .map(|at| now - at)
-            .filter(|_| !self.is_stalled);
+        let open_gap = self.updated_at.map(|at| now - at).filter(|_| !self.is_stalled);
         if let Some(gap) = open_gap.filter(|gap| *gap > period) {
             stats.update_gap.record_missing(gap, period);
         }
@@ -311,11 +297,7 @@ impl Bot {
     }
 
     fn tick_period(&self) -> Duration {
-        let rate_hz = self
-            .player
-            .session()
-            .welcome()
-            .map_or(1, |welcome| welcome.tick_rate_hz);
+        let rate_hz = self.player.session().welcome().map_or(1, |welcome| welcome.tick_rate_hz);
         Duration::from_nanos(1_000_000_000 / u64::from(rate_hz.max(1)))
     }
 

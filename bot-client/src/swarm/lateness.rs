@@ -23,11 +23,7 @@ impl Lateness {
     /// Starts with the first tick of a stream.
     pub(super) fn new(rate_hz: u32, tick: u32, at: Instant) -> Self {
         let schedule = Schedule::new(rate_hz, tick, at);
-        Self {
-            schedule,
-            line: TickLine::new(schedule),
-            offsets: Vec::new(),
-        }
+        Self { schedule, line: TickLine::new(schedule), offsets: Vec::new() }
     }
 
     /// Takes in the arrival of an update that brought these ticks; `record` gets what can be judged.
@@ -40,8 +36,7 @@ impl Lateness {
     ) {
         self.line.observe(newest, at);
         let oldest = newest.saturating_sub(ticks.saturating_sub(1));
-        self.offsets
-            .extend((oldest..=newest).map(|tick| self.schedule.offset(tick, at)));
+        self.offsets.extend((oldest..=newest).map(|tick| self.schedule.offset(tick, at)));
         if self.offsets.len() >= WINDOW {
             self.flush(record);
         }

@@ -51,14 +51,8 @@ impl Limits {
             (report.lost_moves, "lost moves"),
             (report.duplicate_moves, "moves applied twice"),
             (report.altered_moves, "moves applied that were not sent"),
-            (
-                report.violations,
-                "streams on which the server broke their rules",
-            ),
-            (
-                report.identity_changes,
-                "sessions that came back as somebody else",
-            ),
+            (report.violations, "streams on which the server broke their rules"),
+            (report.identity_changes, "sessions that came back as somebody else"),
         ] {
             if count > 0 {
                 failures.push(format!("{count} {what}"));
@@ -74,64 +68,30 @@ impl Limits {
             }
         };
         let count = |count: u64| Some(count as f64);
-        let (gap, tick, ack) = (
-            &report.update_gap_ms,
-            &report.tick_to_receive_ms,
-            &report.move_to_ack_ms,
-        );
-        at_most(
-            gap.measured_p99(),
-            self.max_p99_gap_ms,
-            "p99 of update_gap_ms",
-        );
+        let (gap, tick, ack) =
+            (&report.update_gap_ms, &report.tick_to_receive_ms, &report.move_to_ack_ms);
+        at_most(gap.measured_p99(), self.max_p99_gap_ms, "p99 of update_gap_ms");
         at_most(gap.measured_max(), self.max_gap_ms, "update_gap_ms");
-        at_most(
-            tick.measured_p99(),
-            self.max_p99_tick_to_receive_ms,
-            "p99 of tick_to_receive_ms",
-        );
-        at_most(
-            ack.measured_p99(),
-            self.max_p99_move_to_ack_ms,
-            "p99 of move_to_ack_ms",
-        );
+        at_most(tick.measured_p99(), self.max_p99_tick_to_receive_ms, "p99 of tick_to_receive_ms");
+        at_most(ack.measured_p99(), self.max_p99_move_to_ack_ms, "p99 of move_to_ack_ms");
         let resume = report.resume_ms.measured_p99();
         // Nobody had to come back: nobody took too long.
-        at_most(
-            resume.or(Some(0.0)),
-            self.max_p99_resume_ms,
-            "p99 of resume_ms",
-        );
-        at_most(
-            report.bytes_per_update,
-            self.max_bytes_per_update,
-            "bytes_per_update",
-        );
+        at_most(resume.or(Some(0.0)), self.max_p99_resume_ms, "p99 of resume_ms");
+        at_most(report.bytes_per_update, self.max_bytes_per_update, "bytes_per_update");
         let per_entity_tick = report.bytes_per_entity_tick;
-        at_most(
-            per_entity_tick,
-            self.max_bytes_per_entity_tick,
-            "bytes_per_entity_tick",
-        );
+        at_most(per_entity_tick, self.max_bytes_per_entity_tick, "bytes_per_entity_tick");
         let disconnects = self.max_disconnects.map(|limit| limit as f64);
         at_most(count(report.disconnects), disconnects, "disconnects");
         let sessions_lost = self.max_sessions_lost.map(|limit| limit as f64);
         at_most(count(report.sessions_lost), sessions_lost, "sessions lost");
         let errors = report.errors.values().sum();
-        at_most(
-            count(errors),
-            self.max_errors.map(|limit| limit as f64),
-            "errors",
-        );
+        at_most(count(errors), self.max_errors.map(|limit| limit as f64), "errors");
         if report.players > 0 && report.updates == 0 {
             failures.push("nobody got an update".to_owned());
         }
         let least = self.min_players.unwrap_or(1);
         if report.players < least {
-            failures.push(format!(
-                "only {} of at least {least} players got in",
-                report.players
-            ));
+            failures.push(format!("only {} of at least {least} players got in", report.players));
         }
         failures
     }

@@ -60,12 +60,7 @@ pub async fn run(
     let name = format!("swarm {:04x}", rand::random::<u16>());
     let rooms = Rooms::new(name, plan.rooms.unwrap_or(0));
     let leave = CancellationToken::new();
-    let shared = Arc::new(Shared {
-        board: Board::default(),
-        rooms,
-        leave: leave.clone(),
-        plan,
-    });
+    let shared = Arc::new(Shared { board: Board::default(), rooms, leave: leave.clone(), plan });
     let plan = &shared.plan;
 
     let mut bots = JoinSet::new();

@@ -83,19 +83,10 @@ mod tests {
 
     #[test]
     fn shares_are_met() {
-        let plan = Plan {
-            players: 100,
-            stall: 0.1,
-            ..Plan::default()
-        };
-        let stalled = (0..100)
-            .filter(|index| plan.role_of(*index) == Role::Stalls)
-            .count();
+        let plan = Plan { players: 100, stall: 0.1, ..Plan::default() };
+        let stalled = (0..100).filter(|index| plan.role_of(*index) == Role::Stalls).count();
         assert_eq!(stalled, 10);
-        let plan = Plan {
-            churn: 1.0,
-            ..Plan::default()
-        };
+        let plan = Plan { churn: 1.0, ..Plan::default() };
         assert!((0..10).all(|index| plan.role_of(index) == Role::Churns));
     }
 }

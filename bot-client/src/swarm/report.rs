@@ -23,12 +23,7 @@ pub struct Summary {
 impl Summary {
     fn of(spread: &Spread) -> Self {
         let [p50, p99] = [0.5, 0.99].map(|q| spread.quantile(q));
-        Self {
-            p50,
-            p99,
-            max: spread.max(),
-            count: spread.len(),
-        }
+        Self { p50, p99, max: spread.max(), count: spread.len() }
     }
 
     /// The 99th percentile, if there is one.
@@ -124,11 +119,7 @@ impl Report {
         let ratio = |of: u64, by: u64| (by > 0).then(|| of as f64 / by as f64);
         let minutes = stats.played.as_secs_f64() / 60.0;
         let correction_count = stats.correction.len() as f64;
-        let per_minute = if minutes > 0.0 {
-            correction_count / minutes
-        } else {
-            0.0
-        };
+        let per_minute = if minutes > 0.0 { correction_count / minutes } else { 0.0 };
         Self {
             players: stats.players,
             players_wanted: plan.players as u64,
@@ -170,10 +161,7 @@ impl Report {
                 .map(|(label, (_, message))| (label.clone(), message.clone()))
                 .collect(),
             violations: stats.violations,
-            corrections: Corrections {
-                per_minute,
-                units: Summary::of(&stats.correction),
-            },
+            corrections: Corrections { per_minute, units: Summary::of(&stats.correction) },
             stalled: stats.stalled,
         }
     }
@@ -182,21 +170,12 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let spread = |f: &mut fmt::Formatter<'_>, name: &str, summary: &Summary| {
-            let Summary {
-                p50,
-                p99,
-                max,
-                count,
-            } = summary;
+            let Summary { p50, p99, max, count } = summary;
             writeln!(f, "{name:<22}{p50:>10.2}{p99:>10.2}{max:>10.2}{count:>12}")
         };
         let (players, wanted) = (self.players, self.players_wanted);
         writeln!(f, "{players} of {wanted} players, {:.1} s", self.duration_s)?;
-        writeln!(
-            f,
-            "\n{:<22}{:>10}{:>10}{:>10}{:>12}",
-            "", "p50", "p99", "max", "count"
-        )?;
+        writeln!(f, "\n{:<22}{:>10}{:>10}{:>10}{:>12}", "", "p50", "p99", "max", "count")?;
         spread(f, "update_gap_ms", &self.update_gap_ms)?;
         spread(f, "tick_to_receive_ms", &self.tick_to_receive_ms)?;
         spread(f, "move_to_ack_ms", &self.move_to_ack_ms)?;
@@ -206,49 +185,24 @@ impl fmt::Display for Report {
         spread(f, "correction (units)", &self.corrections.units)?;
         let number = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.2}"));
         writeln!(f, "\nupdates                {}", self.updates)?;
-        writeln!(
-            f,
-            "bytes per update       {}",
-            number(self.bytes_per_update)
-        )?;
+        writeln!(f, "bytes per update       {}", number(self.bytes_per_update))?;
         let without = number(self.bytes_per_entity_tick_without_rocks);
         let with = number(self.bytes_per_entity_tick);
         writeln!(f, "bytes per entity tick  {with} (without rocks {without})")?;
-        writeln!(
-            f,
-            "corrections            {:.1} per minute",
-            self.corrections.per_minute
-        )?;
-        let Self {
-            checksums,
-            desyncs,
-            broken_updates,
-            ..
-        } = self;
+        writeln!(f, "corrections            {:.1} per minute", self.corrections.per_minute)?;
+        let Self { checksums, desyncs, broken_updates, .. } = self;
         writeln!(
             f,
             "checksums              {checksums}, {desyncs} desyncs, {broken_updates} broken"
         )?;
-        let Self {
-            moves,
-            lost_moves,
-            duplicate_moves,
-            altered_moves,
-            ..
-        } = self;
+        let Self { moves, lost_moves, duplicate_moves, altered_moves, .. } = self;
         writeln!(
             f,
             "moves                  {moves}: {lost_moves} lost, {duplicate_moves} doubled, \
              {altered_moves} altered, {} unresolved, {} rolled back, {} refused",
             self.unresolved_moves, self.rolled_back_moves, self.refused_moves,
         )?;
-        let Self {
-            disconnects,
-            drops,
-            resumes,
-            identity_changes,
-            ..
-        } = self;
+        let Self { disconnects, drops, resumes, identity_changes, .. } = self;
         writeln!(
             f,
             "streams                {disconnects} disconnected, {drops} dropped on purpose, \
@@ -256,11 +210,7 @@ impl fmt::Display for Report {
             self.sessions_lost,
         )?;
         if self.stalled != Stalled::default() {
-            let Stalled {
-                players,
-                moves,
-                disconnects,
-            } = self.stalled;
+            let Stalled { players, moves, disconnects } = self.stalled;
             writeln!(
                 f,
                 "stalled                {players} players, {moves} moves, {disconnects} disconnected",
@@ -301,10 +251,7 @@ pub struct Progress {
 
 impl Progress {
     pub(super) fn of(stats: &Stats, plan: &Plan, elapsed: Duration, before: &Self) -> Self {
-        let seconds = elapsed
-            .saturating_sub(before.elapsed)
-            .as_secs_f64()
-            .max(0.001);
+        let seconds = elapsed.saturating_sub(before.elapsed).as_secs_f64().max(0.001);
         let counters = &stats.counters;
         let (updates, bytes) = (counters.updates, counters.update_bytes);
         Self {

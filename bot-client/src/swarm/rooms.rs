@@ -16,10 +16,7 @@ pub(super) struct Rooms {
 impl Rooms {
     /// That many rooms, none of them made yet; 0 leaves it to the server.
     pub(super) fn new(name: String, count: usize) -> Self {
-        Self {
-            name,
-            ids: (0..count).map(|_| Mutex::default()).collect(),
-        }
+        Self { name, ids: (0..count).map(|_| Mutex::default()).collect() }
     }
 
     /// What a player asks the lobby for.
@@ -37,21 +34,12 @@ impl Rooms {
         let number = index % self.ids.len();
         let mut id = self.ids[number].lock().await;
         if let Some(id) = id.clone() {
-            return Ok(v1::JoinRequest {
-                room: Some(join_request::Room::RoomId(id)),
-                ..request
-            });
+            return Ok(v1::JoinRequest { room: Some(join_request::Room::RoomId(id)), ..request });
         }
         let name = format!("{} {}", self.name, number + 1);
-        let create = v1::CreateRoom {
-            name,
-            ..v1::CreateRoom::default()
-        };
+        let create = v1::CreateRoom { name, ..v1::CreateRoom::default() };
         let create = join_request::Room::Create(create);
-        let request = v1::JoinRequest {
-            room: Some(create),
-            ..request
-        };
+        let request = v1::JoinRequest { room: Some(create), ..request };
         // The same request again, with the same id, is the same seat: the player repeats it.
         let seat = server.join(request.clone()).await?;
         *id = seat.room.map(|room| room.room_id);

@@ -145,8 +145,7 @@ impl Stats {
             self.move_to_ack.record(*latency);
         }
         if let Some(correction) = update.correction {
-            self.correction
-                .record_micros((correction.units * 1000.0) as u64);
+            self.correction.record_micros((correction.units * 1000.0) as u64);
         }
         self.measured_bytes += update.wire_bytes as u64;
         self.entity_ticks += update.entity_ticks.all;
@@ -207,9 +206,7 @@ pub struct Board {
 
 impl Default for Board {
     fn default() -> Self {
-        Self {
-            shards: (0..4).map(|_| Mutex::default()).collect(),
-        }
+        Self { shards: (0..4).map(|_| Mutex::default()).collect() }
     }
 }
 
@@ -254,15 +251,9 @@ mod tests {
         let mut stats = Stats::default();
         for n in 0..1000 {
             let reason = format!("R{n}");
-            stats.note_error(&Ended {
-                reason,
-                ..Ended::broken("")
-            });
+            stats.note_error(&Ended { reason, ..Ended::broken("") });
         }
         assert!(stats.errors.len() <= LABELS_MAX + 1);
-        assert_eq!(
-            stats.errors.values().map(|(count, _)| count).sum::<u64>(),
-            1000
-        );
+        assert_eq!(stats.errors.values().map(|(count, _)| count).sum::<u64>(), 1000);
     }
 }

@@ -66,17 +66,10 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    const WORLD: World = World {
-        position_bits: 20,
-        cell_bits: 20,
-        unit_bits: 8,
-    };
+    const WORLD: World = World { position_bits: 20, cell_bits: 20, unit_bits: 8 };
 
     fn at(x: f64) -> Pose {
-        Pose {
-            position: [x, 0.0],
-            ..Pose::default()
-        }
+        Pose { position: [x, 0.0], ..Pose::default() }
     }
 
     /// Where a ship is drawn that was at `from` and is corrected to `to`, at these times after it.

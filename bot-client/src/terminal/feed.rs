@@ -52,9 +52,7 @@ impl Feed {
         now: Instant,
     ) {
         let happenings = || globals.iter().filter(|entity| entity.kind == HAPPENING);
-        let new: Vec<_> = happenings()
-            .filter(|h| !self.seen.contains(&h.id))
-            .collect();
+        let new: Vec<_> = happenings().filter(|h| !self.seen.contains(&h.id)).collect();
         self.seen = happenings().map(|h| h.id).collect();
         for happening in new {
             let [what, one, two, _, x, y, ..] = happening.attributes;
@@ -73,10 +71,7 @@ impl Feed {
         }
         self.bursts.retain(|burst| now - burst.at < BURST);
         while self.lines.len() > LINES_MAX
-            || self
-                .lines
-                .front()
-                .is_some_and(|line| now - line.at >= SHOWN)
+            || self.lines.front().is_some_and(|line| now - line.at >= SHOWN)
         {
             self.lines.pop_front();
         }
@@ -127,11 +122,7 @@ fn tell(what: i32, one: i32, two: i32, people: &People) -> Option<Vec<Part>> {
 mod tests {
     use super::*;
 
-    const WORLD: World = World {
-        position_bits: 20,
-        cell_bits: 20,
-        unit_bits: 8,
-    };
+    const WORLD: World = World { position_bits: 20, cell_bits: 20, unit_bits: 8 };
 
     fn happening(id: u32, what: i32, one: i32, two: i32) -> Entity {
         Entity {
@@ -148,13 +139,7 @@ mod tests {
         let people = People::default();
         let kill = [happening(5, 1, 1, 2)];
         for tick in 0..10 {
-            feed.note(
-                &kill,
-                &people,
-                1,
-                WORLD,
-                now + Duration::from_millis(50) * tick,
-            );
+            feed.note(&kill, &people, 1, WORLD, now + Duration::from_millis(50) * tick);
         }
         let told: Vec<String> = feed
             .lines(now)
@@ -176,10 +161,7 @@ mod tests {
             WORLD,
             now,
         );
-        let parts: Vec<_> = feed
-            .lines(now)
-            .flat_map(|line| line.parts.clone())
-            .collect();
+        let parts: Vec<_> = feed.lines(now).flat_map(|line| line.parts.clone()).collect();
         assert_eq!(parts[1].0, " crashed");
         assert_eq!(feed.lines(now).count(), 1);
         assert_eq!(feed.own_kills(), 0);

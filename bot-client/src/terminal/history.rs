@@ -58,11 +58,7 @@ impl Pose {
         let turn = f64::from(to.heading.wrapping_sub(from.heading) as i16);
         pose.position = [0, 1].map(|axis| pose.position[axis] + f64::from(way[axis]) / unit * part);
         pose.heading += turn * part * std::f64::consts::TAU / 65536.0;
-        Self {
-            position: pose.position,
-            heading: pose.heading,
-            ..later
-        }
+        Self { position: pose.position, heading: pose.heading, ..later }
     }
 }
 
@@ -85,12 +81,7 @@ pub(super) struct History {
 
 impl History {
     pub(super) fn new(world: World, rate_hz: u32) -> Self {
-        Self {
-            world,
-            rate_hz: rate_hz.max(1),
-            line: None,
-            states: VecDeque::new(),
-        }
+        Self { world, rate_hz: rate_hz.max(1), line: None, states: VecDeque::new() }
     }
 
     pub(super) fn world(&self) -> World {
@@ -144,10 +135,7 @@ impl History {
         let Some(tick) = self.shown_tick(now) else {
             return Vec::new();
         };
-        let after = self
-            .states
-            .iter()
-            .position(|state| f64::from(state.tick) > tick);
+        let after = self.states.iter().position(|state| f64::from(state.tick) > tick);
         let before = after.unwrap_or(self.states.len()).saturating_sub(1);
         let (before, after) = (&self.states[before], after.map(|i| &self.states[i]));
         let since = tick - f64::from(before.tick);
@@ -184,11 +172,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    const WORLD: World = World {
-        position_bits: 20,
-        cell_bits: 20,
-        unit_bits: 8,
-    };
+    const WORLD: World = World { position_bits: 20, cell_bits: 20, unit_bits: 8 };
     const PERIOD: Duration = Duration::from_millis(50);
 
     fn at(x: i32) -> Entity {
@@ -214,13 +198,10 @@ mod tests {
     #[test]
     fn motion_is_smooth_between_ticks_and_across_the_edge() {
         let (history, now) = flown(3);
-        let shown: Vec<f64> = (0..4)
-            .map(|i| history.poses(now + PERIOD / 4 * i)[0].position[0])
-            .collect();
+        let shown: Vec<f64> =
+            (0..4).map(|i| history.poses(now + PERIOD / 4 * i)[0].position[0]).collect();
         let steps: Vec<f64> = shown.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        let is_even = steps
-            .iter()
-            .all(|step| (step.rem_euclid(4096.0) - 2.5).abs() < 0.1);
+        let is_even = steps.iter().all(|step| (step.rem_euclid(4096.0) - 2.5).abs() < 0.1);
         assert!(is_even, "{shown:?}");
     }
 

@@ -55,10 +55,7 @@ pub(super) struct Hands {
 impl Hands {
     /// `has_releases`: the terminal says when keys are let go.
     pub(super) fn new(has_releases: bool) -> Self {
-        Self {
-            has_releases,
-            ..Self::default()
-        }
+        Self { has_releases, ..Self::default() }
     }
 
     /// A key event; what it asks for besides flying.
@@ -132,11 +129,7 @@ impl Hands {
         Controls {
             axis_x: 127 * (down(RIGHT) - down(LEFT)),
             axis_y: 127 * (down(FORWARD) - down(BACK)),
-            buttons: if self.is_down(FIRE, now) {
-                Controls::FIRE
-            } else {
-                0
-            },
+            buttons: if self.is_down(FIRE, now) { Controls::FIRE } else { 0 },
             ..Controls::default()
         }
     }
@@ -267,10 +260,7 @@ mod tests {
         let (mut hands, now) = (Hands::new(true), start());
         let interrupt = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
         assert_eq!(hands.handle(interrupt, now), Some(Command::Leave));
-        assert_eq!(
-            hands.handle(key(KeyCode::Char('?')), now),
-            Some(Command::Help)
-        );
+        assert_eq!(hands.handle(key(KeyCode::Char('?')), now), Some(Command::Help));
         assert_eq!(hands.handle(release(KeyCode::Char('?')), now), None);
         assert_eq!(hands.controls(now), Controls::default());
     }

@@ -31,13 +31,7 @@ impl Lens {
             let whole = (edge / dots[0]).min(edge / dots[1]);
             (centre, UNITS_PER_DOT.min(whole))
         };
-        Self {
-            centre,
-            edge,
-            half: dots.map(|dots| dots * dot / 2.0),
-            dot,
-            is_board,
-        }
+        Self { centre, edge, half: dots.map(|dots| dots * dot / 2.0), dot, is_board }
     }
 
     /// Where something is seen; the world is a torus.
@@ -57,11 +51,7 @@ mod tests {
     use super::*;
 
     const fn world(position_bits: u32) -> World {
-        World {
-            position_bits,
-            cell_bits: position_bits,
-            unit_bits: 8,
-        }
+        World { position_bits, cell_bits: position_bits, unit_bits: 8 }
     }
 
     #[test]

@@ -40,16 +40,8 @@ pub(super) struct Reading {
 impl Meter {
     /// An update came.
     pub(super) fn note(&mut self, update: &Updated, now: Instant) {
-        self.arrivals.push_back(Arrival {
-            at: now,
-            bytes: update.wire_bytes,
-            ticks: update.ticks,
-        });
-        while self
-            .arrivals
-            .front()
-            .is_some_and(|old| now - old.at > WINDOW)
-        {
+        self.arrivals.push_back(Arrival { at: now, bytes: update.wire_bytes, ticks: update.ticks });
+        while self.arrivals.front().is_some_and(|old| now - old.at > WINDOW) {
             self.arrivals.pop_front();
         }
         if let Some(correction) = update.correction {
@@ -85,9 +77,7 @@ impl Meter {
                 .arrivals
                 .iter()
                 .skip(1)
-                .fold((0, 0), |(b, t), arrival| {
-                    (b + arrival.bytes, t + arrival.ticks)
-                });
+                .fold((0, 0), |(b, t), arrival| (b + arrival.bytes, t + arrival.ticks));
             reading.bytes_per_s = bytes as f64 / seconds;
             reading.ticks_per_s = f64::from(ticks) / seconds;
             reading.gap = (last.at - first.at) / count as u32;
@@ -108,13 +98,8 @@ mod tests {
         for tick in 1..=100 {
             now = start + Duration::from_millis(50) * tick;
             let correction = (tick == 3).then_some(Correction { tick, units: 4.0 });
-            let update = Updated {
-                tick,
-                ticks: 1,
-                wire_bytes: 100,
-                correction,
-                ..Updated::default()
-            };
+            let update =
+                Updated { tick, ticks: 1, wire_bytes: 100, correction, ..Updated::default() };
             meter.note(&update, now);
         }
         let reading = meter.reading(now + Duration::from_millis(10));

@@ -121,8 +121,7 @@ impl Model {
             if let Some(person) = self.people.person(own) {
                 self.own = Some(person.clone());
             }
-            self.feed
-                .note(replica.globals(), &self.people, own, replica.world(), now);
+            self.feed.note(replica.globals(), &self.people, own, replica.world(), now);
         } else {
             self.kinds.clear();
             for entity in replica.entities() {
@@ -178,12 +177,8 @@ impl Model {
         let predicted = if alive && self.is_arena() && session.is_open() {
             let ahead = session.round_trip().unwrap_or_default();
             let line = session.tick_line();
-            let part = line.map_or(0.0, |line| {
-                fractional_tick(line, rate_hz, now + ahead).fract()
-            });
-            session
-                .predict(now)
-                .map(|entity| Pose::of(entity, part, world))
+            let part = line.map_or(0.0, |line| fractional_tick(line, rate_hz, now + ahead).fract());
+            session.predict(now).map(|entity| Pose::of(entity, part, world))
         } else {
             None
         };
@@ -205,12 +200,7 @@ impl Model {
         if self.target != 0 {
             return ship_of(self.target);
         }
-        let best = || {
-            self.people
-                .ranked
-                .iter()
-                .find_map(|person| ship_of(person.number))
-        };
+        let best = || self.people.ranked.iter().find_map(|person| ship_of(person.number));
         ship_of(self.camera.watched).or_else(best)
     }
 
@@ -224,30 +214,20 @@ impl Model {
 
     /// Whose ship a spectator sees.
     pub(super) fn watched_number(&self) -> i32 {
-        if self.target == 0 {
-            self.camera.watched
-        } else {
-            self.target
-        }
+        if self.target == 0 { self.camera.watched } else { self.target }
     }
 
     pub(super) fn is_arena(&self) -> bool {
-        self.welcome
-            .as_ref()
-            .is_some_and(|welcome| welcome.game == "arena")
+        self.welcome.as_ref().is_some_and(|welcome| welcome.game == "arena")
     }
 
     pub(super) fn is_spectator(&self) -> bool {
-        self.welcome
-            .as_ref()
-            .is_some_and(|welcome| welcome.player == 0)
+        self.welcome.as_ref().is_some_and(|welcome| welcome.player == 0)
     }
 
     /// The own player's number; 0 for spectators.
     pub(super) fn own_number(&self) -> i32 {
-        self.welcome
-            .as_ref()
-            .map_or(0, |welcome| welcome.player as i32)
+        self.welcome.as_ref().map_or(0, |welcome| welcome.player as i32)
     }
 
     /// The own ship's hull, while it flies.
@@ -283,11 +263,7 @@ impl Model {
         {
             return Some(text.clone());
         }
-        let respawn = self
-            .private
-            .get(1)
-            .copied()
-            .filter(|tick| *tick > 0 && self.is_arena())?;
+        let respawn = self.private.get(1).copied().filter(|tick| *tick > 0 && self.is_arena())?;
         let (tick, rate_hz) = self.tick()?;
         let left = f64::from((respawn as u32).saturating_sub(tick)) / f64::from(rate_hz);
         Some(format!("Your ship is destroyed. A new one in {left:.1} s"))

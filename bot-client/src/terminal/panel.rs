@@ -22,16 +22,10 @@ const HEAT_MAX_S: f64 = 2.4;
 
 /// Draws the panel.
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, model: &Model, now: Instant) {
-    let block = Block::new()
-        .borders(Borders::LEFT)
-        .border_style(Style::new().fg(colour::LINE));
+    let block = Block::new().borders(Borders::LEFT).border_style(Style::new().fg(colour::LINE));
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let inner = Rect {
-        x: inner.x + 1,
-        width: inner.width.saturating_sub(1),
-        ..inner
-    };
+    let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(1), ..inner };
     let columns = usize::from(inner.width);
     let mut top = title(model, columns);
     if model.is_arena() {
@@ -53,28 +47,16 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, model: &Model, now: Inst
     ];
     let [above, middle, below] = Layout::vertical(heights).areas(inner);
     frame.render_widget(Paragraph::new(top), above);
-    frame.render_widget(
-        Paragraph::new(feed(model, usize::from(middle.height), now)),
-        middle,
-    );
+    frame.render_widget(Paragraph::new(feed(model, usize::from(middle.height), now)), middle);
     frame.render_widget(Paragraph::new(net), below);
 }
 
 fn title(model: &Model, columns: usize) -> Vec<Line<'static>> {
-    let room = model
-        .welcome
-        .as_ref()
-        .and_then(|welcome| welcome.room.as_ref());
+    let room = model.welcome.as_ref().and_then(|welcome| welcome.room.as_ref());
     let room = room.map(|room| printable(&room.name)).unwrap_or_default();
-    let name = Span::styled(
-        "FRAY ",
-        Style::new().fg(colour::WARM).add_modifier(Modifier::BOLD),
-    );
+    let name = Span::styled("FRAY ", Style::new().fg(colour::WARM).add_modifier(Modifier::BOLD));
     let room = fitted(&room, columns.saturating_sub(5));
-    vec![Line::from(vec![
-        name,
-        Span::styled(room, text(colour::FAINT)),
-    ])]
+    vec![Line::from(vec![name, Span::styled(room, text(colour::FAINT))])]
 }
 
 fn round(model: &Model, columns: usize) -> Line<'static> {
@@ -88,24 +70,14 @@ fn round(model: &Model, columns: usize) -> Line<'static> {
         (true, winner) => format!("{} won", model.people.name(winner)),
     };
     let is_ending = round.is_pause || left <= 10;
-    let tone = if is_ending {
-        colour::WARM
-    } else {
-        colour::TEXT
-    };
+    let tone = if is_ending { colour::WARM } else { colour::TEXT };
     spread(&what, &clock(left), columns, text(tone))
 }
 
 fn board(model: &Model, columns: usize) -> Vec<Line<'static>> {
-    let own = if model.is_spectator() {
-        model.watched_number()
-    } else {
-        model.own_number()
-    };
+    let own = if model.is_spectator() { model.watched_number() } else { model.own_number() };
     let top = model.people.top(BOARD, own);
-    top.into_iter()
-        .map(|(rank, person)| row(rank, person, person.number == own, columns))
-        .collect()
+    top.into_iter().map(|(rank, person)| row(rank, person, person.number == own, columns)).collect()
 }
 
 fn row(rank: usize, person: &Person, is_own: bool, columns: usize) -> Line<'static> {
@@ -118,12 +90,7 @@ fn row(rank: usize, person: &Person, is_own: bool, columns: usize) -> Line<'stat
         style = style.add_modifier(Modifier::BOLD);
     }
     let mark = if is_own { '>' } else { ' ' };
-    spread(
-        &format!("{mark}{rank:>2} {}", person.name),
-        &person.score.to_string(),
-        columns,
-        style,
-    )
+    spread(&format!("{mark}{rank:>2} {}", person.name), &person.score.to_string(), columns, style)
 }
 
 /// Something at the left and something at the right of a line.
@@ -145,20 +112,8 @@ fn ship(model: &Model, columns: usize) -> [Line<'static>; 2] {
     let too_hot = heat > 0.83;
     let heat_tone = if too_hot { colour::BAD } else { colour::SHIELD };
     [
-        bar(
-            "Hull",
-            f64::from(hull) / 100.0,
-            &hull.to_string(),
-            tone,
-            columns,
-        ),
-        bar(
-            "Heat",
-            heat,
-            if too_hot { "hot" } else { "" },
-            heat_tone,
-            columns,
-        ),
+        bar("Hull", f64::from(hull) / 100.0, &hull.to_string(), tone, columns),
+        bar("Heat", heat, if too_hot { "hot" } else { "" }, heat_tone, columns),
     ]
 }
 
@@ -198,22 +153,14 @@ fn kinds(model: &Model) -> Vec<Line<'static>> {
         lines.push(Line::styled(format!("kind {kind:<4} {count:>5}"), style));
     }
     if !model.private.is_empty() {
-        lines.push(Line::styled(
-            format!("yours {:?}", model.private),
-            text(colour::FAINT),
-        ));
+        lines.push(Line::styled(format!("yours {:?}", model.private), text(colour::FAINT)));
     }
     lines
 }
 
 /// The newest lines that fit, the newest last.
 fn feed(model: &Model, height: usize, now: Instant) -> Vec<Line<'static>> {
-    let mut lines: Vec<_> = model
-        .feed
-        .lines(now)
-        .rev()
-        .take(height.saturating_sub(1))
-        .collect();
+    let mut lines: Vec<_> = model.feed.lines(now).rev().take(height.saturating_sub(1)).collect();
     lines.reverse();
     let fade = |at: Instant| {
         let left = SHOWN.saturating_sub(now.saturating_duration_since(at));
@@ -224,11 +171,7 @@ fn feed(model: &Model, height: usize, now: Instant) -> Vec<Line<'static>> {
         .map(|line| {
             let spans = line.parts.iter().map(|(part, hue)| {
                 let tone = hue.map_or(colour::TEXT, |hue| colour::hue(hue, 0.7));
-                let part = if hue.is_some() {
-                    fitted(part, 11)
-                } else {
-                    part.clone()
-                };
+                let part = if hue.is_some() { fitted(part, 11) } else { part.clone() };
                 Span::styled(part, text(faded(tone, fade(line.at))))
             });
             Line::from(spans.collect::<Vec<_>>())
@@ -238,15 +181,9 @@ fn feed(model: &Model, height: usize, now: Instant) -> Vec<Line<'static>> {
 
 fn net(model: &Model, now: Instant) -> Vec<Line<'static>> {
     let reading = model.meter.reading(now);
-    let ping = model
-        .round_trip
-        .map_or("–".to_owned(), |ping| format!("{} ms", ping.as_millis()));
+    let ping = model.round_trip.map_or("–".to_owned(), |ping| format!("{} ms", ping.as_millis()));
     let asked = model.tick().map_or(0, |(_, rate_hz)| rate_hz);
-    let gap = format!(
-        "gap  {} ms, max {}",
-        reading.gap.as_millis(),
-        reading.gap_max.as_millis()
-    );
+    let gap = format!("gap  {} ms, max {}", reading.gap.as_millis(), reading.gap_max.as_millis());
     let corrections = match reading.corrections {
         0 => "no corrections".to_owned(),
         1 => format!("1 correction, {:.1} units", reading.last_correction),
@@ -262,10 +199,7 @@ fn net(model: &Model, now: Instant) -> Vec<Line<'static>> {
         format!("in   {}", rate(reading.bytes_per_s)),
         corrections,
     ];
-    lines
-        .into_iter()
-        .map(|line| Line::styled(line, text(tone)))
-        .collect()
+    lines.into_iter().map(|line| Line::styled(line, text(tone))).collect()
 }
 
 fn rate(bytes_per_s: f64) -> String {

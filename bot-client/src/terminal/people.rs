@@ -76,9 +76,7 @@ impl People {
 
     /// Its name, as far as it is known.
     pub(super) fn name(&self, number: i32) -> String {
-        let known = self
-            .person_or_gone(number)
-            .map(|person| person.name.clone());
+        let known = self.person_or_gone(number).map(|person| person.name.clone());
         known.unwrap_or_else(|| format!("#{number}"))
     }
 
@@ -108,11 +106,7 @@ fn person(entity: &Entity) -> Person {
         hue,
         is_connected: flags & 1 != 0,
         is_alive: flags & 2 != 0,
-        name: if name.trim().is_empty() {
-            format!("#{number}")
-        } else {
-            name
-        },
+        name: if name.trim().is_empty() { format!("#{number}") } else { name },
     }
 }
 
@@ -136,9 +130,7 @@ mod tests {
         let people = People::of(&globals);
         let ranks = |own| -> Vec<_> {
             let top = people.top(5, own);
-            top.iter()
-                .map(|(rank, person)| (*rank, person.number))
-                .collect()
+            top.iter().map(|(rank, person)| (*rank, person.number)).collect()
         };
         assert_eq!(ranks(1), [(1, 8), (2, 7), (3, 6), (4, 5), (5, 4), (8, 1)]);
         assert_eq!(ranks(7).len(), 5);

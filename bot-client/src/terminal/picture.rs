@@ -36,19 +36,13 @@ fn paint(context: &mut canvas::Context<'_>, scene: &Scene) {
         }
         let colour = colour_of(*paint);
         match form {
-            Form::Dot([x, y]) => context.draw(&Points {
-                coords: &[(*x, -*y)],
-                color: colour,
-            }),
+            Form::Dot([x, y]) => context.draw(&Points { coords: &[(*x, -*y)], color: colour }),
             Form::Line([x1, y1], [x2, y2]) => {
                 context.draw(&canvas::Line::new(*x1, -*y1, *x2, -*y2, colour));
             }
-            Form::Ring([x, y], radius) => context.draw(&Circle {
-                x: *x,
-                y: -*y,
-                radius: *radius,
-                color: colour,
-            }),
+            Form::Ring([x, y], radius) => {
+                context.draw(&Circle { x: *x, y: -*y, radius: *radius, color: colour })
+            }
             Form::Text([x, y], text) => {
                 context.print(*x, -*y, Line::styled(text.clone(), text_style(*paint)));
             }
@@ -67,11 +61,7 @@ fn text_style(paint: Paint) -> Style {
 
 fn colour_of(paint: Paint) -> Color {
     let guarded = |colour, is_protected| {
-        if is_protected {
-            faded(colour, 0.55)
-        } else {
-            colour
-        }
+        if is_protected { faded(colour, 0.55) } else { colour }
     };
     match paint {
         Paint::Star => faded(colour::FAINT, 0.55),

@@ -81,10 +81,7 @@ impl Game {
         let first_answer_until = Instant::now() + FIRST_ANSWER_MAX;
         loop {
             let now = Instant::now();
-            let change = self
-                .hands
-                .next_change(now.into_std())
-                .map(Instant::from_std);
+            let change = self.hands.next_change(now.into_std()).map(Instant::from_std);
             let wake = change.map_or(self.draw_due, |change| change.min(self.draw_due));
             tokio::select! {
                 event = self.seat.next() => match event {
@@ -123,8 +120,7 @@ impl Game {
         if matches!(event, Event::Welcomed { .. }) {
             self.sent = None;
         }
-        self.model
-            .handle(event, self.seat.session(), now.into_std());
+        self.model.handle(event, self.seat.session(), now.into_std());
         Ok(())
     }
 
@@ -154,11 +150,7 @@ impl Game {
         let now = Instant::now();
         let is_first = self.leaves_until.is_none();
         let is_open = self.seat.session().is_open();
-        self.leaves_until = Some(if is_first && is_open {
-            now + LEAVE_MAX
-        } else {
-            now
-        });
+        self.leaves_until = Some(if is_first && is_open { now + LEAVE_MAX } else { now });
         self.model.leave();
         self.seat.leave();
     }
@@ -173,13 +165,7 @@ impl Game {
     }
 
     fn draw(&mut self, now: Instant) -> std::io::Result<()> {
-        let Self {
-            screen,
-            model,
-            seat,
-            help,
-            ..
-        } = self;
+        let Self { screen, model, seat, help, .. } = self;
         screen
             .draw(|frame| view::render(frame, model, seat.session_mut(), *help, now.into_std()))?;
         // A slow terminal gets fewer pictures, so that the rest of the time is for the server and the keys.

@@ -58,10 +58,7 @@ pub(super) struct Scene {
 impl Scene {
     /// Nothing yet, seen through this lens.
     pub(super) fn through(lens: &Lens) -> Self {
-        Self {
-            half: lens.half,
-            shapes: Vec::new(),
-        }
+        Self { half: lens.half, shapes: Vec::new() }
     }
 }
 
@@ -150,24 +147,14 @@ fn ship(
     let [number, _, flags, ..] = pose.attributes;
     let hue = people.hue(number);
     let is_protected = flags & 1 != 0;
-    let paint = if is_own {
-        Paint::Own { hue, is_protected }
-    } else {
-        Paint::Ship { hue, is_protected }
-    };
+    let paint =
+        if is_own { Paint::Own { hue, is_protected } } else { Paint::Ship { hue, is_protected } };
     let size = 14.0_f64.max(if is_own { 3.6 } else { 3.0 } * lens.dot);
     let corner = |turn: f64, length: f64| {
         let angle = pose.heading + turn;
-        [
-            centre[0] + angle.cos() * length,
-            centre[1] + angle.sin() * length,
-        ]
+        [centre[0] + angle.cos() * length, centre[1] + angle.sin() * length]
     };
-    let (nose, left, right) = (
-        corner(0.0, size * 1.35),
-        corner(2.5, size),
-        corner(-2.5, size),
-    );
+    let (nose, left, right) = (corner(0.0, size * 1.35), corner(2.5, size), corner(-2.5, size));
     let notch = corner(std::f64::consts::PI, size * 0.3);
     let mut put = |paint, form| scene.shapes.push((paint, form));
     for (from, to) in [(nose, left), (left, notch), (notch, right), (right, nose)] {
@@ -181,19 +168,14 @@ fn ship(
             put(paint, Form::Line(nose, along(notch, right)));
         }
     } else {
-        let name = people
-            .person(number)
-            .map(|person| super::words::fitted(&person.name, 10));
+        let name = people.person(number).map(|person| super::words::fitted(&person.name, 10));
         let below = [centre[0] - 2.0 * lens.dot, centre[1] + 2.0 * size];
         put(paint, Form::Text(below, name.unwrap_or_default()));
     }
     if pose.thrust > 0 {
         let length = size * (0.9 + 0.8 * f64::from(pose.thrust) / 15.0);
         let flame = corner(std::f64::consts::PI, length);
-        put(
-            Paint::Flame,
-            Form::Line(corner(std::f64::consts::PI, size * 0.7), flame),
-        );
+        put(Paint::Flame, Form::Line(corner(std::f64::consts::PI, size * 0.7), flame));
     }
     if flags & 2 != 0 {
         put(Paint::Shield, Form::Ring(centre, size * 1.6));
@@ -210,19 +192,14 @@ fn marker(lens: &Lens, pose: &Pose, [x, y]: [f64; 2], people: &People, scene: &m
     let hue = people.hue(pose.attributes[0]);
     let place = [x * scale, y * scale];
     let beside = [place[0] - lens.dot * x.signum(), place[1]];
-    scene
-        .shapes
-        .push((Paint::Shot(hue), Form::Line(beside, place)));
+    scene.shapes.push((Paint::Shot(hue), Form::Line(beside, place)));
 }
 
 fn shards(paint: Paint, centre: [f64; 2], distance: f64, scene: &mut Scene) {
     for i in 0..8_u32 {
         let angle = f64::from(i) * 0.8;
         let length = distance * (0.4 + 0.1 * f64::from(i * 5 % 8));
-        let place = [
-            centre[0] + angle.cos() * length,
-            centre[1] + angle.sin() * length,
-        ];
+        let place = [centre[0] + angle.cos() * length, centre[1] + angle.sin() * length];
         scene.shapes.push((paint, Form::Dot(place)));
     }
 }

@@ -53,12 +53,7 @@ impl Screen {
     fn enter(title: &str) -> io::Result<Self> {
         let has_releases = supports_keyboard_enhancement().unwrap_or(false);
         let mut out = stdout();
-        execute!(
-            out,
-            EnterAlternateScreen,
-            EnableFocusChange,
-            SetTitle(title)
-        )?;
+        execute!(out, EnterAlternateScreen, EnableFocusChange, SetTitle(title))?;
         if has_releases {
             let flags = KeyboardEnhancementFlags::DISAMBIGUATE_ESCAPE_CODES
                 | KeyboardEnhancementFlags::REPORT_EVENT_TYPES

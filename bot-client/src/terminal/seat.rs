@@ -150,9 +150,7 @@ impl Watcher {
             Some(watch_response::Message::Notice(notice)) => Message::Notice(notice),
             None => return Ok(None),
         };
-        let message = v1::PlayResponse {
-            message: Some(message),
-        };
+        let message = v1::PlayResponse { message: Some(message) };
         let event = self
             .session
             .handle_response(message, bytes, now.into_std())

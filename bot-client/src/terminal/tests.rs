@@ -20,17 +20,9 @@ fn the_own_ship_is_in_the_middle_and_others_are_around_it_across_the_edge() {
     let middle: String = lines[11].chars().skip(25).take(3).collect();
     assert!(middle.chars().all(is_drawn), "{middle}");
     // bob is 96 units to the left and 40 below, through the world's edge: 8 cells and 2 lines away.
-    let line = lines
-        .iter()
-        .position(|line| line.contains("bob") && !line.contains("120"));
-    assert!(
-        line.is_some_and(|line| (13..17).contains(&line)),
-        "{lines:#?}"
-    );
-    let picture: Vec<String> = lines
-        .iter()
-        .map(|line| line.chars().take(50).collect())
-        .collect();
+    let line = lines.iter().position(|line| line.contains("bob") && !line.contains("120"));
+    assert!(line.is_some_and(|line| (13..17).contains(&line)), "{lines:#?}");
+    let picture: Vec<String> = lines.iter().map(|line| line.chars().take(50).collect()).collect();
     assert!(!picture.join("").contains("eve"), "far away");
 }
 
@@ -60,12 +52,8 @@ fn the_panel_tells_the_round_the_board_the_hull_and_the_way() {
 #[test]
 fn a_kill_is_told_beside_the_picture() {
     let mut room = Room::arena(1);
-    assert!(
-        room.screen().contains("space fires"),
-        "help until the first kill"
-    );
-    room.global
-        .push(entity(900, HAPPENING, [1, 1, 2, 101, 0, 0, 0, 0]));
+    assert!(room.screen().contains("space fires"), "help until the first kill");
+    room.global.push(entity(900, HAPPENING, [1, 1, 2, 101, 0, 0, 0, 0]));
     room.update();
     let screen = room.screen();
     assert!(screen.contains("ada × bob"), "{screen}");
@@ -78,14 +66,8 @@ fn a_broken_stream_is_one_line_and_the_picture_stays() {
     room.disconnect();
     room.now += Duration::from_secs(3);
     let screen = room.screen();
-    assert!(
-        screen.contains("Reconnecting… your ship holds course for 27 s"),
-        "{screen}"
-    );
-    assert!(
-        screen.contains("bob") && screen.chars().any(is_drawn),
-        "{screen}"
-    );
+    assert!(screen.contains("Reconnecting… your ship holds course for 27 s"), "{screen}");
+    assert!(screen.contains("bob") && screen.chars().any(is_drawn), "{screen}");
     room.now += Duration::from_secs(60);
     assert!(room.screen().contains("your ship may be gone by now"));
     room.welcome();
@@ -106,10 +88,7 @@ fn a_dead_player_is_told_when_the_next_ship_comes() {
 fn a_spectator_follows_the_best_and_then_the_next() {
     let mut room = Room::arena(0);
     let screen = room.screen();
-    assert!(
-        screen.contains("Watching bob") && !screen.contains("Hull"),
-        "{screen}"
-    );
+    assert!(screen.contains("Watching bob") && !screen.contains("Hull"), "{screen}");
     room.model.target = room.model.next_target();
     assert!(room.screen().contains("Watching eve"));
     room.model.target = room.model.next_target();
@@ -133,27 +112,14 @@ fn a_small_board_of_an_unknown_game_is_shown_as_a_whole_with_kinds() {
         position: units.map(|u| u << 8),
         ..entity(id, kind, [0; 8])
     };
-    room.local = vec![
-        at(OWN, 1, [1, 1]),
-        at(OWN + 1, 77, [30, 30]),
-        at(OWN + 2, 77, [5, 20]),
-    ];
+    room.local = vec![at(OWN, 1, [1, 1]), at(OWN + 1, 77, [30, 30]), at(OWN + 2, 77, [5, 20])];
     room.update();
     let lines = room.lines(80, 24);
-    let own = lines
-        .iter()
-        .position(|line| line.contains('@'))
-        .expect("the own one");
-    let far = lines
-        .iter()
-        .rposition(|line| line.contains("77"))
-        .expect("the others");
+    let own = lines.iter().position(|line| line.contains('@')).expect("the own one");
+    let far = lines.iter().rposition(|line| line.contains("77")).expect("the others");
     assert!(own < 5 && far > 18, "{lines:#?}");
     let screen = lines.join("\n");
-    assert!(
-        screen.contains("snakes") && screen.contains("kind 77       2"),
-        "{screen}"
-    );
+    assert!(screen.contains("snakes") && screen.contains("kind 77       2"), "{screen}");
 }
 
 #[test]
@@ -172,8 +138,5 @@ fn before_the_welcome_there_is_a_line_and_no_picture() {
     assert!(room.screen().contains("Looking for a room…"));
     let failed = Event::AttemptFailed(Ended::broken("a test"));
     room.model.handle(&failed, &room.session, room.now);
-    assert!(
-        room.screen()
-            .contains("The server does not answer. Trying again…")
-    );
+    assert!(room.screen().contains("The server does not answer. Trying again…"));
 }

@@ -21,22 +21,13 @@ pub(super) fn things(lens: &Lens, poses: &[Pose], own: Option<u32>) -> Scene {
     let middle = if lens.is_board { 0.5 } else { 0.0 };
     for pose in poses {
         let at = pose.position.map(|p| p + middle);
-        let place = if lens.is_board {
-            at.map(|p| p - lens.edge / 2.0)
-        } else {
-            lens.see(at)
-        };
+        let place = if lens.is_board { at.map(|p| p - lens.edge / 2.0) } else { lens.see(at) };
         if !lens.holds(place, 0.0) {
             continue;
         }
         if Some(pose.id) == own {
-            let paint = Paint::Own {
-                hue: 50,
-                is_protected: false,
-            };
-            scene
-                .shapes
-                .push((paint, Form::Text(place, "@".to_owned())));
+            let paint = Paint::Own { hue: 50, is_protected: false };
+            scene.shapes.push((paint, Form::Text(place, "@".to_owned())));
         } else {
             thing(lens, pose.kind, place, &mut scene);
         }
@@ -50,7 +41,5 @@ pub(super) fn thing(lens: &Lens, kind: u32, place: [f64; 2], scene: &mut Scene) 
     let beside = [place[0] + 2.0 * lens.dot, place[1]];
     let paint = Paint::Thing(kind);
     scene.shapes.push((paint, Form::Dot(place)));
-    scene
-        .shapes
-        .push((paint, Form::Text(beside, kind.to_string())));
+    scene.shapes.push((paint, Form::Text(beside, kind.to_string())));
 }

@@ -37,21 +37,9 @@ pub(super) fn render(
     }
     panel::render(frame, right, model, now);
     if let Some(banner) = model.banner(now) {
-        line(
-            frame,
-            left,
-            1,
-            &banner,
-            Style::new().fg(colour::WARM).add_modifier(Modifier::BOLD),
-        );
+        line(frame, left, 1, &banner, Style::new().fg(colour::WARM).add_modifier(Modifier::BOLD));
     } else if let Some(hint) = hint(model) {
-        line(
-            frame,
-            left,
-            left.height - 2,
-            &hint,
-            Style::new().fg(colour::FAINT),
-        );
+        line(frame, left, left.height - 2, &hint, Style::new().fg(colour::FAINT));
     }
     if help {
         keys(frame, left, model.is_spectator());
@@ -76,12 +64,7 @@ fn hint(model: &Model) -> Option<String> {
 /// A line in the middle of the picture's width.
 fn line(frame: &mut Frame<'_>, area: Rect, y: u16, text: &str, style: Style) {
     let width = (text.width() as u16 + 2).min(area.width);
-    let place = Rect {
-        x: area.x + (area.width - width) / 2,
-        y: area.y + y,
-        width,
-        height: 1,
-    };
+    let place = Rect { x: area.x + (area.width - width) / 2, y: area.y + y, width, height: 1 };
     frame.render_widget(Clear, place);
     let line = Line::from(text).centered();
     frame.render_widget(Paragraph::new(line).style(style.bg(colour::SPACE)), place);
@@ -108,12 +91,8 @@ fn keys(frame: &mut Frame<'_>, area: Rect, is_spectator: bool) {
         .title(" Keys ")
         .padding(Padding::horizontal(2));
     let size = (30, lines.len() as u16 + 2);
-    let [column] = Layout::horizontal([Constraint::Length(size.0)])
-        .flex(Flex::Center)
-        .areas(area);
-    let [place] = Layout::vertical([Constraint::Length(size.1)])
-        .flex(Flex::Center)
-        .areas(column);
+    let [column] = Layout::horizontal([Constraint::Length(size.0)]).flex(Flex::Center).areas(area);
+    let [place] = Layout::vertical([Constraint::Length(size.1)]).flex(Flex::Center).areas(column);
     frame.render_widget(Clear, place);
     let style = Style::new().bg(colour::SPACE).fg(colour::TEXT);
     frame.render_widget(Paragraph::new(lines).block(block).style(style), place);

@@ -2,11 +2,7 @@
 //!
 //! [`room`] is pure, its streams exchange messages by hand, as [`pair`] does; [`server`] puts it behind the client's `Server` trait, on
 //! tokio's clock, which tests pause.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file uses its own part of it"
-)]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of it")]
 
 pub mod pair;
 pub mod room;

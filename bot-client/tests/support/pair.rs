@@ -27,10 +27,8 @@ impl Pair {
     pub fn new(faults: Faults, way_ms: u64) -> Self {
         let mut room = Room::new(faults);
         let ticket = room.join();
-        let config = Config {
-            entity_ticks_apart: Some(fray_bot::arena::ROCK),
-            ..Config::default()
-        };
+        let config =
+            Config { entity_ticks_apart: Some(fray_bot::arena::ROCK), ..Config::default() };
         let mut pair = Self {
             session: Session::new(config),
             room,
@@ -69,15 +67,7 @@ impl Pair {
 
     pub fn steer(&mut self, axis_x: i32) -> Result<u32, SendError> {
         let now = self.now();
-        self.session.send(
-            Controls {
-                axis_x,
-                axis_y: 127,
-                ..Controls::default()
-            },
-            now,
-            now,
-        )
+        self.session.send(Controls { axis_x, axis_y: 127, ..Controls::default() }, now, now)
     }
 
     /// Lets time pass, a millisecond at a time.
@@ -93,9 +83,7 @@ impl Pair {
         self.room.now_ms = self.ms;
         let now = self.now();
         if self.session.poll_timeout().is_some_and(|at| at <= now) {
-            self.session
-                .handle_timeout(now)
-                .expect("the server is alive");
+            self.session.handle_timeout(now).expect("the server is alive");
         }
         while let Some(request) = self.session.poll_request(now) {
             self.up.push_back((self.ms + self.way_ms, request));
@@ -114,8 +102,7 @@ impl Pair {
             let (_, response) = self.down.pop_front().expect("just seen");
             let bytes = encode(&response);
             let event = self.session.handle_message(bytes, 5, now);
-            self.events
-                .push(event.expect("the server keeps to the rules"));
+            self.events.push(event.expect("the server keeps to the rules"));
         }
     }
 

@@ -14,11 +14,7 @@ use v1::play_response::Message as Response;
 pub const RATE_HZ: u32 = 20;
 pub const WINDOW_MS: u32 = 1000;
 const WINDOW_TICKS: u32 = WINDOW_MS * RATE_HZ / 1000;
-const WORLD: World = World {
-    position_bits: 20,
-    cell_bits: 20,
-    unit_bits: 8,
-};
+const WORLD: World = World { position_bits: 20, cell_bits: 20, unit_bits: 8 };
 const CELL: u32 = 1;
 const HISTORY: usize = 100;
 
@@ -97,15 +93,7 @@ impl Room {
             attributes: [player as i32, 100, 0, 0, 0, 0, 0, 0],
             ..Entity::default()
         };
-        self.seats.insert(
-            player,
-            Seat {
-                ship,
-                next: 1,
-                score: 100,
-                ..Seat::default()
-            },
-        );
+        self.seats.insert(player, Seat { ship, next: 1, score: 100, ..Seat::default() });
         format!("ticket-{player}")
     }
 
@@ -120,11 +108,7 @@ impl Room {
     /// Takes in the first message of a stream.
     pub fn open(&mut self, hello: &v1::Hello) -> Option<(Stream, v1::PlayResponse)> {
         let resumed = !hello.resume_token.is_empty();
-        let name = if resumed {
-            &hello.resume_token
-        } else {
-            &hello.ticket
-        };
+        let name = if resumed { &hello.resume_token } else { &hello.ticket };
         let mut player: u32 = name.rsplit('-').next()?.parse().ok()?;
         if resumed && self.faults.forget_players {
             player = self.join().rsplit('-').next()?.parse().ok()?;
@@ -151,11 +135,7 @@ impl Room {
             protocol_max: 1,
             game: "arena".into(),
             tick_rate_hz: RATE_HZ,
-            world: Some(v1::World {
-                position_bits: 20,
-                cell_bits: 20,
-                unit_bits: 8,
-            }),
+            world: Some(v1::World { position_bits: 20, cell_bits: 20, unit_bits: 8 }),
             motions: self.motions.iter().map(constants).collect(),
             player_id: format!("player-{player}"),
             player,
@@ -172,18 +152,8 @@ impl Room {
             ..v1::Welcome::default()
         };
         let (generation, acked) = (seat.generation, seat.ack);
-        let stream = Stream {
-            player,
-            generation,
-            acked,
-            ..Stream::default()
-        };
-        Some((
-            stream,
-            v1::PlayResponse {
-                message: Some(Response::Welcome(welcome)),
-            },
-        ))
+        let stream = Stream { player, generation, acked, ..Stream::default() };
+        Some((stream, v1::PlayResponse { message: Some(Response::Welcome(welcome)) }))
     }
 
     /// Takes in a further message.
@@ -245,10 +215,7 @@ impl Room {
             seat.ship.position[0] ^= 1;
         }
         let after = [self.globals(), self.ships()];
-        let rules = Rules {
-            world: WORLD,
-            motions: &self.motions,
-        };
+        let rules = Rules { world: WORLD, motions: &self.motions };
         let mut deltas = Vec::new();
         for index in [0, CELL] {
             let (before, after) = (&self.before[index as usize], &after[index as usize]);
@@ -278,32 +245,16 @@ impl Room {
     }
 
     fn ships(&self) -> Vec<Entity> {
-        let present = self
-            .seats
-            .values()
-            .filter(|seat| seat.generation > 0 && !seat.gone);
+        let present = self.seats.values().filter(|seat| seat.generation > 0 && !seat.gone);
         present.map(|seat| seat.ship.clone()).collect()
     }
 
     fn globals(&self) -> Vec<Entity> {
-        let round = Entity {
-            id: 1,
-            kind: fray_bot::arena::ROUND,
-            ..Entity::default()
-        };
+        let round = Entity { id: 1, kind: fray_bot::arena::ROUND, ..Entity::default() };
         let entries = self.seats.iter().map(|(player, seat)| Entity {
             id: 1 + player,
             kind: fray_bot::arena::PLAYER,
-            attributes: [
-                *player as i32,
-                seat.ship.id as i32,
-                seat.score,
-                0,
-                0,
-                0,
-                0,
-                0,
-            ],
+            attributes: [*player as i32, seat.ship.id as i32, seat.score, 0, 0, 0, 0, 0],
             ..Entity::default()
         });
         std::iter::once(round).chain(entries).collect()
@@ -342,9 +293,7 @@ impl Room {
         stream.base = tick;
         stream.acked = ack;
         stream.ended = gone;
-        Some(v1::PlayResponse {
-            message: Some(Response::Update(update)),
-        })
+        Some(v1::PlayResponse { message: Some(Response::Update(update)) })
     }
 
     fn keyframe(&self, index: u32) -> v1::CellUpdate {

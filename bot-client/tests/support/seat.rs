@@ -44,11 +44,7 @@ impl Seat {
                 self.ack.applied_count += 1;
                 self.ack.applied_hash = applied_hash(self.ack.applied_hash, &content(&message));
                 let aim = message.aim.map(|aim| aim as u16);
-                self.steering = Steering {
-                    axis_x: message.axis_x,
-                    axis_y: message.axis_y,
-                    aim,
-                };
+                self.steering = Steering { axis_x: message.axis_x, axis_y: message.axis_y, aim };
             }
         }
     }

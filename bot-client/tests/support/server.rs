@@ -41,9 +41,7 @@ impl FakeServer {
     }
 
     pub fn room(&self) -> MutexGuard<'_, Room> {
-        self.room
-            .lock()
-            .expect("no test panics while it holds the room")
+        self.room.lock().expect("no test panics while it holds the room")
     }
 
     /// Ticks for ever.
@@ -80,27 +78,15 @@ impl Server for FakeServer {
             "" => self.room().join(),
             token => token.replace("token", "ticket"),
         };
-        let room = Some(v1::Room {
-            room_id: "fake".into(),
-            ..v1::Room::default()
-        });
-        Box::pin(async {
-            Ok(v1::JoinResponse {
-                ticket,
-                room,
-                ..v1::JoinResponse::default()
-            })
-        })
+        let room = Some(v1::Room { room_id: "fake".into(), ..v1::Room::default() });
+        Box::pin(async { Ok(v1::JoinResponse { ticket, room, ..v1::JoinResponse::default() }) })
     }
 
     fn play(&self, _ticket: &str) -> Answer<Link> {
         let (requests, incoming) = mpsc::channel(16);
         let (outgoing, messages) = mpsc::channel::<Bytes>(QUEUED_MAX);
         let server = self.clone();
-        let mut streams = self
-            .streams
-            .lock()
-            .expect("no test panics while it holds the streams");
+        let mut streams = self.streams.lock().expect("no test panics while it holds the streams");
         streams.spawn(async move { server.serve(incoming, outgoing).await });
         let gone = |_| Ended::broken("the fake server is gone");
         let requests = Box::pin(PollSender::new(requests).sink_map_err(gone));
@@ -108,20 +94,13 @@ impl Server for FakeServer {
             let bytes = messages.recv().await?;
             Some((Ok(Message { bytes, framing: 5 }), messages))
         });
-        Box::pin(async {
-            Ok(Link {
-                requests,
-                messages: messages.boxed(),
-            })
-        })
+        Box::pin(async { Ok(Link { requests, messages: messages.boxed() }) })
     }
 }
 
 impl FakeServer {
     async fn serve(&self, mut incoming: mpsc::Receiver<v1::PlayRequest>, out: mpsc::Sender<Bytes>) {
-        let Some(v1::PlayRequest {
-            message: Some(Request::Hello(hello)),
-        }) = incoming.recv().await
+        let Some(v1::PlayRequest { message: Some(Request::Hello(hello)) }) = incoming.recv().await
         else {
             return;
         };

@@ -11,19 +11,10 @@ pub(crate) fn text(file: &Value) -> String {
     let sections = file.as_object().expect("a file is an object of sections");
     for (index, (name, cases)) in sections.iter().enumerate() {
         out += &format!("  \"{name}\": [");
-        for (index, case) in cases
-            .as_array()
-            .expect("a section is a list")
-            .iter()
-            .enumerate()
-        {
+        for (index, case) in cases.as_array().expect("a section is a list").iter().enumerate() {
             out += &format!("{}\n    {case}", if index > 0 { "," } else { "" });
         }
-        out += if index + 1 < sections.len() {
-            "\n  ],\n"
-        } else {
-            "\n  ]\n"
-        };
+        out += if index + 1 < sections.len() { "\n  ],\n" } else { "\n  ]\n" };
     }
     out + "}\n"
 }
@@ -35,35 +26,22 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 pub(crate) fn bytes(value: &Value) -> Vec<u8> {
     let digits = value.as_str().expect("bytes are a string of hex digits");
     let pairs = (0..digits.len()).step_by(2);
-    pairs
-        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hex digits"))
-        .collect()
+    pairs.map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hex digits")).collect()
 }
 
 pub(crate) fn number<T: TryFrom<i64>>(value: &Value) -> T {
-    let number = if value.is_null() {
-        0
-    } else {
-        value.as_i64().expect("an integer")
-    };
+    let number = if value.is_null() { 0 } else { value.as_i64().expect("an integer") };
     T::try_from(number).ok().expect("an integer in range")
 }
 
 pub(crate) fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
-    let list = value[name]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let list = value[name].as_array().map(Vec::as_slice).unwrap_or_default();
     assert!(!list.is_empty(), "no {name} in the vectors");
     list.iter()
 }
 
 fn pair(value: &Value) -> [i32; 2] {
-    if value.is_null() {
-        [0, 0]
-    } else {
-        [number(&value[0]), number(&value[1])]
-    }
+    if value.is_null() { [0, 0] } else { [number(&value[0]), number(&value[1])] }
 }
 
 pub(crate) fn world(world: World) -> Value {
@@ -125,30 +103,14 @@ pub(crate) fn entity(entity: &Entity) -> Value {
     };
     set("id", json!(entity.id), true);
     set("kind", json!(entity.kind), entity.kind != 0);
-    set(
-        "position",
-        json!(entity.position),
-        entity.position != [0, 0],
-    );
-    set(
-        "velocity",
-        json!(entity.velocity),
-        entity.velocity != [0, 0],
-    );
+    set("position", json!(entity.position), entity.position != [0, 0]);
+    set("velocity", json!(entity.velocity), entity.velocity != [0, 0]);
     set("heading", json!(entity.heading), entity.heading != 0);
     set("turn", json!(entity.turn), entity.turn != 0);
     set("thrust", json!(entity.thrust), entity.thrust != 0);
-    set(
-        "attributes",
-        json!(entity.attributes),
-        entity.attributes != [0; ATTRIBUTES],
-    );
+    set("attributes", json!(entity.attributes), entity.attributes != [0; ATTRIBUTES]);
     let payload = entity.payload.as_deref();
-    set(
-        "payload",
-        json!(hex(payload.unwrap_or_default())),
-        payload.is_some(),
-    );
+    set("payload", json!(hex(payload.unwrap_or_default())), payload.is_some());
     map.into()
 }
 
@@ -176,10 +138,5 @@ pub(crate) fn entities(entities: &[Entity]) -> Value {
 }
 
 pub(crate) fn read_entities(value: &Value) -> Vec<Entity> {
-    value
-        .as_array()
-        .expect("a list of entities")
-        .iter()
-        .map(read_entity)
-        .collect()
+    value.as_array().expect("a list of entities").iter().map(read_entity).collect()
 }

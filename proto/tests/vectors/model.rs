@@ -7,16 +7,8 @@ use fray_proto::model::{
 };
 use serde_json::json;
 
-const WORLD: World = World {
-    position_bits: 16,
-    cell_bits: 14,
-    unit_bits: 4,
-};
-const WIDE: World = World {
-    position_bits: 30,
-    cell_bits: 26,
-    unit_bits: 8,
-};
+const WORLD: World = World { position_bits: 16, cell_bits: 14, unit_bits: 4 };
+const WIDE: World = World { position_bits: 30, cell_bits: 26, unit_bits: 8 };
 const NONE: Motion = Motion {
     turn_rate: 0,
     acceleration: 0,
@@ -25,13 +17,8 @@ const NONE: Motion = Motion {
     launch_speed: 0,
     launch_distance: 0,
 };
-const SHIP: Motion = Motion {
-    turn_rate: 60,
-    acceleration: 900,
-    speed_max: 700,
-    drag_shift: 6,
-    ..NONE
-};
+const SHIP: Motion =
+    Motion { turn_rate: 60, acceleration: 900, speed_max: 700, drag_shift: 6, ..NONE };
 const EXTREME: Motion = Motion {
     turn_rate: 4096,
     acceleration: 1 << 16,
@@ -41,12 +28,8 @@ const EXTREME: Motion = Motion {
 };
 
 pub(crate) fn motion_vectors() -> Value {
-    let edges = [
-        0, 1, 8192, 16383, 16384, 16385, 32767, 32768, 32769, 49151, 49152, 49153, 65535,
-    ];
-    let headings = edges
-        .into_iter()
-        .chain((0..64).map(|step| step * 1024 + 17));
+    let edges = [0, 1, 8192, 16383, 16384, 16385, 32767, 32768, 32769, 49151, 49152, 49153, 65535];
+    let headings = edges.into_iter().chain((0..64).map(|step| step * 1024 + 17));
     let directions = headings.map(|heading: u16| json!([heading, direction(heading)]));
     json!({
         "direction": directions.collect::<Value>(),
@@ -56,54 +39,20 @@ pub(crate) fn motion_vectors() -> Value {
 }
 
 fn motion_cases() -> Value {
-    let at = |position, velocity| Entity {
-        id: 1,
-        kind: 1,
-        position,
-        velocity,
-        ..Entity::default()
-    };
-    let ship = |heading, turn, thrust| Entity {
-        heading,
-        turn,
-        thrust,
-        ..at([30000, 40000], [120, -70])
-    };
+    let at =
+        |position, velocity| Entity { id: 1, kind: 1, position, velocity, ..Entity::default() };
+    let ship =
+        |heading, turn, thrust| Entity { heading, turn, thrust, ..at([30000, 40000], [120, -70]) };
     let max = VELOCITY_LIMIT;
-    let no_drag = Motion {
-        drag_shift: 0,
-        ..SHIP
-    };
-    let no_limit = Motion {
-        speed_max: 0,
-        drag_shift: 0,
-        ..EXTREME
-    };
+    let no_drag = Motion { drag_shift: 0, ..SHIP };
+    let no_limit = Motion { speed_max: 0, drag_shift: 0, ..EXTREME };
     let drag = |drag_shift| Motion { drag_shift, ..NONE };
     let cases = [
         ("rests", WORLD, SHIP, at([5, 6], [0, 0]), 1),
-        (
-            "moves straight on without constants",
-            WORLD,
-            NONE,
-            at([100, 200], [7, -9]),
-            1,
-        ),
-        (
-            "wraps over the high edge",
-            WORLD,
-            NONE,
-            at([65530, 65535], [10, 1]),
-            1,
-        ),
+        ("moves straight on without constants", WORLD, NONE, at([100, 200], [7, -9]), 1),
+        ("wraps over the high edge", WORLD, NONE, at([65530, 65535], [10, 1]), 1),
         ("wraps below zero", WORLD, NONE, at([3, 0], [-4, -65535]), 1),
-        (
-            "goes once around and more",
-            WORLD,
-            NONE,
-            at([1, 2], [65536 * 3 + 5, -65536 * 2 - 1]),
-            1,
-        ),
+        ("goes once around and more", WORLD, NONE, at([1, 2], [65536 * 3 + 5, -65536 * 2 - 1]), 1),
         (
             "wraps at the largest world and speed",
             WIDE,
@@ -111,133 +60,45 @@ fn motion_cases() -> Value {
             at([(1 << 30) - 1, 0], [max, -max]),
             1,
         ),
-        (
-            "thrust without acceleration",
-            WORLD,
-            NONE,
-            ship(0, 0, 15),
-            1,
-        ),
+        ("thrust without acceleration", WORLD, NONE, ship(0, 0, 15), 1),
         ("thrust along x", WORLD, SHIP, ship(0, 0, 15), 1),
-        (
-            "thrust along -y: halves floor",
-            WORLD,
-            SHIP,
-            ship(49152, 0, 7),
-            1,
-        ),
-        (
-            "thrust along -x -y: both floor",
-            WORLD,
-            SHIP,
-            ship(40001, 0, 1),
-            1,
-        ),
+        ("thrust along -y: halves floor", WORLD, SHIP, ship(49152, 0, 7), 1),
+        ("thrust along -x -y: both floor", WORLD, SHIP, ship(40001, 0, 1), 1),
         ("backward thrust floors", WORLD, SHIP, ship(12345, 0, -7), 1),
-        (
-            "turns before it thrusts",
-            WORLD,
-            SHIP,
-            ship(65500, 15, 15),
-            1,
-        ),
+        ("turns before it thrusts", WORLD, SHIP, ship(65500, 15, 15), 1),
         ("turns left through zero", WORLD, SHIP, ship(100, -15, 0), 1),
-        (
-            "turns as fast as can be",
-            WORLD,
-            EXTREME,
-            ship(60000, 15, -15),
-            1,
-        ),
-        (
-            "drag keeps the sign",
-            WORLD,
-            drag(3),
-            at([0, 0], [17, -17]),
-            1,
-        ),
-        (
-            "drag below its step does nothing",
-            WORLD,
-            drag(5),
-            at([0, 0], [31, -31]),
-            1,
-        ),
+        ("turns as fast as can be", WORLD, EXTREME, ship(60000, 15, -15), 1),
+        ("drag keeps the sign", WORLD, drag(3), at([0, 0], [17, -17]), 1),
+        ("drag below its step does nothing", WORLD, drag(5), at([0, 0], [31, -31]), 1),
         ("the strongest drag", WORLD, drag(1), at([0, 0], [-3, 1]), 1),
-        (
-            "the weakest drag",
-            WORLD,
-            drag(31),
-            at([0, 0], [max, -max]),
-            1,
-        ),
-        (
-            "just at the speed limit",
-            WORLD,
-            no_drag,
-            at([0, 0], [420, -560]),
-            1,
-        ),
-        (
-            "just above the speed limit",
-            WORLD,
-            no_drag,
-            at([0, 0], [420, -561]),
-            1,
-        ),
-        (
-            "far above it: negative parts floor",
-            WORLD,
-            no_drag,
-            at([0, 0], [-9001, 12345]),
-            1,
-        ),
+        ("the weakest drag", WORLD, drag(31), at([0, 0], [max, -max]), 1),
+        ("just at the speed limit", WORLD, no_drag, at([0, 0], [420, -560]), 1),
+        ("just above the speed limit", WORLD, no_drag, at([0, 0], [420, -561]), 1),
+        ("far above it: negative parts floor", WORLD, no_drag, at([0, 0], [-9001, 12345]), 1),
         (
             "the limit of all velocities",
             WIDE,
             no_limit,
-            Entity {
-                thrust: 15,
-                ..at([9, 9], [max, max])
-            },
+            Entity { thrust: 15, ..at([9, 9], [max, max]) },
             1,
         ),
         (
             "the same, backward",
             WIDE,
             no_limit,
-            Entity {
-                thrust: -15,
-                ..at([9, 9], [-max, -max])
-            },
+            Entity { thrust: -15, ..at([9, 9], [-max, -max]) },
             1,
         ),
         (
             "all extremes",
             WIDE,
             EXTREME,
-            Entity {
-                turn: -15,
-                thrust: -15,
-                ..at([1, 1], [-max, max])
-            },
+            Entity { turn: -15, thrust: -15, ..at([1, 1], [-max, max]) },
             1,
         ),
         ("a long curve", WORLD, SHIP, ship(777, 4, 13), 1000),
-        (
-            "a long drift",
-            WORLD,
-            drag(7),
-            at([500, 600], [30000, -20000]),
-            1000,
-        ),
-        (
-            "a long spin at the extremes",
-            WIDE,
-            EXTREME,
-            ship(1, -11, 15),
-            300,
-        ),
+        ("a long drift", WORLD, drag(7), at([500, 600], [30000, -20000]), 1000),
+        ("a long spin at the extremes", WIDE, EXTREME, ship(1, -11, 15), 300),
     ];
     let case = |(name, world, motion, before, ticks): (&str, World, Motion, Entity, u32)| {
         let mut after = before.clone();
@@ -251,9 +112,8 @@ fn motion_cases() -> Value {
 }
 
 fn steering_cases() -> Value {
-    let axes = [
-        -128, -127, -120, -119, -16, -15, -8, -7, -1, 0, 1, 7, 8, 15, 16, 119, 120, 127, 999,
-    ];
+    let axes =
+        [-128, -127, -120, -119, -16, -15, -8, -7, -1, 0, 1, 7, 8, 15, 16, 119, 120, 127, 999];
     let by_axes = axes.map(|axis| (0_u16, axis, -axis, None, SHIP));
     // The snap distance of a ship is 15 * 60.
     let aims = [
@@ -279,23 +139,9 @@ fn steering_cases() -> Value {
         (0, 9, 9, Some(5), NONE),
     ];
     let case = |(heading, axis_x, axis_y, aim, motion): (u16, i32, i32, Option<u16>, Motion)| {
-        let before = Entity {
-            id: 1,
-            heading,
-            turn: 3,
-            thrust: -4,
-            ..Entity::default()
-        };
+        let before = Entity { id: 1, heading, turn: 3, thrust: -4, ..Entity::default() };
         let mut after = before.clone();
-        steer(
-            &mut after,
-            Steering {
-                axis_x,
-                axis_y,
-                aim,
-            },
-            motion,
-        );
+        steer(&mut after, Steering { axis_x, axis_y, aim }, motion);
         let mut steering = json!({ "axis_x": axis_x, "axis_y": axis_y });
         if let Some(aim) = aim {
             steering["aim"] = json!(aim);
@@ -305,12 +151,7 @@ fn steering_cases() -> Value {
             "steering": steering, "after": json::entity(&after),
         })
     };
-    by_axes
-        .into_iter()
-        .chain(by_aim)
-        .chain(extreme)
-        .map(case)
-        .collect()
+    by_axes.into_iter().chain(by_aim).chain(extreme).map(case).collect()
 }
 
 pub(crate) fn check_motion(file: &Value) {
@@ -352,12 +193,7 @@ pub(crate) fn hash_vectors() -> Value {
     ];
     let murmur = words
         .map(|(seed, words)| json!({ "seed": seed, "words": words, "hash": hash_of(seed, words) }));
-    let cells = [
-        (1, vec![]),
-        (0, vec![]),
-        (0, odd_entities()),
-        (1_048_576, odd_entities()),
-    ];
+    let cells = [(1, vec![]), (0, vec![]), (0, odd_entities()), (1_048_576, odd_entities())];
     let cells = cells.map(|(cell, entities)| {
         let checksum = cell_checksum(cell, &entities);
         json!({ "cell": cell, "entities": json::entities(&entities), "checksum": checksum })
@@ -380,12 +216,7 @@ pub(crate) fn odd_entities() -> Vec<Entity> {
     };
     vec![
         Entity::default(),
-        Entity {
-            id: 1,
-            turn: 15,
-            thrust: -1,
-            ..Entity::default()
-        },
+        Entity { id: 1, turn: 15, thrust: -1, ..Entity::default() },
         odd(2, None),
         odd(128, Some(b"x")),
         odd(0x7fff_ffff, Some(b"f")),
@@ -396,10 +227,7 @@ pub(crate) fn odd_entities() -> Vec<Entity> {
 
 fn applied_moves() -> Value {
     let moves = [
-        MoveContent {
-            sequence: 1,
-            ..MoveContent::default()
-        },
+        MoveContent { sequence: 1, ..MoveContent::default() },
         MoveContent {
             sequence: 2,
             axis_x: -127,
@@ -407,12 +235,7 @@ fn applied_moves() -> Value {
             buttons: 1,
             ..MoveContent::default()
         },
-        MoveContent {
-            sequence: 3,
-            aim: Some(0),
-            target: Some(0),
-            ..MoveContent::default()
-        },
+        MoveContent { sequence: 3, aim: Some(0), target: Some(0), ..MoveContent::default() },
         MoveContent {
             sequence: 4,
             aim: Some(65535),
@@ -420,11 +243,7 @@ fn applied_moves() -> Value {
             buttons: u32::MAX,
             ..MoveContent::default()
         },
-        MoveContent {
-            sequence: 5,
-            payload: b"hello",
-            ..MoveContent::default()
-        },
+        MoveContent { sequence: 5, payload: b"hello", ..MoveContent::default() },
     ];
     let mut hash = 0;
     let step = |content: MoveContent<'_>| {
@@ -451,17 +270,8 @@ fn hash_of(seed: u32, words: &[u32]) -> u32 {
 
 pub(crate) fn check_hash(file: &Value) {
     for case in list(file, "murmur") {
-        let words: Vec<u32> = case["words"]
-            .as_array()
-            .expect("words")
-            .iter()
-            .map(number)
-            .collect();
-        assert_eq!(
-            hash_of(number(&case["seed"]), &words),
-            number::<u32>(&case["hash"]),
-            "{case}"
-        );
+        let words: Vec<u32> = case["words"].as_array().expect("words").iter().map(number).collect();
+        assert_eq!(hash_of(number(&case["seed"]), &words), number::<u32>(&case["hash"]), "{case}");
     }
     for case in list(file, "cell_checksum") {
         let entities = json::read_entities(&case["entities"]);

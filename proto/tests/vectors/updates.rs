@@ -22,18 +22,12 @@ struct Scene {
 
 impl Scene {
     fn at(tick: u32, cells: impl IntoIterator<Item = (u32, Vec<Entity>)>) -> Self {
-        Self {
-            tick,
-            cells: cells.into_iter().collect(),
-        }
+        Self { tick, cells: cells.into_iter().collect() }
     }
 
     /// One tick later, with what the model cannot know.
     fn next(&self, change: impl FnOnce(&mut BTreeMap<u32, Vec<Entity>>)) -> Self {
-        let cells = self
-            .cells
-            .iter()
-            .map(|(cell, held)| (*cell, advanced(held.clone(), *cell)));
+        let cells = self.cells.iter().map(|(cell, held)| (*cell, advanced(held.clone(), *cell)));
         let mut next = Self::at(self.tick + 1, cells);
         change(&mut next.cells);
         next
@@ -49,17 +43,8 @@ impl Scene {
     fn delta(&self, before: &Self, cell: u32) -> CellUpdate {
         assert_eq!(self.tick, before.tick + 1);
         let mut bytes = Vec::new();
-        let rules = Rules {
-            world: WORLD,
-            motions: &motions(),
-        };
-        if !cell::encode_delta(
-            &before.cells[&cell],
-            &self.cells[&cell],
-            cell,
-            rules,
-            &mut bytes,
-        ) {
+        let rules = Rules { world: WORLD, motions: &motions() };
+        if !cell::encode_delta(&before.cells[&cell], &self.cells[&cell], cell, rules, &mut bytes) {
             cell::encode_empty_delta(&mut bytes);
         }
         self.message(cell, Encoding::Delta(bytes.into()))
@@ -67,17 +52,11 @@ impl Scene {
 
     fn message(&self, cell: u32, encoding: Encoding) -> CellUpdate {
         let checksum = Some(cell_checksum(cell, &self.cells[&cell]));
-        CellUpdate {
-            place: place(cell, self.tick),
-            encoding: Some(encoding),
-            checksum,
-        }
+        CellUpdate { place: place(cell, self.tick), encoding: Some(encoding), checksum }
     }
 
     fn view_checksum(&self, view: &[u32]) -> u32 {
-        let sums = view
-            .iter()
-            .map(|cell| cell_checksum(*cell, &self.cells[cell]));
+        let sums = view.iter().map(|cell| cell_checksum(*cell, &self.cells[cell]));
         sums.fold(0, u32::wrapping_add)
     }
 
@@ -94,11 +73,7 @@ impl Scene {
     }
 
     fn update(&self, cells: Vec<CellUpdate>) -> Update {
-        Update {
-            tick: self.tick,
-            cells,
-            ..Update::default()
-        }
+        Update { tick: self.tick, cells, ..Update::default() }
     }
 }
 
@@ -110,17 +85,12 @@ struct Sequence {
 
 impl Sequence {
     fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            steps: Vec::new(),
-        }
+        Self { name, steps: Vec::new() }
     }
 
     /// The update is taken, and the replica then holds these cells of the scene.
     fn takes(mut self, update: &Update, scene: &Scene, view: &[u32]) -> Self {
-        let cells = view
-            .iter()
-            .map(|cell| (cell.to_string(), json::entities(&scene.cells[cell])));
+        let cells = view.iter().map(|cell| (cell.to_string(), json::entities(&scene.cells[cell])));
         let cells: Value = cells.collect::<serde_json::Map<_, _>>().into();
         self.steps.push(json!({
             "update": json::hex(&update.encode_to_vec()), "tick": scene.tick, "cells": cells,
@@ -186,14 +156,7 @@ fn small_scene(tick: u32) -> Scene {
         payload: Some((*b"Ada").into()),
         ..Entity::default()
     };
-    Scene::at(
-        tick,
-        [
-            (0, vec![player]),
-            (1, vec![rock]),
-            (16, vec![ship(7), ship(8)]),
-        ],
-    )
+    Scene::at(tick, [(0, vec![player]), (1, vec![rock]), (16, vec![ship(7), ship(8)])])
 }
 
 fn starts_and_goes_on() -> Sequence {
@@ -201,11 +164,7 @@ fn starts_and_goes_on() -> Sequence {
     let b = a.next(|cells| cells.get_mut(&16).expect("held")[0].thrust = 15);
     let c = b.next(|_| ());
     let d = c.next(|cells| {
-        cells.get_mut(&16).expect("held").push(Entity {
-            id: 12,
-            kind: 2,
-            ..ship(12)
-        });
+        cells.get_mut(&16).expect("held").push(Entity { id: 12, kind: 2, ..ship(12) });
         cells.get_mut(&0).expect("held")[0].attributes[2] += 100;
     });
     let all = [0, 1, 16];
@@ -256,10 +215,7 @@ fn changes_the_view() -> Sequence {
     let b = a.next(|_| ());
     let c = b.next(|_| ());
     let d = c.next(|cells| cells.get_mut(&1).expect("held")[0].heading = 5);
-    let added = Update {
-        cells_added: vec![16],
-        ..b.update(vec![b.keyframe(16)])
-    };
+    let added = Update { cells_added: vec![16], ..b.update(vec![b.keyframe(16)]) };
     let swapped = Update {
         base_tick: Some(b.tick),
         cells_added: vec![1],
@@ -281,18 +237,8 @@ fn changes_the_view() -> Sequence {
 
 fn hands_an_entity_over() -> Sequence {
     // It flies over the far corner of the torus: from cell 16 to cell 1.
-    let flyer = Entity {
-        position: [65500, 65510],
-        velocity: [50, 40],
-        thrust: 15,
-        ..ship(8)
-    };
-    let rock = Entity {
-        id: 9,
-        kind: 3,
-        position: [20, 30],
-        ..Entity::default()
-    };
+    let flyer = Entity { position: [65500, 65510], velocity: [50, 40], thrust: 15, ..ship(8) };
+    let rock = Entity { id: 9, kind: 3, position: [20, 30], ..Entity::default() };
     let a = Scene::at(127, [(1, vec![rock]), (16, vec![ship(7), flyer])]);
     let b = a.next(|cells| {
         let flyer = cells.get_mut(&16).expect("held").remove(1);
@@ -301,20 +247,13 @@ fn hands_an_entity_over() -> Sequence {
     });
     Sequence::new("an entity goes from one cell to another")
         .takes(&a.start(&[1, 16]), &a, &[1, 16])
-        .takes(
-            &b.update(vec![b.delta(&a, 1), b.delta(&a, 16)]),
-            &b,
-            &[1, 16],
-        )
+        .takes(&b.update(vec![b.delta(&a, 1), b.delta(&a, 16)]), &b, &[1, 16])
 }
 
 fn starts_at_tick_one() -> Sequence {
     let a = small_scene(1);
     let b = a.next(|_| ());
-    let absent = Update {
-        base_tick: None,
-        ..a.start(&[0, 16])
-    };
+    let absent = Update { base_tick: None, ..a.start(&[0, 16]) };
     Sequence::new("the first tick of all, where tick - 1 is nothing")
         .takes(&absent, &a, &[0, 16])
         .takes(&b.update(vec![b.delta(&a, 16)]), &b, &[0, 16])
@@ -355,10 +294,7 @@ fn with_unknown_fields_in_cell(cell: &CellUpdate) -> Vec<u8> {
 fn meets_an_unknown_encoding() -> Sequence {
     let a = small_scene(300);
     let b = a.next(|_| ());
-    let unknown = CellUpdate {
-        encoding: None,
-        ..b.delta(&a, 16)
-    };
+    let unknown = CellUpdate { encoding: None, ..b.delta(&a, 16) };
     Sequence::new("an unknown encoding is refused, and all that follows until a new start")
         .takes(&a.start(&[16]), &a, &[16])
         .refuses(&b.update(vec![unknown]), "unknown_encoding")
@@ -383,14 +319,8 @@ fn misses_an_update() -> Sequence {
 fn finds_desyncs() -> Sequence {
     let a = small_scene(300);
     let b = a.next(|_| ());
-    let wrong = CellUpdate {
-        checksum: Some(7),
-        ..b.delta(&a, 16)
-    };
-    let missing = Update {
-        view_checksum: Some(b.view_checksum(&[0, 1, 16])),
-        ..b.update(vec![])
-    };
+    let wrong = CellUpdate { checksum: Some(7), ..b.delta(&a, 16) };
+    let missing = Update { view_checksum: Some(b.view_checksum(&[0, 1, 16])), ..b.update(vec![]) };
     Sequence::new("checksums that differ are found")
         .takes(&a.start(&[16]), &a, &[16])
         .refuses(&b.update(vec![wrong]), "cell_checksum")
@@ -403,76 +333,37 @@ fn refuses_contradictions() -> Sequence {
     let b = a.next(|cells| cells.get_mut(&16).expect("held")[0].turn = -3);
     let c = b.next(|cells| cells.get_mut(&16).expect("held")[0].turn = 3);
     let start = a.start(&[1, 16]);
-    let outside = CellUpdate {
-        place: place(17, b.tick),
-        ..b.delta(&a, 16)
-    };
-    let late = CellUpdate {
-        place: place(16, a.tick),
-        ..b.delta(&a, 16)
-    };
+    let outside = CellUpdate { place: place(17, b.tick), ..b.delta(&a, 16) };
+    let late = CellUpdate { place: place(16, a.tick), ..b.delta(&a, 16) };
     let cases = [
-        Update {
-            cells_removed: vec![0],
-            ..b.update(vec![])
-        },
-        Update {
-            cells_added: vec![0],
-            ..b.update(vec![])
-        },
+        Update { cells_removed: vec![0], ..b.update(vec![]) },
+        Update { cells_added: vec![0], ..b.update(vec![]) },
         b.update(vec![b.keyframe(0)]),
         b.update(vec![b.delta(&a, 0)]),
         b.update(vec![outside]),
         b.update(vec![late]),
         b.update(vec![b.delta(&a, 16), b.delta(&a, 16)]),
-        Update {
-            base_tick: Some(a.tick),
-            ..c.update(vec![c.delta(&b, 16), b.delta(&a, 16)])
-        },
-        Update {
-            base_tick: Some(a.tick),
-            ..c.update(vec![b.keyframe(16)])
-        },
-        Update {
-            base_tick: Some(a.tick),
-            ..a.update(vec![])
-        },
-        Update {
-            tick: a.tick + 128,
-            base_tick: Some(a.tick),
-            ..Update::default()
-        },
-        Update {
-            tick: a.tick - 1,
-            base_tick: Some(a.tick),
-            ..Update::default()
-        },
+        Update { base_tick: Some(a.tick), ..c.update(vec![c.delta(&b, 16), b.delta(&a, 16)]) },
+        Update { base_tick: Some(a.tick), ..c.update(vec![b.keyframe(16)]) },
+        Update { base_tick: Some(a.tick), ..a.update(vec![]) },
+        Update { tick: a.tick + 128, base_tick: Some(a.tick), ..Update::default() },
+        Update { tick: a.tick - 1, base_tick: Some(a.tick), ..Update::default() },
         Update::default(),
     ];
     let sequence = Sequence::new("updates that contradict themselves are refused");
     cases.iter().fold(sequence, |sequence, update| {
-        let refusal = if *update == Update::default() {
-            "base_mismatch"
-        } else {
-            "inconsistent"
-        };
-        sequence
-            .takes(&start, &a, &[1, 16])
-            .refuses(update, refusal)
+        let refusal = if *update == Update::default() { "base_mismatch" } else { "inconsistent" };
+        sequence.takes(&start, &a, &[1, 16]).refuses(update, refusal)
     })
 }
 
 fn refuses_malformed_bytes() -> Sequence {
     let a = small_scene(300);
     let b = a.next(|_| ());
-    let bad_delta = CellUpdate {
-        encoding: Some(Encoding::Delta(vec![0x04].into())),
-        ..b.delta(&a, 16)
-    };
-    let bad_keyframe = CellUpdate {
-        encoding: Some(Encoding::Keyframe(vec![0x01].into())),
-        ..b.keyframe(16)
-    };
+    let bad_delta =
+        CellUpdate { encoding: Some(Encoding::Delta(vec![0x04].into())), ..b.delta(&a, 16) };
+    let bad_keyframe =
+        CellUpdate { encoding: Some(Encoding::Keyframe(vec![0x01].into())), ..b.keyframe(16) };
     Sequence::new("cells that cannot be decoded are refused")
         .takes(&a.start(&[16]), &a, &[16])
         .refuses(&b.update(vec![bad_delta]), "malformed")
@@ -487,17 +378,8 @@ fn walks_at_random() -> Sequence {
     for id in 0..30 {
         let position = [random.below(65536), random.below(65536)];
         let velocity = [random.below(1400) - 700, random.below(1400) - 700];
-        let flyer = Entity {
-            kind: 1 + id % 3,
-            position,
-            velocity,
-            ..ship(id)
-        };
-        scene
-            .cells
-            .get_mut(&WORLD.cell_of(position))
-            .expect("all are there")
-            .push(flyer);
+        let flyer = Entity { kind: 1 + id % 3, position, velocity, ..ship(id) };
+        scene.cells.get_mut(&WORLD.cell_of(position)).expect("all are there").push(flyer);
     }
     let mut view = view_of(&scene);
     let mut sequence = Sequence::new("a long flight").takes(&scene.start(&view), &scene, &view);
@@ -511,16 +393,8 @@ fn walks_at_random() -> Sequence {
         }
         let (first, last) = (&kept[0], &kept[kept.len() - 1]);
         let wanted = view_of(last);
-        let added: Vec<_> = wanted
-            .iter()
-            .copied()
-            .filter(|cell| !view.contains(cell))
-            .collect();
-        let removed: Vec<_> = view
-            .iter()
-            .copied()
-            .filter(|cell| !wanted.contains(cell))
-            .collect();
+        let added: Vec<_> = wanted.iter().copied().filter(|cell| !view.contains(cell)).collect();
+        let removed: Vec<_> = view.iter().copied().filter(|cell| !wanted.contains(cell)).collect();
         let mut cells = Vec::new();
         for pair in kept.windows(2) {
             for cell in wanted.iter().filter(|cell| view.contains(cell)) {
@@ -550,19 +424,13 @@ fn walks_at_random() -> Sequence {
 }
 
 fn view_of(scene: &Scene) -> Vec<u32> {
-    let found = scene
-        .cells
-        .iter()
-        .find(|(_, held)| held.iter().any(|entity| entity.id == 0));
+    let found = scene.cells.iter().find(|(_, held)| held.iter().any(|entity| entity.id == 0));
     let (home, _) = found.expect("the first entity never leaves the world");
     let columns = WORLD.columns();
     let (x, y) = ((home - 1) % columns, (home - 1) / columns);
     let around = [columns - 1, 0, 1];
     let at = |dx, dy| 1 + (x + dx) % columns + (y + dy) % columns * columns;
-    let mut view: Vec<_> = around
-        .iter()
-        .flat_map(|dy| around.map(|dx| at(dx, *dy)))
-        .collect();
+    let mut view: Vec<_> = around.iter().flat_map(|dy| around.map(|dx| at(dx, *dy))).collect();
     view.push(0);
     view.sort_unstable();
     view
@@ -588,10 +456,7 @@ fn fly(cells: &mut BTreeMap<u32, Vec<Entity>>, random: &mut Random) {
         }
     }
     for entity in all {
-        cells
-            .get_mut(&WORLD.cell_of(entity.position))
-            .expect("all are there")
-            .push(entity);
+        cells.get_mut(&WORLD.cell_of(entity.position)).expect("all are there").push(entity);
     }
 }
 

@@ -51,10 +51,7 @@ impl Encoder {
     ) -> Arc<TickFrame> {
         let cells = self.sort_into_cells(published);
         let deltas = self.encode_deltas(tick, &cells);
-        let mut history = self
-            .last
-            .take()
-            .map_or_else(VecDeque::new, |last| last.history.clone());
+        let mut history = self.last.take().map_or_else(VecDeque::new, |last| last.history.clone());
         if history.len() >= self.history_ticks {
             history.pop_front();
         }
@@ -76,12 +73,8 @@ impl Encoder {
         let world = self.grid.world;
         let mut cells: Vec<Vec<Entity>> = Vec::new();
         cells.resize_with(world.cells(), Vec::new);
-        cells[GLOBAL_CELL as usize].extend(
-            published
-                .global
-                .iter()
-                .map(|entity| within_limits(entity, world)),
-        );
+        cells[GLOBAL_CELL as usize]
+            .extend(published.global.iter().map(|entity| within_limits(entity, world)));
         for entity in &published.local {
             cells[world.cell_of(entity.position) as usize].push(within_limits(entity, world));
         }
@@ -97,13 +90,8 @@ impl Encoder {
             let number = index as u32;
             self.scratch.clear();
             let before = &last.cells[index].entities;
-            let mut says_something = encode_delta(
-                before,
-                &cell.entities,
-                number,
-                self.grid.rules(),
-                &mut self.scratch,
-            );
+            let mut says_something =
+                encode_delta(before, &cell.entities, number, self.grid.rules(), &mut self.scratch);
             // Staggered, so that no tick pays for all cells; the period is a second.
             let is_checked = tick.wrapping_add(number).is_multiple_of(self.tick_rate_hz);
             if is_checked && !says_something {

@@ -39,10 +39,7 @@ impl Grid {
     }
 
     pub(super) fn rules(&self) -> Rules<'_> {
-        Rules {
-            world: self.world,
-            motions: &self.motions,
-        }
+        Rules { world: self.world, motions: &self.motions }
     }
 }
 
@@ -80,16 +77,11 @@ pub(super) struct TickDeltas {
 
 impl CellFrame {
     pub(super) fn new(entities: Vec<Entity>) -> Self {
-        Self {
-            entities,
-            ..Self::default()
-        }
+        Self { entities, ..Self::default() }
     }
 
     pub(super) fn checksum(&self, cell: u32) -> u32 {
-        *self
-            .checksum
-            .get_or_init(|| cell_checksum(cell, &self.entities))
+        *self.checksum.get_or_init(|| cell_checksum(cell, &self.entities))
     }
 }
 
@@ -115,9 +107,7 @@ pub struct PlayerFrame {
 impl TickFrame {
     /// What is there for one player.
     pub fn player(&self, player: u32) -> Option<&PlayerFrame> {
-        let index = self
-            .players
-            .binary_search_by_key(&player, |frame| frame.player);
+        let index = self.players.binary_search_by_key(&player, |frame| frame.player);
         index.ok().map(|index| &self.players[index])
     }
 
@@ -133,17 +123,13 @@ impl TickFrame {
 
     /// The wrapping sum of these cells' checksums.
     pub(super) fn view_checksum(&self, cells: &[u32]) -> u32 {
-        let checksums = cells
-            .iter()
-            .map(|cell| self.cells[*cell as usize].checksum(*cell));
+        let checksums = cells.iter().map(|cell| self.cells[*cell as usize].checksum(*cell));
         checksums.fold(0, u32::wrapping_add)
     }
 
     /// The entities of a cell, as they are after this tick.
     pub fn entities(&self, cell: u32) -> &[Entity] {
-        self.cells
-            .get(cell as usize)
-            .map_or(&[], |frame| &frame.entities)
+        self.cells.get(cell as usize).map_or(&[], |frame| &frame.entities)
     }
 
     /// All that this room's streams share about the world.
@@ -160,21 +146,11 @@ mod tests {
 
     #[test]
     fn what_describes_a_cell_is_encoded_once_and_shared() {
-        let limits = WorldLimits {
-            position_bits: 12,
-            unit_bits: 4,
-            speed_max: 10,
-        };
+        let limits = WorldLimits { position_bits: 12, unit_bits: 4, speed_max: 10 };
         let mut encoder = Encoder::new(Grid::new(limits, Motions::default()), 20);
-        let view = View {
-            center: [0, 0],
-            extent: [100, 100],
-        };
+        let view = View { center: [0, 0], extent: [100, 100] };
         let mut shown = Published::default();
-        shown.local.push(Entity {
-            id: 1,
-            ..Entity::default()
-        });
+        shown.local.push(Entity { id: 1, ..Entity::default() });
         encoder.encode(1, &shown, Vec::new(), view);
         shown.local[0].attributes[0] = 5;
         let frame = encoder.encode(2, &shown, Vec::new(), view);

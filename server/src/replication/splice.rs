@@ -60,12 +60,9 @@ impl Splicer {
         self.look(frame, view);
         self.collect(frame, missed, fresh);
 
-        let ack = player
-            .map(|p| p.ack)
-            .filter(|ack| Some(ack) != self.ack.as_ref());
-        let private = player
-            .map(|p| p.private)
-            .filter(|private| Some(private) != self.private.as_ref());
+        let ack = player.map(|p| p.ack).filter(|ack| Some(ack) != self.ack.as_ref());
+        let private =
+            player.map(|p| p.private).filter(|private| Some(private) != self.private.as_ref());
         self.refusals.clear();
         for (tick, sequence, reason) in player.map_or(&[][..], |p| &p.refusals) {
             if *tick > self.base {
@@ -96,16 +93,8 @@ impl Splicer {
         view::select(frame.grid.world, view, &mut self.seen, &mut self.scratch);
         self.added.clear();
         self.removed.clear();
-        self.added.extend(
-            self.seen
-                .iter()
-                .filter(|cell| self.held.binary_search(cell).is_err()),
-        );
-        self.removed.extend(
-            self.held
-                .iter()
-                .filter(|cell| self.seen.binary_search(cell).is_err()),
-        );
+        self.added.extend(self.seen.iter().filter(|cell| self.held.binary_search(cell).is_err()));
+        self.removed.extend(self.held.iter().filter(|cell| self.seen.binary_search(cell).is_err()));
         std::mem::swap(&mut self.held, &mut self.seen);
     }
 
@@ -114,20 +103,14 @@ impl Splicer {
         self.scratch.clear();
         self.scratch.extend_from_slice(&self.added);
         if !fresh {
-            let deltas = frame
-                .history
-                .iter()
-                .skip(frame.history.len() - missed as usize);
+            let deltas = frame.history.iter().skip(frame.history.len() - missed as usize);
             if missed > 1 {
                 for cell in &self.held {
                     if self.added.binary_search(cell).is_ok() {
                         continue;
                     }
-                    let written: usize = deltas
-                        .clone()
-                        .filter_map(|tick| tick.of(*cell))
-                        .map(Bytes::len)
-                        .sum();
+                    let written: usize =
+                        deltas.clone().filter_map(|tick| tick.of(*cell)).map(Bytes::len).sum();
                     let least = frame.entities(*cell).len() * KEYFRAME_ENTITY_BYTES_MIN;
                     if written > least && written > frame.keyframe(*cell).len() {
                         self.scratch.push(*cell);
@@ -144,19 +127,13 @@ impl Splicer {
                 }
             }
         }
-        self.parts.extend(
-            self.scratch
-                .iter()
-                .map(|cell| frame.keyframe(*cell).clone()),
-        );
+        self.parts.extend(self.scratch.iter().map(|cell| frame.keyframe(*cell).clone()));
     }
 }
 
 impl super::frame::TickDeltas {
     fn of(&self, cell: u32) -> Option<&Bytes> {
-        let index = self
-            .cells
-            .binary_search_by_key(&cell, |(number, _)| *number);
+        let index = self.cells.binary_search_by_key(&cell, |(number, _)| *number);
         index.ok().map(|index| &self.cells[index].1)
     }
 }

@@ -60,23 +60,11 @@ fn span(world: World, view: View, axis: usize, more: i32) -> Span {
 mod tests {
     use super::*;
 
-    const WORLD: World = World {
-        position_bits: 12,
-        cell_bits: 9,
-        unit_bits: 0,
-    };
+    const WORLD: World = World { position_bits: 12, cell_bits: 9, unit_bits: 0 };
 
     fn seen(center: [i32; 2], held: &[u32]) -> Vec<u32> {
         let mut held = held.to_vec();
-        select(
-            WORLD,
-            View {
-                center,
-                extent: [300, 200],
-            },
-            &mut held,
-            &mut Vec::new(),
-        );
+        select(WORLD, View { center, extent: [300, 200] }, &mut held, &mut Vec::new());
         held
     }
 
@@ -100,21 +88,9 @@ mod tests {
 
     #[test]
     fn a_world_of_one_cell_is_seen_whole() {
-        let world = World {
-            position_bits: 9,
-            cell_bits: 9,
-            unit_bits: 0,
-        };
+        let world = World { position_bits: 9, cell_bits: 9, unit_bits: 0 };
         let mut held = vec![];
-        select(
-            world,
-            View {
-                center: [5, 5],
-                extent: [9999, 9999],
-            },
-            &mut held,
-            &mut Vec::new(),
-        );
+        select(world, View { center: [5, 5], extent: [9999, 9999] }, &mut held, &mut Vec::new());
         assert_eq!(held, [0, 1]);
     }
 }

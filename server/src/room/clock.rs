@@ -26,11 +26,7 @@ impl Clock {
         let period = Duration::from_secs(1) / tick_rate_hz.max(1);
         let phase = (period.as_nanos() * u128::from(phase)) >> 32;
         let due = now + period + Duration::from_nanos(phase as u64);
-        Self {
-            period,
-            due,
-            catch_up_ticks_max,
-        }
+        Self { period, due, catch_up_ticks_max }
     }
 
     /// When the next tick is due.
@@ -61,22 +57,10 @@ mod tests {
         let start = Instant::now();
         let mut clock = Clock::new(start, 20, 0, 3);
         assert_eq!(clock.due(), start + 50 * MS);
-        assert_eq!(
-            clock.take(start + 50 * MS),
-            Due {
-                late: Duration::ZERO,
-                skipped: 0
-            }
-        );
+        assert_eq!(clock.take(start + 50 * MS), Due { late: Duration::ZERO, skipped: 0 });
         // A pause of ten periods: seven are given up, three are made up for.
         let after = start + 600 * MS;
-        assert_eq!(
-            clock.take(after),
-            Due {
-                late: 500 * MS,
-                skipped: 7
-            }
-        );
+        assert_eq!(clock.take(after), Due { late: 500 * MS, skipped: 7 });
         let mut ticks = 0;
         while clock.due() <= after {
             assert_eq!(clock.take(after).skipped, 0);

@@ -67,9 +67,7 @@ impl Core {
         self.publish(&mut report);
         let players = self.player_frames();
         let spectator_view = self.game.view(None);
-        let frame = self
-            .encoder
-            .encode(self.tick, &self.published, players, spectator_view);
+        let frame = self.encoder.encode(self.tick, &self.published, players, spectator_view);
         (frame, report)
     }
 
@@ -77,20 +75,14 @@ impl Core {
     pub(super) fn handle(&mut self, command: Command) {
         // Whoever asked may be gone by now; then nobody wants the answer.
         match command {
-            Command::Reserve {
-                player_id,
-                profile,
-                reply,
-            } => {
+            Command::Reserve { player_id, profile, reply } => {
                 let _ = reply.send(self.reserve(player_id, profile));
             }
             Command::Attach { claim, reply } => {
                 let _ = reply.send(self.attach(claim));
             }
             Command::Find { token_hash, reply } => {
-                let seat = self
-                    .seat_by_token(token_hash)
-                    .map(|(_, seat)| seat.player_id.clone());
+                let seat = self.seat_by_token(token_hash).map(|(_, seat)| seat.player_id.clone());
                 let _ = reply.send(seat.ok_or(Error::SessionNotFound));
             }
         }
@@ -128,10 +120,7 @@ impl Core {
         if self.players() >= self.capacity {
             return Err(Error::Full);
         }
-        self.seats.insert(
-            self.next_player,
-            Seat::reserved(player_id, profile, until_tick),
-        );
+        self.seats.insert(self.next_player, Seat::reserved(player_id, profile, until_tick));
         self.next_player += 1;
         Ok(())
     }
@@ -139,13 +128,9 @@ impl Core {
     fn attach(&mut self, claim: Claim) -> Result<Attached, Error> {
         let tick = self.tick;
         let (player, seat) = match claim {
-            Claim::Ticket {
-                player_id,
-                new_token_hash,
-            } => {
-                let (player, seat) = self
-                    .seat_by_player(&player_id)
-                    .ok_or(Error::SessionNotFound)?;
+            Claim::Ticket { player_id, new_token_hash } => {
+                let (player, seat) =
+                    self.seat_by_player(&player_id).ok_or(Error::SessionNotFound)?;
                 seat.token_hash = Some(new_token_hash);
                 (player, seat)
             }
@@ -180,13 +165,11 @@ impl Core {
     }
 
     fn seat_by_player(&mut self, player_id: &str) -> Option<(u32, &mut Seat)> {
-        self.taken_seats()
-            .find(|(_, seat)| seat.player_id == player_id)
+        self.taken_seats().find(|(_, seat)| seat.player_id == player_id)
     }
 
     fn seat_by_token(&mut self, hash: [u8; 32]) -> Option<(u32, &mut Seat)> {
-        self.taken_seats()
-            .find(|(_, seat)| seat.token_hash == Some(hash))
+        self.taken_seats().find(|(_, seat)| seat.token_hash == Some(hash))
     }
 
     fn taken_seats(&mut self) -> impl Iterator<Item = (u32, &mut Seat)> {
@@ -204,16 +187,12 @@ impl Core {
             match seat.presence {
                 Presence::Playing if seat.has_lost_its_stream() => {
                     seat.detach();
-                    seat.presence = Presence::Dropped {
-                        until_tick: tick + grace_ticks,
-                    };
+                    seat.presence = Presence::Dropped { until_tick: tick + grace_ticks };
                     game.set_connected(*player, false);
                 }
                 Presence::Playing if seat.has_finished() => {
                     game.leave(*player);
-                    seat.presence = Presence::Left {
-                        until_tick: tick + shown_ticks,
-                    };
+                    seat.presence = Presence::Left { until_tick: tick + shown_ticks };
                 }
                 Presence::Dropped { until_tick } if tick >= until_tick => {
                     game.leave(*player);

@@ -83,10 +83,7 @@ pub struct Attachment {
 
 impl Attachment {
     pub(super) fn new() -> Self {
-        Self {
-            moves: ArrayQueue::new(MOVES_WAITING_MAX),
-            closing: AtomicBool::new(false),
-        }
+        Self { moves: ArrayQueue::new(MOVES_WAITING_MAX), closing: AtomicBool::new(false) }
     }
 
     /// Hands a move to the next tick. Gives it back when too many wait: the client broke its promise.
@@ -139,19 +136,9 @@ pub enum Claim {
 
 #[derive(Debug)]
 pub(super) enum Command {
-    Reserve {
-        player_id: String,
-        profile: Profile,
-        reply: oneshot::Sender<Result<(), Error>>,
-    },
-    Attach {
-        claim: Claim,
-        reply: oneshot::Sender<Result<Attached, Error>>,
-    },
-    Find {
-        token_hash: [u8; 32],
-        reply: oneshot::Sender<Result<String, Error>>,
-    },
+    Reserve { player_id: String, profile: Profile, reply: oneshot::Sender<Result<(), Error>> },
+    Attach { claim: Claim, reply: oneshot::Sender<Result<Attached, Error>> },
+    Find { token_hash: [u8; 32], reply: oneshot::Sender<Result<String, Error>> },
 }
 
 /// A room, as everybody else sees it. Cheap to clone.
@@ -168,11 +155,7 @@ impl Handle {
         commands: mpsc::Sender<Command>,
         frames: watch::Receiver<Arc<TickFrame>>,
     ) -> Self {
-        Self {
-            info,
-            commands,
-            frames,
-        }
+        Self { info, commands, frames }
     }
 
     /// What is known of the room.
@@ -197,12 +180,7 @@ impl Handle {
 
     /// Keeps a seat for a player for a while. Asking again for the same player keeps the same seat.
     pub async fn reserve(&self, player_id: String, profile: Profile) -> Result<(), Error> {
-        self.ask(|reply| Command::Reserve {
-            player_id,
-            profile,
-            reply,
-        })
-        .await
+        self.ask(|reply| Command::Reserve { player_id, profile, reply }).await
     }
 
     /// Gives a seat to a stream; an older stream of the same player is over then.
@@ -220,12 +198,10 @@ impl Handle {
         command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Command,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        self.commands
-            .try_send(command(reply))
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => Error::Overloaded,
-                mpsc::error::TrySendError::Closed(_) => Error::Ended,
-            })?;
+        self.commands.try_send(command(reply)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => Error::Ended,
+        })?;
         answer.await.unwrap_or(Err(Error::Ended))
     }
 }

@@ -68,19 +68,13 @@ impl Registry {
 
     /// The room of this id.
     pub fn get(&self, id: &RoomId) -> Option<Handle> {
-        self.rooms
-            .get(id)
-            .map(|room| room.clone())
-            .filter(|room| !room.has_ended())
+        self.rooms.get(id).map(|room| room.clone()).filter(|room| !room.has_ended())
     }
 
     /// The private room with this code.
     pub fn by_code(&self, code: &str) -> Option<Handle> {
         let has_code = |room: &Handle| {
-            room.info()
-                .code
-                .as_deref()
-                .is_some_and(|c| c.eq_ignore_ascii_case(code))
+            room.info().code.as_deref().is_some_and(|c| c.eq_ignore_ascii_case(code))
         };
         self.all().into_iter().find(has_code)
     }
@@ -106,57 +100,33 @@ impl Registry {
             return Err(Error::RoomsExhausted);
         }
         let mut random = rand::rng();
-        let id = RoomId(random_text(
-            &mut random,
-            b"abcdefghjkmnpqrstuvwxyz23456789",
-            10,
-        ));
+        let id = RoomId(random_text(&mut random, b"abcdefghjkmnpqrstuvwxyz23456789", 10));
         let name = if new.name.is_empty() {
             format!("{} {}", made_up_name(&id), self.factory.name())
         } else {
             new.name
         };
-        let capacity = if new.capacity == 0 {
-            self.capacity_max
-        } else {
-            new.capacity.min(self.capacity_max)
-        };
-        let code = new
-            .private
-            .then(|| random_text(&mut random, b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789", 8));
+        let capacity =
+            if new.capacity == 0 { self.capacity_max } else { new.capacity.min(self.capacity_max) };
+        let code =
+            new.private.then(|| random_text(&mut random, b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789", 8));
         let info = RoomInfo::new(id.clone(), name, capacity, code, self.factory.as_ref());
 
         let seed = self.seed.unwrap_or_else(|| random.random());
-        let setup = Setup {
-            seed,
-            tick_rate_hz: self.settings.tick_rate_hz,
-            capacity,
-        };
+        let setup = Setup { seed, tick_rate_hz: self.settings.tick_rate_hz, capacity };
         let core = Core::new(self.factory.create(&setup), self.settings.clone(), capacity);
         let phase = xxh3_64(id.as_str().as_bytes()) as u32;
         let now = tokio::time::Instant::now();
-        let clock = Clock::new(
-            now,
-            self.settings.tick_rate_hz,
-            phase,
-            self.settings.catch_up_ticks_max,
-        );
-        let (handle, task) = task::room(
-            info,
-            core,
-            clock,
-            Arc::clone(&self.metrics),
-            self.stop.clone(),
-        );
+        let clock =
+            Clock::new(now, self.settings.tick_rate_hz, phase, self.settings.catch_up_ticks_max);
+        let (handle, task) =
+            task::room(info, core, clock, Arc::clone(&self.metrics), self.stop.clone());
         tracing::info!(room = %id, name = handle.info().name, capacity, seed, "room opened");
         self.rooms.insert(id.clone(), handle.clone());
         self.metrics.rooms.inc();
         // Whatever ends the task, the room is taken out of the registry.
-        let entry = Entry {
-            rooms: Arc::clone(&self.rooms),
-            id,
-            metrics: Arc::clone(&self.metrics),
-        };
+        let entry =
+            Entry { rooms: Arc::clone(&self.rooms), id, metrics: Arc::clone(&self.metrics) };
         spawn_named(&self.tasks, "room", async move {
             let _entry = entry;
             task.await;
@@ -186,9 +156,7 @@ impl Drop for Entry {
 }
 
 fn random_text(random: &mut impl rand::Rng, alphabet: &[u8], length: usize) -> String {
-    (0..length)
-        .map(|_| char::from(alphabet[random.random_range(0..alphabet.len())]))
-        .collect()
+    (0..length).map(|_| char::from(alphabet[random.random_range(0..alphabet.len())])).collect()
 }
 
 fn made_up_name(id: &RoomId) -> &'static str {

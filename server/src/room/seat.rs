@@ -115,9 +115,7 @@ impl Seat {
 
     fn next_is_waiting(&self) -> bool {
         let next = self.ack.input_ack.wrapping_add(1);
-        self.waiting
-            .front()
-            .is_some_and(|front| front.sequence == next)
+        self.waiting.front().is_some_and(|front| front.sequence == next)
     }
 
     /// The next move to apply in this tick, if it is there. Duplicates vanish, a gap waits.
@@ -127,9 +125,8 @@ impl Seat {
                 let Some(received) = attachment.moves.pop() else {
                     break;
                 };
-                let place = self
-                    .waiting
-                    .partition_point(|other| other.sequence < received.sequence);
+                let place =
+                    self.waiting.partition_point(|other| other.sequence < received.sequence);
                 let is_known = received.sequence <= self.ack.input_ack
                     || self
                         .waiting
@@ -140,11 +137,7 @@ impl Seat {
                 }
             }
         }
-        if self.next_is_waiting() {
-            self.waiting.pop_front()
-        } else {
-            None
-        }
+        if self.next_is_waiting() { self.waiting.pop_front() } else { None }
     }
 
     /// Notes that a move was applied in this tick (or refused: that is acknowledged all the same).

@@ -30,17 +30,11 @@ fn status(health: &Health, name: &str) -> Option<ServingStatus> {
         "live" => health.is_live(),
         _ => return None,
     };
-    Some(if is_well {
-        ServingStatus::Serving
-    } else {
-        ServingStatus::NotServing
-    })
+    Some(if is_well { ServingStatus::Serving } else { ServingStatus::NotServing })
 }
 
 fn answer(status: ServingStatus) -> HealthCheckResponse {
-    HealthCheckResponse {
-        status: status.into(),
-    }
+    HealthCheckResponse { status: status.into() }
 }
 
 #[tonic::async_trait]

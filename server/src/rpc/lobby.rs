@@ -47,27 +47,19 @@ impl Service {
             0 => PAGE_SIZE_DEFAULT,
             1.. => request.page_size.min(PAGE_SIZE_MAX),
             _ => {
-                return Err(Error::Invalid {
-                    field: "page_size",
-                    problem: "negative",
-                });
+                return Err(Error::Invalid { field: "page_size", problem: "negative" });
             }
         };
         let mut rooms = self.lobby.sessions().rooms.public();
         if !request.page_token.is_empty() {
             let last = RoomId::parse(&request.page_token);
-            let last = last.ok_or(Error::Invalid {
-                field: "page_token",
-                problem: "not from this list",
-            })?;
+            let last =
+                last.ok_or(Error::Invalid { field: "page_token", problem: "not from this list" })?;
             rooms.retain(|room| room.info().id > last);
         }
         let is_last = rooms.len() <= page_size as usize;
         rooms.truncate(page_size as usize);
-        let next = rooms
-            .last()
-            .filter(|_| !is_last)
-            .map(|room| room.info().id.to_string());
+        let next = rooms.last().filter(|_| !is_last).map(|room| room.info().id.to_string());
         Ok(v1::ListRoomsResponse {
             rooms: wire::rooms(&rooms),
             next_page_token: next.unwrap_or_default(),
@@ -92,10 +84,8 @@ impl TryFrom<v1::JoinRequest> for JoinSpec {
         Ok(Self {
             request_id: request.request_id,
             player_name: request.player_name,
-            player_hue: hue.map_err(|_| Error::Invalid {
-                field: "player_hue",
-                problem: "not in 0 to 359",
-            })?,
+            player_hue: hue
+                .map_err(|_| Error::Invalid { field: "player_hue", problem: "not in 0 to 359" })?,
             room: match request.room {
                 None => RoomChoice::Any,
                 Some(Room::RoomId(id)) => RoomChoice::Id(id),
@@ -117,9 +107,8 @@ impl v1::lobby_server::Lobby for Service {
         &self,
         request: Request<v1::JoinRequest>,
     ) -> Result<Response<v1::JoinResponse>, Status> {
-        let deadline = super::play::grpc_timeout(request.metadata())
-            .unwrap_or(DEADLINE_MAX)
-            .min(DEADLINE_MAX);
+        let deadline =
+            super::play::grpc_timeout(request.metadata()).unwrap_or(DEADLINE_MAX).min(DEADLINE_MAX);
         let joined = tokio::time::timeout(deadline, self.try_join(request.into_inner())).await;
         match joined {
             Ok(result) => self.answered(result),
@@ -165,17 +154,11 @@ impl v1::lobby_server::Lobby for Service {
 
 /// What is new since `known`, which is brought up to date.
 fn changes(known: &mut BTreeMap<RoomId, v1::Room>, rooms: &[Handle]) -> v1::WatchRoomsResponse {
-    let now: BTreeMap<RoomId, v1::Room> = rooms
-        .iter()
-        .map(|room| (room.info().id.clone(), wire::room(room.info())))
-        .collect();
+    let now: BTreeMap<RoomId, v1::Room> =
+        rooms.iter().map(|room| (room.info().id.clone(), wire::room(room.info()))).collect();
     let is_news = |(id, room): &(&RoomId, &v1::Room)| known.get(*id) != Some(*room);
     let news = v1::WatchRoomsResponse {
-        rooms: now
-            .iter()
-            .filter(is_news)
-            .map(|(_, room)| room.clone())
-            .collect(),
+        rooms: now.iter().filter(is_news).map(|(_, room)| room.clone()).collect(),
         ended_room_ids: known
             .keys()
             .filter(|id| !now.contains_key(*id))

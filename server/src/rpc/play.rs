@@ -42,17 +42,12 @@ impl Service {
 
     fn play(&self, request: Request<Body>) -> Response<Body> {
         if request.extensions().get::<OverGrpcWeb>().is_some() {
-            self.lobby
-                .sessions()
-                .metrics
-                .refused(Error::UseWebSocket.reason());
+            self.lobby.sessions().metrics.refused(Error::UseWebSocket.reason());
             return Status::from(Error::UseWebSocket).into_http();
         }
         let ticket = bearer(request.headers());
         let incoming = messages::<v1::PlayRequest>(request).map(|message| {
-            message
-                .map_err(|status| from_transport(&status))
-                .and_then(Incoming::try_from)
+            message.map_err(|status| from_transport(&status)).and_then(Incoming::try_from)
         });
         let outgoing = play::play(Arc::clone(&self.lobby), "grpc", ticket, incoming);
         respond(outgoing.map(|item| item.map(|outgoing| Some(wire::frame_play(outgoing)))))
@@ -107,9 +102,7 @@ where
     let decoder = ProstCodec::<(), M>::default().decoder();
     // tonic takes a request that the client cancelled for one that it finished. A player who is cut off must not be taken
     // for one who leaves, so the body's errors are made ones that tonic does not know.
-    let body = request
-        .into_body()
-        .map_err(|status| CutOff(status.to_string()));
+    let body = request.into_body().map_err(|status| CutOff(status.to_string()));
     Streaming::new_request(decoder, body, None, Some(wire::INCOMING_BYTES_MAX))
 }
 
@@ -143,10 +136,9 @@ fn respond(
         yield Ok(Frame::trailers(trailers));
     };
     let mut response = Response::new(Body::new(StreamBody::new(body)));
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/grpc"),
-    );
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }
 
@@ -176,10 +168,7 @@ pub(super) async fn mark_grpc_web(
 pub(super) fn grpc_timeout(metadata: &MetadataMap) -> Option<Duration> {
     let value = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
-    let count: u64 = Some(digits)
-        .filter(|digits| digits.len() <= 8)?
-        .parse()
-        .ok()?;
+    let count: u64 = Some(digits).filter(|digits| digits.len() <= 8)?.parse().ok()?;
     Some(match unit {
         "H" => Duration::from_secs(count * 3600),
         "M" => Duration::from_secs(count * 60),

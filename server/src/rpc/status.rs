@@ -58,14 +58,12 @@ impl From<Error> for Status {
 pub(super) fn from_transport(status: &Status) -> Error {
     match status.code() {
         // A message that cannot be decoded is the client's mistake, though tonic calls it ours.
-        Code::Internal if status.message().contains("decode") => Error::Transport(
-            Code::InvalidArgument as i32,
-            "the message cannot be decoded".into(),
-        ),
-        Code::OutOfRange | Code::ResourceExhausted => Error::Transport(
-            Code::ResourceExhausted as i32,
-            "the message is too large".into(),
-        ),
+        Code::Internal if status.message().contains("decode") => {
+            Error::Transport(Code::InvalidArgument as i32, "the message cannot be decoded".into())
+        }
+        Code::OutOfRange | Code::ResourceExhausted => {
+            Error::Transport(Code::ResourceExhausted as i32, "the message is too large".into())
+        }
         Code::Unimplemented => {
             Error::Transport(Code::Unimplemented as i32, status.message().into())
         }

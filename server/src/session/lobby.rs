@@ -114,9 +114,7 @@ impl Lobby {
     /// A ticket for a seat.
     pub fn ticket(&self, seat: &Seat) -> Result<String, Error> {
         let ttl = self.sessions.limits.ticket_ttl;
-        self.sessions
-            .keys
-            .sign(&seat.player_id, &seat.room.info().id, ttl)
+        self.sessions.keys.sign(&seat.player_id, &seat.room.info().id, ttl)
     }
 
     /// The room that somebody who wants to look on means: by id, by code, or the fullest.
@@ -126,15 +124,11 @@ impl Lobby {
             RoomChoice::Id(id) => {
                 let room = RoomId::parse(id).and_then(|id| rooms.get(&id));
                 // A private room is found by its code only.
-                room.filter(|room| room.info().code.is_none())
-                    .ok_or(Error::RoomNotFound)
+                room.filter(|room| room.info().code.is_none()).ok_or(Error::RoomNotFound)
             }
             RoomChoice::Code(code) => rooms.by_code(code).ok_or(Error::RoomNotFound),
             RoomChoice::Any | RoomChoice::New(_) => {
-                let fullest = rooms
-                    .public()
-                    .into_iter()
-                    .max_by_key(|room| room.info().players());
+                let fullest = rooms.public().into_iter().max_by_key(|room| room.info().players());
                 fullest.ok_or(Error::RoomNotFound)
             }
         }
@@ -142,25 +136,15 @@ impl Lobby {
 
     async fn rejoin(&self, token: &str) -> Result<Seat, Error> {
         let token = ResumeToken::parse(token).ok_or(Error::SessionNotFound)?;
-        let room = self
-            .sessions
-            .rooms
-            .get(&token.room)
-            .ok_or(Error::SessionNotFound)?;
+        let room = self.sessions.rooms.get(&token.room).ok_or(Error::SessionNotFound)?;
         let player_id = room.find(token.hash()).await?;
         Ok(Seat { room, player_id })
     }
 
     fn remember(&self, request_id: &str) -> Arc<OnceCell<Seat>> {
-        let fresh = || Remembered {
-            since: Instant::now(),
-            seat: Arc::default(),
-        };
+        let fresh = || Remembered { since: Instant::now(), seat: Arc::default() };
         // A panic while it was held cannot have left the cache half changed in a way that matters here.
-        let mut cache = self
-            .remembered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = cache.get_or_insert_mut(request_id.to_owned(), fresh);
         if entry.since.elapsed() > JOIN_REMEMBERED {
             *entry = fresh();
@@ -224,16 +208,10 @@ impl Lobby {
 
 fn checked(mut spec: JoinSpec) -> Result<JoinSpec, Error> {
     if spec.request_id.len() > REQUEST_ID_BYTES_MAX {
-        return Err(Error::Invalid {
-            field: "request_id",
-            problem: "longer than 64 bytes",
-        });
+        return Err(Error::Invalid { field: "request_id", problem: "longer than 64 bytes" });
     }
     if spec.player_hue.is_some_and(|hue| hue >= 360) {
-        return Err(Error::Invalid {
-            field: "player_hue",
-            problem: "not in 0 to 359",
-        });
+        return Err(Error::Invalid { field: "player_hue", problem: "not in 0 to 359" });
     }
     spec.player_name = checked_name(&spec.player_name, "player_name", PLAYER_NAME_CHARS_MAX)?;
     if let RoomChoice::New(new) = &mut spec.room {
@@ -246,10 +224,7 @@ fn checked(mut spec: JoinSpec) -> Result<JoinSpec, Error> {
 fn checked_name(name: &str, field: &'static str, chars_max: usize) -> Result<String, Error> {
     let name: String = name.trim().chars().filter(|c| !c.is_control()).collect();
     if name.chars().count() > chars_max {
-        return Err(Error::Invalid {
-            field,
-            problem: "too long",
-        });
+        return Err(Error::Invalid { field, problem: "too long" });
     }
     Ok(name)
 }

@@ -65,14 +65,7 @@ impl Sessions {
         metrics: Arc<Metrics>,
         server_name: String,
     ) -> Self {
-        Self {
-            rooms,
-            keys,
-            limits,
-            metrics,
-            server_name,
-            draining: AtomicBool::new(false),
-        }
+        Self { rooms, keys, limits, metrics, server_name, draining: AtomicBool::new(false) }
     }
 
     /// From now on no seats are given, and streams end at their next tick.

@@ -185,38 +185,23 @@ async fn claim(
     let sessions = lobby.sessions();
     if let Some(token) = &hello.resume_token {
         let token = ResumeToken::parse(token).ok_or(Error::SessionNotFound)?;
-        let room = sessions
-            .rooms
-            .get(&token.room)
-            .ok_or(Error::SessionNotFound)?;
+        let room = sessions.rooms.get(&token.room).ok_or(Error::SessionNotFound)?;
         return Ok((room, Claim::Token(token.hash()), token));
     }
     let (room, player_id) = if let Some(ticket) = hello.ticket.or(ticket) {
         let (player_id, room) = sessions.keys.verify(&ticket)?;
         let room: RoomId = room;
-        (
-            sessions.rooms.get(&room).ok_or(Error::RoomNotFound)?,
-            player_id,
-        )
+        (sessions.rooms.get(&room).ok_or(Error::RoomNotFound)?, player_id)
     } else if sessions.limits.allow_guests {
         let room = hello.room_id.map_or(RoomChoice::Any, RoomChoice::Id);
         let player_name = hello.player_name;
-        let seat = lobby
-            .join(JoinSpec {
-                player_name,
-                room,
-                ..JoinSpec::default()
-            })
-            .await?;
+        let seat = lobby.join(JoinSpec { player_name, room, ..JoinSpec::default() }).await?;
         (seat.room, seat.player_id)
     } else {
         return Err(Error::TicketMissing);
     };
     let token = ResumeToken::new(room.info().id.clone());
-    let claim = Claim::Ticket {
-        player_id,
-        new_token_hash: token.hash(),
-    };
+    let claim = Claim::Ticket { player_id, new_token_hash: token.hash() };
     Ok((room, claim, token))
 }
 
@@ -240,11 +225,7 @@ fn welcome(sessions: &Sessions, room: &Handle, player: Option<WelcomePlayer>) ->
 }
 
 fn end_reason(room: &Handle) -> Error {
-    if room.ended_well() {
-        Error::RoomEnded
-    } else {
-        Error::RoomFailed
-    }
+    if room.ended_well() { Error::RoomEnded } else { Error::RoomFailed }
 }
 
 /// Counts a refusal, once, on its way out.

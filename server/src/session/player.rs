@@ -76,18 +76,10 @@ impl PlayerStream {
         self.heard = now;
         match message {
             Incoming::Hello(_) => return Err(Error::HelloExpected),
-            Incoming::Move {
-                sequence,
-                seen_tick,
-                controls,
-            } => {
+            Incoming::Move { sequence, seen_tick, controls } => {
                 self.see(seen_tick);
                 self.metrics.moves_received.inc();
-                let received = Move {
-                    sequence,
-                    controls,
-                    arrived: now,
-                };
+                let received = Move { sequence, controls, arrived: now };
                 if self.attached.attachment.enqueue(received).is_err() {
                     return Err(Error::MoveFlood);
                 }
@@ -119,11 +111,7 @@ impl PlayerStream {
         let Some(player) = frame.player(self.attached.player) else {
             // A frame from before this stream had its seat; or the seat is gone.
             let had_its_seat = self.splicer.base() != 0;
-            return if had_its_seat {
-                Err(Error::SessionNotFound)
-            } else {
-                Ok(Step::Wait)
-            };
+            return if had_its_seat { Err(Error::SessionNotFound) } else { Ok(Step::Wait) };
         };
         if player.generation > self.attached.generation {
             return Err(Error::TakenOver);
@@ -148,10 +136,7 @@ impl PlayerStream {
             self.metrics.updates_held_back.inc();
             if now.saturating_duration_since(self.said) >= self.heartbeat {
                 self.said = now;
-                return Ok(Step::Write(Outgoing::Pong {
-                    echo: 0,
-                    tick: frame.tick,
-                }));
+                return Ok(Step::Write(Outgoing::Pong { echo: 0, tick: frame.tick }));
             }
             return Ok(Step::Wait);
         }

@@ -19,10 +19,7 @@ pub struct ResumeToken {
 impl ResumeToken {
     /// A new secret for a session in this room.
     pub fn new(room: RoomId) -> Self {
-        Self {
-            room,
-            secret: rand::rng().random(),
-        }
+        Self { room, secret: rand::rng().random() }
     }
 
     /// What a client sent; `None` if it cannot be a token.
@@ -31,10 +28,7 @@ impl ResumeToken {
         let mut bytes = [0; SECRET_BYTES];
         let length = URL_SAFE_NO_PAD.decode_slice(secret, &mut bytes).ok()?;
         let room = RoomId::parse(room)?;
-        (length == SECRET_BYTES).then_some(Self {
-            room,
-            secret: bytes,
-        })
+        (length == SECRET_BYTES).then_some(Self { room, secret: bytes })
     }
 
     /// As it goes to its player; nobody else may see it.

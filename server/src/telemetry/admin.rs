@@ -36,9 +36,5 @@ pub fn router(health: &Arc<Health>, metrics: &Arc<Metrics>) -> Router {
 }
 
 fn answer(is_well: bool, otherwise: &'static str) -> (StatusCode, &'static str) {
-    if is_well {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, otherwise)
-    }
+    if is_well { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, otherwise) }
 }

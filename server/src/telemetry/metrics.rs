@@ -96,11 +96,7 @@ impl Metrics {
         let r = &mut self.registry;
         r.register("rooms", "Rooms that run", self.rooms.clone());
         r.register("players", "Open streams of players", self.players.clone());
-        r.register(
-            "spectators",
-            "Open streams of spectators",
-            self.spectators.clone(),
-        );
+        r.register("spectators", "Open streams of spectators", self.spectators.clone());
         r.register("streams", "Streams opened", self.streams.clone());
         r.register("updates", "Updates written", self.updates.clone());
         r.register_with_unit(
@@ -114,31 +110,11 @@ impl Metrics {
             "Updates held back for want of acknowledgements",
             self.updates_held_back.clone(),
         );
-        r.register(
-            "moves_received",
-            "Moves received",
-            self.moves_received.clone(),
-        );
-        r.register(
-            "moves_applied",
-            "Moves applied in ticks",
-            self.moves_applied.clone(),
-        );
-        r.register(
-            "moves_refused",
-            "Moves that the game refused",
-            self.moves_refused.clone(),
-        );
-        r.register(
-            "resumes",
-            "Streams that continued a session",
-            self.resumes.clone(),
-        );
-        r.register(
-            "resyncs",
-            "Replicas that asked to start again",
-            self.resyncs.clone(),
-        );
+        r.register("moves_received", "Moves received", self.moves_received.clone());
+        r.register("moves_applied", "Moves applied in ticks", self.moves_applied.clone());
+        r.register("moves_refused", "Moves that the game refused", self.moves_refused.clone());
+        r.register("resumes", "Streams that continued a session", self.resumes.clone());
+        r.register("resyncs", "Replicas that asked to start again", self.resyncs.clone());
         r.register(
             "refusals",
             "Requests refused and streams ended with an error",

@@ -25,9 +25,7 @@ impl Origins {
         let Ok(origin) = origin.to_str() else {
             return false;
         };
-        let host = headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok());
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let is_own =
             host.is_some_and(|host| origin.split_once("://").is_some_and(|(_, of)| of == host));
         is_own || self.lists(origin)
@@ -35,21 +33,14 @@ impl Origins {
 
     /// Whether the origin is one of those that were configured.
     pub fn lists(&self, origin: &str) -> bool {
-        self.allowed
-            .iter()
-            .any(|allowed| allowed == "*" || allowed == origin)
+        self.allowed.iter().any(|allowed| allowed == "*" || allowed == origin)
     }
 }
 
 /// The page at `/`, the WebSocket at `/ws`.
 pub fn router(lobby: &Arc<Lobby>, origins: Arc<Origins>) -> Router {
-    let door = websocket::Door {
-        lobby: Arc::clone(lobby),
-        origins,
-    };
-    Router::new()
-        .route("/", get(page::serve))
-        .route("/ws", get(websocket::open).with_state(door))
+    let door = websocket::Door { lobby: Arc::clone(lobby), origins };
+    Router::new().route("/", get(page::serve)).route("/ws", get(websocket::open).with_state(door))
 }
 
 #[cfg(test)]
@@ -65,9 +56,7 @@ mod tests {
 
     #[test]
     fn only_the_own_page_and_listed_ones_are_let_in() {
-        let origins = Origins {
-            allowed: vec!["https://play.example.com".into()],
-        };
+        let origins = Origins { allowed: vec!["https://play.example.com".into()] };
         assert!(origins.allow(&HeaderMap::new()));
         assert!(origins.allow(&headers("http://127.0.0.1:7777", "127.0.0.1:7777")));
         assert!(origins.allow(&headers("https://play.example.com", "10.0.0.1")));

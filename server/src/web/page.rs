@@ -26,14 +26,8 @@ pub(super) async fn serve() -> Response {
     let headers = [
         (header::CONTENT_SECURITY_POLICY, POLICY.clone()),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-        (
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ),
-        (
-            HeaderName::from_static("referrer-policy"),
-            HeaderValue::from_static("no-referrer"),
-        ),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (HeaderName::from_static("referrer-policy"), HeaderValue::from_static("no-referrer")),
     ];
     (headers, Html(PAGE)).into_response()
 }
@@ -44,17 +38,10 @@ fn hashes(page: &str, element: &str) -> String {
     let mut sources = Vec::new();
     let mut rest = page;
     while let Some((body, after)) = next_element(rest, &open, &close) {
-        sources.push(format!(
-            "'sha256-{}'",
-            STANDARD.encode(Sha256::digest(body))
-        ));
+        sources.push(format!("'sha256-{}'", STANDARD.encode(Sha256::digest(body))));
         rest = after;
     }
-    if sources.is_empty() {
-        "'none'".into()
-    } else {
-        sources.join(" ")
-    }
+    if sources.is_empty() { "'none'".into() } else { sources.join(" ") }
 }
 
 fn next_element<'a>(page: &'a str, open: &str, close: &str) -> Option<(&'a str, &'a str)> {

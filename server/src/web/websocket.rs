@@ -47,11 +47,7 @@ pub(super) async fn open(
 ) -> Response {
     if !door.origins.allow(&headers) {
         door.lobby.sessions().metrics.refused("ORIGIN_FORBIDDEN");
-        return (
-            StatusCode::FORBIDDEN,
-            "pages of this origin may not play here",
-        )
-            .into_response();
+        return (StatusCode::FORBIDDEN, "pages of this origin may not play here").into_response();
     }
     let ticket = ticket(&headers);
     upgrade
@@ -66,24 +62,15 @@ pub(super) async fn open(
 
 fn ticket(headers: &HeaderMap) -> Option<String> {
     let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
-    let mut protocols = offered
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','));
-    protocols.find_map(|protocol| {
-        protocol
-            .trim()
-            .strip_prefix(TICKET_PREFIX)
-            .map(str::to_owned)
-    })
+    let mut protocols =
+        offered.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    protocols.find_map(|protocol| protocol.trim().strip_prefix(TICKET_PREFIX).map(str::to_owned))
 }
 
 async fn run(lobby: Arc<Lobby>, ticket: Option<String>, socket: WebSocket) {
     let (mut sink, source) = socket.split();
     let mut outgoing = pin!(play::play(lobby, "websocket", ticket, messages(source)));
-    let mut close = CloseFrame {
-        code: CLOSE_CODE_BASE,
-        reason: "".into(),
-    };
+    let mut close = CloseFrame { code: CLOSE_CODE_BASE, reason: "".into() };
     while let Some(item) = outgoing.next().await {
         match item {
             Ok(outgoing) => {
@@ -95,10 +82,7 @@ async fn run(lobby: Arc<Lobby>, ticket: Option<String>, socket: WebSocket) {
             Err(error) => {
                 let code = CLOSE_CODE_BASE + code(&error) as u16;
                 let reason = format!("{}: {error}", error.reason());
-                close = CloseFrame {
-                    code,
-                    reason: fitting(&reason).into(),
-                };
+                close = CloseFrame { code, reason: fitting(&reason).into() };
             }
         }
     }
@@ -116,10 +100,7 @@ fn messages(
 ) -> impl Stream<Item = Result<Incoming, Error>> + Send + 'static {
     let broken =
         futures_util::stream::once(async { Some(Err(Error::Broken("the socket closed".into()))) });
-    source
-        .map(|message| parse(message).transpose())
-        .chain(broken)
-        .filter_map(std::future::ready)
+    source.map(|message| parse(message).transpose()).chain(broken).filter_map(std::future::ready)
 }
 
 fn parse(message: Result<Message, axum::Error>) -> Result<Option<Incoming>, Error> {
@@ -127,15 +108,13 @@ fn parse(message: Result<Message, axum::Error>) -> Result<Option<Incoming>, Erro
     match message {
         Ok(Message::Binary(bytes)) => match v1::PlayRequest::decode(bytes) {
             Ok(request) => Incoming::try_from(request).map(Some),
-            Err(_) => Err(Error::Transport(
-                INVALID_ARGUMENT,
-                "the message cannot be decoded".into(),
-            )),
+            Err(_) => {
+                Err(Error::Transport(INVALID_ARGUMENT, "the message cannot be decoded".into()))
+            }
         },
-        Ok(Message::Text(_)) => Err(Error::Transport(
-            INVALID_ARGUMENT,
-            "messages are binary here".into(),
-        )),
+        Ok(Message::Text(_)) => {
+            Err(Error::Transport(INVALID_ARGUMENT, "messages are binary here".into()))
+        }
         Ok(Message::Ping(_) | Message::Pong(_)) => Ok(None),
         Ok(Message::Close(_)) => Err(Error::Broken("the socket closed".into())),
         Err(error) => Err(Error::Broken(error.to_string())),

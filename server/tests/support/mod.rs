@@ -1,11 +1,6 @@
 //! A server and its clients over streams in memory, with virtual time: no sockets, no ports, no waiting.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    missing_docs,
-    reason = "each test file uses a part of it"
-)]
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
 
 use clap::Parser as _;
 use fray_proto::hash::{MoveContent, applied_hash};
@@ -57,18 +52,14 @@ impl Net {
         let flags = ["fray-server", "--seed", "7"].iter().chain(flags);
         let config = Config::parse_from(flags);
         let parts = Parts::new(&config, game).expect("a server");
-        Self {
-            parts: Arc::new(parts),
-            connections: TaskTracker::new(),
-        }
+        Self { parts: Arc::new(parts), connections: TaskTracker::new() }
     }
 
     /// A connection as bytes.
     pub fn pipe(&self) -> DuplexStream {
         let (client, server) = tokio::io::duplex(64 * 1024);
         let parts = Arc::clone(&self.parts);
-        self.connections
-            .spawn(async move { parts.serve(server).await });
+        self.connections.spawn(async move { parts.serve(server).await });
         client
     }
 
@@ -80,10 +71,7 @@ impl Net {
             async { Ok::<_, std::io::Error>(TokioIo::new(pipe?)) }
         });
         let endpoint = Endpoint::from_static("http://memory");
-        endpoint
-            .connect_with_connector(connector)
-            .await
-            .expect("memory can be connected to")
+        endpoint.connect_with_connector(connector).await.expect("memory can be connected to")
     }
 
     pub async fn lobby(&self) -> LobbyClient<Channel> {
@@ -97,17 +85,8 @@ impl Net {
     }
 
     pub async fn ticket(&self, name: &str) -> String {
-        let request = v1::JoinRequest {
-            player_name: name.into(),
-            ..Default::default()
-        };
-        self.lobby()
-            .await
-            .join(request)
-            .await
-            .expect("joined")
-            .into_inner()
-            .ticket
+        let request = v1::JoinRequest { player_name: name.into(), ..Default::default() };
+        self.lobby().await.join(request).await.expect("joined").into_inner().ticket
     }
 
     /// Opens a stream that begins with this Hello, and takes its Welcome.
@@ -124,44 +103,26 @@ impl Net {
     pub async fn raw(&self) -> Raw {
         let (requests, outgoing) = mpsc::channel(256);
         let mut client = PlayClient::new(self.connect().await);
-        let response = client
-            .play(ReceiverStream::new(outgoing))
-            .await
-            .expect("streams open");
-        Raw {
-            requests: Some(requests),
-            responses: response.into_inner(),
-        }
+        let response = client.play(ReceiverStream::new(outgoing)).await.expect("streams open");
+        Raw { requests: Some(requests), responses: response.into_inner() }
     }
 }
 
 pub fn hello() -> v1::Hello {
-    v1::Hello {
-        protocol_version: fray_proto::PROTOCOL_VERSION,
-        ..Default::default()
-    }
+    v1::Hello { protocol_version: fray_proto::PROTOCOL_VERSION, ..Default::default() }
 }
 
 pub fn hello_with_ticket(ticket: &str) -> v1::Hello {
-    v1::Hello {
-        ticket: ticket.into(),
-        ..hello()
-    }
+    v1::Hello { ticket: ticket.into(), ..hello() }
 }
 
 pub fn hello_with_token(token: &str) -> v1::Hello {
-    v1::Hello {
-        resume_token: token.into(),
-        ..hello()
-    }
+    v1::Hello { resume_token: token.into(), ..hello() }
 }
 
 /// The reason in a status's details.
 pub fn reason(status: &Status) -> String {
-    status
-        .get_details_error_info()
-        .map(|info| info.reason)
-        .unwrap_or_default()
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
 }
 
 /// A stream as it is on the wire.
@@ -175,11 +136,7 @@ impl Raw {
     pub async fn send(&mut self, message: Request) {
         let requests = self.requests.as_ref().expect("still open");
         // Whether the server still listens shows in what it answers.
-        let _ = requests
-            .send(PlayRequest {
-                message: Some(message),
-            })
-            .await;
+        let _ = requests.send(PlayRequest { message: Some(message) }).await;
     }
 
     /// The next message; `None` when the stream ended with OK.
@@ -259,19 +216,13 @@ impl Player {
     async fn take(&mut self, update: &v1::Update) {
         let held = self.replica.tick();
         self.replica.apply(update).expect("an update that fits");
-        self.updates
-            .push((update.tick, if held == 0 { 1 } else { update.tick - held }));
+        self.updates.push((update.tick, if held == 0 { 1 } else { update.tick - held }));
         self.refusals.extend_from_slice(&update.refusals);
         if let Some(ack) = update.move_ack {
             self.ack = ack;
         }
         if self.acks_updates {
-            self.raw
-                .send(Request::Ping(v1::Ping {
-                    seen_tick: update.tick,
-                    echo: 0,
-                }))
-                .await;
+            self.raw.send(Request::Ping(v1::Ping { seen_tick: update.tick, echo: 0 })).await;
         }
     }
 
@@ -290,37 +241,25 @@ impl Player {
     /// Takes updates until all moves are acknowledged, then compares what was applied with what was sent.
     pub async fn until_all_is_acked(&mut self) {
         let last = self.welcome.last_applied_sequence + self.sent.len() as u32;
-        self.until("all moves are acknowledged", |player| {
-            player.ack.input_ack >= last
-        })
-        .await;
-        assert_eq!(
-            self.ack.applied_count, last,
-            "every move was applied exactly once"
-        );
-        assert_eq!(
-            self.ack.applied_hash,
-            self.expected_hash(),
-            "as it was sent"
-        );
+        self.until("all moves are acknowledged", |player| player.ack.input_ack >= last).await;
+        assert_eq!(self.ack.applied_count, last, "every move was applied exactly once");
+        assert_eq!(self.ack.applied_hash, self.expected_hash(), "as it was sent");
     }
 
     /// The applied hash that this player's moves should have.
     pub fn expected_hash(&self) -> u32 {
-        self.sent
-            .iter()
-            .fold(self.welcome.applied_hash, |hash, message| {
-                let content = MoveContent {
-                    sequence: message.sequence,
-                    axis_x: message.axis_x,
-                    axis_y: message.axis_y,
-                    aim: message.aim,
-                    buttons: message.buttons,
-                    target: message.target,
-                    payload: &message.payload,
-                };
-                applied_hash(hash, &content)
-            })
+        self.sent.iter().fold(self.welcome.applied_hash, |hash, message| {
+            let content = MoveContent {
+                sequence: message.sequence,
+                axis_x: message.axis_x,
+                axis_y: message.axis_y,
+                aim: message.aim,
+                buttons: message.buttons,
+                target: message.target,
+                payload: &message.payload,
+            };
+            applied_hash(hash, &content)
+        })
     }
 
     /// Half-closes, takes what still comes, and says how it ended.

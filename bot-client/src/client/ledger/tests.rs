@@ -10,10 +10,7 @@ fn at(ms: u64) -> Instant {
 }
 
 fn fly(axis_x: i32) -> Controls {
-    Controls {
-        axis_x,
-        ..Controls::default()
-    }
+    Controls { axis_x, ..Controls::default() }
 }
 
 fn apply(before: Applied, axis_x: i32, sequence: u32) -> Applied {
@@ -51,10 +48,7 @@ fn honest_acknowledgements_pass_and_are_timed() {
 fn a_dropped_move_is_found_once() {
     let mut ledger = ledger_with(4);
     let dropped = applied_of(&[1, 3]);
-    assert_eq!(
-        ledger.acknowledge(dropped, at(1)).fault,
-        Some(MoveFault::Lost(1))
-    );
+    assert_eq!(ledger.acknowledge(dropped, at(1)).fault, Some(MoveFault::Lost(1)));
     let next = apply(dropped, 4, 4);
     assert_eq!(ledger.acknowledge(next, at(2)).fault, None);
 }
@@ -63,10 +57,7 @@ fn a_dropped_move_is_found_once() {
 fn a_doubled_move_is_found_once() {
     let mut ledger = ledger_with(3);
     let doubled = applied_of(&[1, 2, 2]);
-    assert_eq!(
-        ledger.acknowledge(doubled, at(1)).fault,
-        Some(MoveFault::Duplicate(1))
-    );
+    assert_eq!(ledger.acknowledge(doubled, at(1)).fault, Some(MoveFault::Duplicate(1)));
     assert_eq!(ledger.acknowledge(apply(doubled, 3, 3), at(2)).fault, None);
 }
 
@@ -74,19 +65,13 @@ fn a_doubled_move_is_found_once() {
 fn a_dropped_and_a_doubled_move_do_not_cancel_out() {
     let mut ledger = ledger_with(3);
     let swapped = applied_of(&[1, 1, 3]);
-    assert_eq!(
-        ledger.acknowledge(swapped, at(1)).fault,
-        Some(MoveFault::Altered)
-    );
+    assert_eq!(ledger.acknowledge(swapped, at(1)).fault, Some(MoveFault::Altered));
 }
 
 #[test]
 fn a_move_that_was_never_sent_is_found() {
     let mut ledger = ledger_with(1);
-    assert_eq!(
-        ledger.acknowledge(applied_of(&[1, 2]), at(1)).fault,
-        Some(MoveFault::Altered)
-    );
+    assert_eq!(ledger.acknowledge(applied_of(&[1, 2]), at(1)).fault, Some(MoveFault::Altered));
     assert_eq!(ledger.push(fly(0), at(1)), 3);
 }
 
@@ -98,22 +83,14 @@ fn a_room_that_fell_back_gets_its_moves_again() {
     assert_eq!((outcome.fault, outcome.rolled_back), (None, 2));
     assert_eq!(ledger.unacknowledged(), 3);
     assert_eq!(ledger.message(3, at(2)).expect("kept").axis_x, 3);
-    assert_eq!(
-        ledger
-            .acknowledge(applied_of(&[1, 2, 3, 4, 5]), at(3))
-            .fault,
-        None
-    );
+    assert_eq!(ledger.acknowledge(applied_of(&[1, 2, 3, 4, 5]), at(3)).fault, None);
 }
 
 #[test]
 fn a_resumption_with_another_hash_is_found() {
     let mut ledger = ledger_with(3);
     ledger.acknowledge(applied_of(&[1, 2]), at(1));
-    let other = Applied {
-        hash: 7,
-        ..applied_of(&[1, 2])
-    };
+    let other = Applied { hash: 7, ..applied_of(&[1, 2]) };
     assert_eq!(ledger.resume(other, at(2)).fault, Some(MoveFault::Altered));
 }
 

@@ -25,17 +25,12 @@ impl Session {
     /// Acknowledgements are due at least every quarter of the staleness window, and they are the client's heartbeat.
     pub(super) fn ping_due(&self) -> Option<Instant> {
         let window_ms = self.welcome.as_ref()?.staleness_window_ms.max(40);
-        let sent_at = self
-            .sent_at
-            .filter(|_| self.phase == Phase::Open && !self.wants_ping);
+        let sent_at = self.sent_at.filter(|_| self.phase == Phase::Open && !self.wants_ping);
         sent_at.map(|at| at + Duration::from_millis(window_ms.into()) / 4)
     }
 
     pub(super) fn resync_due(&self) -> Option<Instant> {
-        let (_, asked_at) = self
-            .resync_asked
-            .as_ref()
-            .filter(|_| self.phase == Phase::Open)?;
+        let (_, asked_at) = self.resync_asked.as_ref().filter(|_| self.phase == Phase::Open)?;
         Some(*asked_at + RESYNC_AGAIN)
     }
 }

@@ -80,9 +80,7 @@ impl Session {
         self.counters.refusals += update.refusals.len() as u64;
         let (tick, base) = (update.tick, update.base_tick);
         let is_fresh = base == Some(0);
-        let ticks = base
-            .filter(|base| *base != 0)
-            .map_or(1, |base| tick.saturating_sub(base));
+        let ticks = base.filter(|base| *base != 0).map_or(1, |base| tick.saturating_sub(base));
         // Acknowledgements count even where the update itself is of no use: they are not repeated.
         let ack = update.move_ack;
         let acknowledged = ack.map(|ack| self.handle_ack(ack, now)).unwrap_or_default();
@@ -110,13 +108,9 @@ impl Session {
         self.resync_asked = None;
         // Says at once that the first one arrived, and starts the rhythm of acknowledgements.
         self.wants_ping |= is_fresh;
-        let rate_hz = self
-            .welcome
-            .as_ref()
-            .map_or(1, |welcome| welcome.tick_rate_hz);
-        let line = self
-            .line
-            .get_or_insert_with(|| TickLine::new(Schedule::new(rate_hz, tick, now)));
+        let rate_hz = self.welcome.as_ref().map_or(1, |welcome| welcome.tick_rate_hz);
+        let line =
+            self.line.get_or_insert_with(|| TickLine::new(Schedule::new(rate_hz, tick, now)));
         line.observe(tick, now);
         let correction = self.reconcile(tick, ack, now);
         Event::Updated(Updated {
@@ -142,11 +136,8 @@ impl Session {
     }
 
     fn handle_ack(&mut self, ack: v1::MoveAck, now: Instant) -> Vec<Duration> {
-        let applied = Applied {
-            sequence: ack.input_ack,
-            count: ack.applied_count,
-            hash: ack.applied_hash,
-        };
+        let applied =
+            Applied { sequence: ack.input_ack, count: ack.applied_count, hash: ack.applied_hash };
         let outcome = self.ledger.acknowledge(applied, now);
         self.note(&outcome);
         // A server that applied what was never sent took the numbers: go on above them.
@@ -181,9 +172,7 @@ impl Session {
             prediction.measure(line, tick, sent, margin);
         }
         let own = replica.entity(self.welcome.as_ref()?.entity);
-        let motion = own
-            .map(|own| replica.motions().of(own.kind))
-            .unwrap_or_default();
+        let motion = own.map(|own| replica.motions().of(own.kind)).unwrap_or_default();
         let correction = prediction.reconcile(tick, own, motion, self.ledger.acknowledged());
         prediction.advance_to(line, now);
         correction

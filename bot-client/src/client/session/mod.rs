@@ -298,17 +298,12 @@ impl Session {
             Message::Leave(v1::Leave {})
         } else if self.wants_ping {
             self.wants_ping = false;
-            Message::Ping(v1::Ping {
-                seen_tick: self.seen_tick(),
-                echo: 0,
-            })
+            Message::Ping(v1::Ping { seen_tick: self.seen_tick(), echo: 0 })
         } else {
             return None;
         };
         self.sent_at = Some(now);
-        Some(v1::PlayRequest {
-            message: Some(message),
-        })
+        Some(v1::PlayRequest { message: Some(message) })
     }
 
     /// Whether [`Self::poll_request`] has something.
@@ -321,12 +316,8 @@ impl Session {
 
     /// When to call [`Self::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let due = [
-            self.welcome_deadline(),
-            self.idle_deadline(),
-            self.ping_due(),
-            self.resync_due(),
-        ];
+        let due =
+            [self.welcome_deadline(), self.idle_deadline(), self.ping_due(), self.resync_due()];
         due.into_iter().flatten().min()
     }
 
@@ -384,9 +375,7 @@ impl Session {
 
     /// Brings the session back, from another process or network; empty before `Welcome`.
     pub fn resume_token(&self) -> &str {
-        self.welcome
-            .as_ref()
-            .map_or("", |welcome| &welcome.resume_token)
+        self.welcome.as_ref().map_or("", |welcome| &welcome.resume_token)
     }
 
     /// What was counted since the last call.

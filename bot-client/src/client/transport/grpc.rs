@@ -43,9 +43,7 @@ impl Channels {
         let streams_per_connection = streams_per_connection.max(1);
         // No stream may starve its neighbours by not reading, so the connection's window has room for all of them.
         let streams = u32::try_from(streams_per_connection).unwrap_or(u32::MAX);
-        let connection_window = STREAM_WINDOW_BYTES
-            .saturating_mul(streams)
-            .min(i32::MAX as u32);
+        let connection_window = STREAM_WINDOW_BYTES.saturating_mul(streams).min(i32::MAX as u32);
         let endpoint = Endpoint::from_shared(url.to_owned())?
             .tcp_nodelay(true)
             .connect_timeout(CALL_TIMEOUT)
@@ -53,11 +51,7 @@ impl Channels {
             .initial_connection_window_size(connection_window)
             .http2_keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(20));
-        Ok(Self {
-            endpoint,
-            connections: Vec::new(),
-            streams_per_connection,
-        })
+        Ok(Self { endpoint, connections: Vec::new(), streams_per_connection })
     }
 
     /// The way for the next stream: the newest connection while it has room, else a new one. It connects on first use,
@@ -121,23 +115,12 @@ impl Server for GrpcServer {
             let path = PathAndQuery::from_static("/fray.v1.Play/Play");
             let response = grpc.streaming(request, path, RawCodec).await?;
             let messages = response.into_inner();
-            let framed = |bytes| Message {
-                bytes,
-                framing: PREFIX_BYTES,
-            };
+            let framed = |bytes| Message { bytes, framing: PREFIX_BYTES };
             Ok::<_, Ended>(messages.map_ok(framed).map_err(Ended::from))
         };
         let messages = stream::once(call).try_flatten().boxed();
-        let requests = GrpcRequests {
-            sender: PollSender::new(sender),
-            cancel: Some(cancel),
-        };
-        Box::pin(async move {
-            Ok(Link {
-                requests: Box::pin(requests),
-                messages,
-            })
-        })
+        let requests = GrpcRequests { sender: PollSender::new(sender), cancel: Some(cancel) };
+        Box::pin(async move { Ok(Link { requests: Box::pin(requests), messages }) })
     }
 }
 
@@ -207,8 +190,7 @@ impl Encoder for RawCodec {
     type Error = Status;
 
     fn encode(&mut self, item: v1::PlayRequest, dst: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        item.encode(dst)
-            .map_err(|error| Status::internal(error.to_string()))
+        item.encode(dst).map_err(|error| Status::internal(error.to_string()))
     }
 }
 

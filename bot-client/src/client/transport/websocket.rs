@@ -40,10 +40,7 @@ impl WebSocketServer {
             Some(("http" | "ws", rest)) => format!("ws://{rest}/ws"),
             _ => return Err(invalid()),
         };
-        Ok(Self {
-            lobby,
-            uri: address.parse().map_err(|_| invalid())?,
-        })
+        Ok(Self { lobby, uri: address.parse().map_err(|_| invalid())? })
     }
 }
 
@@ -63,9 +60,8 @@ impl Server for WebSocketServer {
             let broken = |error: std::io::Error| Ended::broken(error.to_string());
             let address = (host(&uri).to_owned(), uri.port_u16().unwrap_or(80));
             let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
-            let socket = connecting
-                .map_err(|_| Ended::broken("nobody answers"))?
-                .map_err(broken)?;
+            let socket =
+                connecting.map_err(|_| Ended::broken("nobody answers"))?.map_err(broken)?;
             socket.set_nodelay(true).map_err(broken)?;
             websocket_over(socket, uri, &ticket).await
         })
@@ -74,10 +70,7 @@ impl Server for WebSocketServer {
 
 /// An IPv6 address stands in brackets in a URL, and without them elsewhere.
 fn host(uri: &Uri) -> &str {
-    uri.host()
-        .unwrap_or_default()
-        .trim_start_matches('[')
-        .trim_end_matches(']')
+    uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
 }
 
 /// Opens a `Play` stream as a WebSocket over any transport, such as one through TLS.
@@ -99,21 +92,13 @@ where
         .map_err(|error| ended(&error))?;
     let (frames, messages) = socket.split();
     let messages = messages
-        .scan(false, |is_over, frame| {
-            future::ready(incoming(is_over, frame))
-        })
+        .scan(false, |is_over, frame| future::ready(incoming(is_over, frame)))
         .filter_map(future::ready);
-    Ok(Link {
-        requests: Box::pin(Frames { frames }),
-        messages: messages.boxed(),
-    })
+    Ok(Link { requests: Box::pin(Frames { frames }), messages: messages.boxed() })
 }
 
 /// What a frame means: `None` ends the stream, `Some(None)` is nothing to tell.
-#[expect(
-    clippy::option_option,
-    reason = "the shape that scan and filter_map want"
-)]
+#[expect(clippy::option_option, reason = "the shape that scan and filter_map want")]
 fn incoming(
     is_over: &mut bool,
     frame: Result<Frame, Error>,
@@ -163,17 +148,9 @@ fn ended(error: &Error) -> Ended {
                 429 => Code::ResourceExhausted,
                 _ => Code::Unavailable,
             };
-            let body = response
-                .body()
-                .as_deref()
-                .map(String::from_utf8_lossy)
-                .unwrap_or_default();
+            let body = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
             let message = format!("the WebSocket is refused: {status} {body}");
-            Ended {
-                code,
-                reason: String::new(),
-                message,
-            }
+            Ended { code, reason: String::new(), message }
         }
         error => Ended::broken(error.to_string()),
     }
@@ -188,22 +165,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<v1::PlayRequest> for Frames<S> {
     type Error = Ended;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
-        self.frames
-            .poll_ready_unpin(cx)
-            .map_err(|error| ended(&error))
+        self.frames.poll_ready_unpin(cx).map_err(|error| ended(&error))
     }
 
     fn start_send(mut self: Pin<&mut Self>, request: v1::PlayRequest) -> Result<(), Ended> {
         let frame = Frame::Binary(request.encode_to_vec().into());
-        self.frames
-            .start_send_unpin(frame)
-            .map_err(|error| ended(&error))
+        self.frames.start_send_unpin(frame).map_err(|error| ended(&error))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
-        self.frames
-            .poll_flush_unpin(cx)
-            .map_err(|error| ended(&error))
+        self.frames.poll_flush_unpin(cx).map_err(|error| ended(&error))
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {

@@ -31,11 +31,7 @@ pub(super) struct Room {
 impl Room {
     pub(super) fn of(game: &'static str, position_bits: u32, player: u32) -> Self {
         let mut room = Self {
-            world: World {
-                position_bits,
-                cell_bits: position_bits,
-                unit_bits: 8,
-            },
+            world: World { position_bits, cell_bits: position_bits, unit_bits: 8 },
             game,
             player,
             tick: 100,
@@ -87,10 +83,7 @@ impl Room {
             idle_timeout_ms: 10_000,
             heartbeat_ms: 1000,
             staleness_window_ms: 1000,
-            room: Some(v1::Room {
-                name: "Cobalt arena".to_owned(),
-                ..v1::Room::default()
-            }),
+            room: Some(v1::Room { name: "Cobalt arena".to_owned(), ..v1::Room::default() }),
             ..v1::Welcome::default()
         };
         self.receive(Message::Welcome(welcome));
@@ -113,9 +106,7 @@ impl Room {
             tick: self.tick,
             base_tick: Some(0),
             cells_added: vec![0, 1],
-            private: Some(v1::Private {
-                values: self.private.clone(),
-            }),
+            private: Some(v1::Private { values: self.private.clone() }),
             cells: cells.into(),
             ..v1::Update::default()
         };
@@ -123,9 +114,7 @@ impl Room {
     }
 
     pub(super) fn receive(&mut self, message: Message) {
-        let response = v1::PlayResponse {
-            message: Some(message),
-        };
+        let response = v1::PlayResponse { message: Some(message) };
         let event = self.session.handle_response(response, 100, self.now);
         let event = event.expect("the server keeps to the rules");
         assert!(!matches!(event, Event::Broken { .. }), "{event:?}");
@@ -149,11 +138,7 @@ impl Room {
         let symbols = |line: &[ratatui::buffer::Cell]| {
             line.iter().map(ratatui::buffer::Cell::symbol).collect()
         };
-        buffer
-            .content
-            .chunks(usize::from(columns))
-            .map(symbols)
-            .collect()
+        buffer.content.chunks(usize::from(columns)).map(symbols).collect()
     }
 
     /// The same as one text.
@@ -163,12 +148,7 @@ impl Room {
 }
 
 pub(super) fn entity(id: u32, kind: u32, attributes: [i32; 8]) -> Entity {
-    Entity {
-        id,
-        kind,
-        attributes,
-        ..Entity::default()
-    }
+    Entity { id, kind, attributes, ..Entity::default() }
 }
 
 pub(super) fn ship(id: u32, number: i32, units: [i32; 2]) -> Entity {

@@ -45,31 +45,19 @@ fn check(state: &State) -> Result<(), &'static str> {
     require((1..=128).contains(&state.tick_rate_hz), "tick rate")?;
     let rules = Rules::new(state.options, state.tick_rate_hz);
     let tick = |tick: u64| tick <= TICK_MAX;
-    require(
-        tick(state.tick) && tick(state.next_rock_at) && tick(state.next_pickup_at),
-        "tick",
-    )?;
+    require(tick(state.tick) && tick(state.next_rock_at) && tick(state.next_pickup_at), "tick")?;
     require(tick(state.round.ends_at), "end of the round")?;
 
     require(state.players.len() <= PLAYERS_MAX, "number of players")?;
     require(state.shots.len() <= SHOTS_MAX, "number of shots")?;
     require(state.rocks.len() <= ROCKS_MAX, "number of rocks")?;
-    require(
-        state.pickups.len() <= state.options.pickups as usize,
-        "number of pick-ups",
-    )?;
-    require(
-        state.happenings.len() <= HAPPENINGS_MAX,
-        "number of happenings",
-    )?;
+    require(state.pickups.len() <= state.options.pickups as usize, "number of pick-ups")?;
+    require(state.happenings.len() <= HAPPENINGS_MAX, "number of happenings")?;
 
     let place = |position: [i32; 2]| position.iter().all(|c| (0..rules.world.size()).contains(c));
     let body = |body: Body| {
         place(body.position)
-            && body
-                .velocity
-                .iter()
-                .all(|v| v.abs_diff(0) <= rules.speed_max as u32)
+            && body.velocity.iter().all(|v| v.abs_diff(0) <= rules.speed_max as u32)
     };
     for player in &state.players {
         let ship = &player.ship;
@@ -83,40 +71,16 @@ fn check(state: &State) -> Result<(), &'static str> {
         )?;
         let ticks = [ship.respawn_at, ship.protected_until, ship.rapid_until];
         require(ticks.into_iter().flatten().all(tick), "ship's ticks")?;
-        require(
-            tick(ship.heat_until) && tick(ship.gun_ready_at),
-            "gun's ticks",
-        )?;
+        require(tick(ship.heat_until) && tick(ship.gun_ready_at), "gun's ticks")?;
         let counts = [player.score, player.kills, player.deaths];
         require(counts.iter().all(|c| (0..=SCORE_MAX).contains(c)), "score")?;
-        require(
-            player.hue < 360 && player.name.len() <= PAYLOAD_BYTES_MAX,
-            "profile",
-        )?;
+        require(player.hue < 360 && player.name.len() <= PAYLOAD_BYTES_MAX, "profile")?;
     }
-    require(
-        state.players.is_sorted_by(|a, b| a.number < b.number),
-        "players' order",
-    )?;
-    require(
-        state.shots.iter().all(|s| body(s.body) && tick(s.ends_at)),
-        "shot",
-    )?;
+    require(state.players.is_sorted_by(|a, b| a.number < b.number), "players' order")?;
+    require(state.shots.iter().all(|s| body(s.body) && tick(s.ends_at)), "shot")?;
     require(state.rocks.iter().all(|r| body(r.body)), "rock")?;
-    require(
-        state
-            .pickups
-            .iter()
-            .all(|p| place(p.position) && tick(p.ends_at)),
-        "pick-up",
-    )?;
-    require(
-        state
-            .happenings
-            .iter()
-            .all(|h| place(h.position) && tick(h.tick)),
-        "happening",
-    )?;
+    require(state.pickups.iter().all(|p| place(p.position) && tick(p.ends_at)), "pick-up")?;
+    require(state.happenings.iter().all(|h| place(h.position) && tick(h.tick)), "happening")?;
     check_ids(state)
 }
 

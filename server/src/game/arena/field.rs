@@ -29,17 +29,9 @@ impl Play {
 
     /// The square of the distance to the nearest ship, at most that of [`QUIET`].
     fn ship_distance(&self, place: [i32; 2]) -> i64 {
-        let ships = self
-            .state
-            .players
-            .iter()
-            .map(|p| &p.ship)
-            .filter(|s| s.is_alive());
+        let ships = self.state.players.iter().map(|p| &p.ship).filter(|s| s.is_alive());
         let distances = ships.map(|ship| squared(way(self.rules.world, place, ship.body.position)));
-        distances
-            .min()
-            .unwrap_or(i64::MAX)
-            .min(i64::from(QUIET).pow(2))
+        distances.min().unwrap_or(i64::MAX).min(i64::from(QUIET).pow(2))
     }
 
     /// The best of some places: clear of rocks and far from ships, and the square of its distance to the nearest one.
@@ -76,11 +68,7 @@ impl Play {
         let [slow, fast] = self.rules.rock_speed[size.index()];
         let speed = slow + self.state.below((fast - slow).max(0) as u32 + 1) as i32;
         let heading = self.state.any_heading();
-        let body = Body {
-            id: self.state.new_id(),
-            position,
-            velocity: along(heading, speed),
-        };
+        let body = Body { id: self.state.new_id(), position, velocity: along(heading, speed) };
         let shape = self.state.any_heading();
         self.state.rocks.push(Rock { body, size, shape });
     }
@@ -108,12 +96,7 @@ impl Play {
         let tick = self.state.tick;
         if tick >= self.state.next_rock_at {
             self.state.next_rock_at = tick.saturating_add(self.rules.rock_interval);
-            let weight: u32 = self
-                .state
-                .rocks
-                .iter()
-                .map(|r| ROCK_WEIGHT[r.size.index()])
-                .sum();
+            let weight: u32 = self.state.rocks.iter().map(|r| ROCK_WEIGHT[r.size.index()]).sum();
             let large = ROCK_WEIGHT[Size::Large.index()];
             if weight + large <= self.rules.options.rocks * large {
                 let (place, distance) = self.quiet_place();
@@ -143,11 +126,6 @@ impl Play {
         };
         let id = self.state.new_id();
         let ends_at = self.state.tick.saturating_add(self.rules.pickup_life);
-        self.state.pickups.push(Pickup {
-            id,
-            position,
-            gift,
-            ends_at,
-        });
+        self.state.pickups.push(Pickup { id, position, gift, ends_at });
     }
 }

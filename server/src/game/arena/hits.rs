@@ -183,10 +183,8 @@ impl Play {
                 let half = change.map(|c| c / 2);
                 self.push(ship, half);
                 self.push(index, half.map(|c| -c));
-                let (one, two) = (
-                    self.state.players[ship].number,
-                    self.state.players[index].number,
-                );
+                let (one, two) =
+                    (self.state.players[ship].number, self.state.players[index].number);
                 self.hurt(ship, points, Some(two));
                 self.hurt(index, points, Some(one));
             }

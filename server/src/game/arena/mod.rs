@@ -88,13 +88,7 @@ pub struct ArenaOptions {
 
 impl Default for ArenaOptions {
     fn default() -> Self {
-        Self {
-            position_bits: 20,
-            rocks: 48,
-            pickups: 14,
-            round_s: 180,
-            pause_s: 8,
-        }
+        Self { position_bits: 20, rocks: 48, pickups: 14, round_s: 180, pause_s: 8 }
     }
 }
 

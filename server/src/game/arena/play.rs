@@ -27,12 +27,7 @@ impl Play {
     /// A new one at tick 0.
     pub(super) fn new(options: ArenaOptions, setup: &Setup) -> Self {
         let rules = Rules::new(options, setup.tick_rate_hz);
-        let round = Round {
-            id: 1,
-            number: 1,
-            phase: Phase::Playing,
-            ends_at: rules.round,
-        };
+        let round = Round { id: 1, number: 1, phase: Phase::Playing, ends_at: rules.round };
         let mut play = Self::resume(State {
             options,
             tick_rate_hz: rules.tick_rate_hz,
@@ -141,9 +136,7 @@ impl Game for Play {
     fn view(&self, player: Option<u32>) -> View {
         let size = self.rules.world.size();
         let own = player.and_then(|number| self.state.index_of(number));
-        let watched = own
-            .map(|index| &self.state.players[index])
-            .or_else(|| self.leader());
+        let watched = own.map(|index| &self.state.players[index]).or_else(|| self.leader());
         View {
             center: watched.map_or([size / 2; 2], |p| p.ship.body.position),
             extent: VIEW_EXTENT.map(|units| (units << self.rules.world.unit_bits).min(size / 2)),

@@ -23,11 +23,7 @@ impl Play {
             straight(KIND_ROCK, rock.body, first([radius, i32::from(rock.shape)]))
         }));
         out.local.extend(state.pickups.iter().map(|pickup| {
-            let body = Body {
-                id: pickup.id,
-                position: pickup.position,
-                velocity: [0, 0],
-            };
+            let body = Body { id: pickup.id, position: pickup.position, velocity: [0, 0] };
             straight(KIND_PICKUP, body, first([gift(pickup.gift)]))
         }));
         // Runs in ascending order: merging them is all that this sort does.
@@ -60,11 +56,7 @@ fn straight(kind: u32, body: Body, attributes: [i32; ATTRIBUTES]) -> Entity {
 
 fn ship(player: &Player) -> Option<Entity> {
     let ship = &player.ship;
-    let bits = [
-        ship.protected_until.is_some(),
-        ship.shield > 0,
-        ship.rapid_until.is_some(),
-    ];
+    let bits = [ship.protected_until.is_some(), ship.shield > 0, ship.rapid_until.is_some()];
     ship.is_alive().then(|| Entity {
         attributes: first([player.number as i32, ship.hull, flags(bits)]),
         ..ship.entity()

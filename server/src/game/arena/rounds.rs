@@ -57,12 +57,7 @@ impl Play {
             return;
         }
         let id = self.state.new_id();
-        self.state.happenings.push_back(Happening {
-            id,
-            tick,
-            what,
-            position,
-        });
+        self.state.happenings.push_back(Happening { id, tick, what, position });
     }
 
     /// Takes old news away.

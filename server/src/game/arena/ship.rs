@@ -13,11 +13,7 @@ use fray_proto::model::{advance, steer};
 impl Play {
     /// A player comes in, and its ship with it.
     pub(super) fn add_player(&mut self, number: u32, profile: &Profile) -> u32 {
-        let at = match self
-            .state
-            .players
-            .binary_search_by_key(&number, |p| p.number)
-        {
+        let at = match self.state.players.binary_search_by_key(&number, |p| p.number) {
             Ok(index) => return self.state.players[index].ship.body.id,
             Err(at) => at,
         };
@@ -60,10 +56,7 @@ impl Play {
             let axis = |a: i32| a.clamp(-127, 127) as i8;
             let fire = controls.buttons & BUTTON_FIRE != 0;
             player.held = Held {
-                axes: [
-                    axis(controls.steering.axis_x),
-                    axis(controls.steering.axis_y),
-                ],
+                axes: [axis(controls.steering.axis_x), axis(controls.steering.axis_y)],
                 aim: controls.steering.aim,
                 fire,
                 fire_pressed: fire || player.held.fire_pressed,
@@ -75,11 +68,7 @@ impl Play {
     /// Brings back ships whose time has come.
     pub(super) fn respawn_ships(&mut self) {
         for index in 0..self.state.players.len() {
-            if self.state.players[index]
-                .ship
-                .respawn_at
-                .is_some_and(|at| at <= self.state.tick)
-            {
+            if self.state.players[index].ship.respawn_at.is_some_and(|at| at <= self.state.tick) {
                 self.spawn_ship(index);
             }
         }
@@ -92,11 +81,7 @@ impl Play {
         let tick = self.state.tick;
         let ship = &mut self.state.players[index].ship;
         *ship = Ship {
-            body: Body {
-                id: ship.body.id,
-                position,
-                velocity: [0, 0],
-            },
+            body: Body { id: ship.body.id, position, velocity: [0, 0] },
             heading,
             hull: HULL_MAX,
             protected_until: Some(tick.saturating_add(self.rules.protection)),
@@ -148,10 +133,7 @@ impl Play {
                 continue;
             }
             let (interval, heat) = match ship.rapid_until {
-                Some(_) => (
-                    self.rules.gun_interval_rapid,
-                    self.rules.heat_per_shot_rapid,
-                ),
+                Some(_) => (self.rules.gun_interval_rapid, self.rules.heat_per_shot_rapid),
                 None => (self.rules.gun_interval, self.rules.heat_per_shot),
             };
             let heat_until = ship.heat_until.max(tick).saturating_add(heat);
@@ -179,11 +161,7 @@ impl Play {
             velocity: plus(ship.velocity, along(heading, self.rules.shot_speed)),
         };
         let ends_at = self.state.tick.saturating_add(self.rules.shot_life);
-        self.state.shots.push(Shot {
-            body,
-            owner,
-            ends_at,
-        });
+        self.state.shots.push(Shot { body, owner, ends_at });
     }
 
     /// Takes hull from a ship, or shield first. `by` is the number of who did it. No harm in the pause, nor to the
@@ -213,22 +191,15 @@ impl Play {
         victim.deaths = (victim.deaths + 1).min(SCORE_MAX);
         victim.score = (victim.score - SCORE_DEATH).max(0);
         let ship = &mut victim.ship;
-        let hurt_by = ship
-            .hurt_by
-            .filter(|(_, at)| tick.saturating_sub(*at) <= self.rules.blame);
+        let hurt_by = ship.hurt_by.filter(|(_, at)| tick.saturating_sub(*at) <= self.rules.blame);
         *ship = Ship {
-            body: Body {
-                velocity: [0, 0],
-                ..ship.body
-            },
+            body: Body { velocity: [0, 0], ..ship.body },
             heading: ship.heading,
             respawn_at: Some(tick.saturating_add(self.rules.respawn)),
             ..Ship::default()
         };
         let (number, position) = (victim.number, ship.body.position);
-        let killer = hurt_by
-            .map(|(killer, _)| killer)
-            .filter(|killer| *killer != number);
+        let killer = hurt_by.map(|(killer, _)| killer).filter(|killer| *killer != number);
         if let Some(killer) = killer.and_then(|killer| self.state.index_of(killer)) {
             let killer = &mut self.state.players[killer];
             killer.kills = (killer.kills + 1).min(SCORE_MAX);

@@ -196,11 +196,7 @@ impl Player {
 
 impl Held {
     pub(super) fn steering(self) -> Steering {
-        Steering {
-            axis_x: i32::from(self.axes[0]),
-            axis_y: i32::from(self.axes[1]),
-            aim: self.aim,
-        }
+        Steering { axis_x: i32::from(self.axes[0]), axis_y: i32::from(self.axes[1]), aim: self.aim }
     }
 }
 
@@ -213,9 +209,7 @@ impl Ship {
 impl State {
     /// Where a player is in the list.
     pub(super) fn index_of(&self, number: u32) -> Option<usize> {
-        self.players
-            .binary_search_by_key(&number, |p| p.number)
-            .ok()
+        self.players.binary_search_by_key(&number, |p| p.number).ok()
     }
 
     /// An id that nobody had before. After four billion entities there are none left: [`Self::may_spawn`] stops the

@@ -13,24 +13,13 @@ const RATE: u32 = 20;
 
 /// Nothing in it, and 20 ticks per second.
 fn empty() -> Play {
-    let options = ArenaOptions {
-        rocks: 0,
-        pickups: 0,
-        ..ArenaOptions::default()
-    };
-    let setup = Setup {
-        seed: 7,
-        tick_rate_hz: RATE,
-        capacity: 32,
-    };
+    let options = ArenaOptions { rocks: 0, pickups: 0, ..ArenaOptions::default() };
+    let setup = Setup { seed: 7, tick_rate_hz: RATE, capacity: 32 };
     Play::new(options, &setup)
 }
 
 fn profile(name: &str) -> Profile {
-    Profile {
-        name: name.to_owned(),
-        hue: 200,
-    }
+    Profile { name: name.to_owned(), hue: 200 }
 }
 
 /// A player whose ship rests at a place in units, heads along x, and is not protected any more.
@@ -45,45 +34,22 @@ fn pilot(play: &mut Play, number: u32, place: [i32; 2]) -> u32 {
 }
 
 fn rock(play: &mut Play, place: [i32; 2], size: Size) {
-    let body = Body {
-        id: play.state.new_id(),
-        position: place.map(units),
-        velocity: [0, 0],
-    };
-    play.state.rocks.push(Rock {
-        body,
-        size,
-        shape: 1,
-    });
+    let body = Body { id: play.state.new_id(), position: place.map(units), velocity: [0, 0] };
+    play.state.rocks.push(Rock { body, size, shape: 1 });
 }
 
 fn pickup(play: &mut Play, place: [i32; 2], gift: Gift) {
     let id = play.state.new_id();
-    play.state.pickups.push(Pickup {
-        id,
-        position: place.map(units),
-        gift,
-        ends_at: 1000,
-    });
+    play.state.pickups.push(Pickup { id, position: place.map(units), gift, ends_at: 1000 });
 }
 
 fn buttons(buttons: u32) -> Controls {
-    Controls {
-        buttons,
-        ..Controls::default()
-    }
+    Controls { buttons, ..Controls::default() }
 }
 
 fn steering(axis_x: i32, axis_y: i32, aim: Option<u16>) -> Controls {
-    let steering = Steering {
-        axis_x,
-        axis_y,
-        aim,
-    };
-    Controls {
-        steering,
-        ..Controls::default()
-    }
+    let steering = Steering { axis_x, axis_y, aim };
+    Controls { steering, ..Controls::default() }
 }
 
 fn apply(play: &mut Play, number: u32, controls: &Controls) {
@@ -126,7 +92,5 @@ fn line_of(play: &Play, number: u32) -> [i32; 3] {
 fn news(play: &Play, what: i32) -> Vec<[i32; 2]> {
     let news = of_kind(play, KIND_HAPPENING).into_iter();
     let of_type = news.filter(|e| e.attributes[0] == what);
-    of_type
-        .map(|e| [e.attributes[1], e.attributes[2]])
-        .collect()
+    of_type.map(|e| [e.attributes[1], e.attributes[2]]).collect()
 }

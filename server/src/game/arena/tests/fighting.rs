@@ -23,10 +23,7 @@ fn a_gun_fires_along_the_heading_with_the_ships_own_velocity() {
     let ship = ship_of(&play, 1).expect("alive");
     assert_eq!(shots.len(), 1);
     assert_eq!(shots[0].attributes[0], 1, "a shot names its shooter");
-    assert_eq!(
-        shots[0].velocity[0],
-        ship.velocity[0] + 520 * 256 / RATE as i32
-    );
+    assert_eq!(shots[0].velocity[0], ship.velocity[0] + 520 * 256 / RATE as i32);
     assert_eq!(shots[0].velocity[1], ship.velocity[1]);
 }
 
@@ -41,10 +38,7 @@ fn a_shot_flies_straight_and_ends_after_its_life() {
     for age in 1..22 {
         play.step();
         let shot = of_kind(&play, KIND_SHOT).remove(0);
-        assert_eq!(
-            shot.position[0],
-            first.position[0] + age * first.velocity[0]
-        );
+        assert_eq!(shot.position[0], first.position[0] + age * first.velocity[0]);
         assert_eq!(shot.velocity, first.velocity);
     }
     play.step();
@@ -108,11 +102,7 @@ fn a_hit_takes_hull_and_knocks_back() {
     assert_eq!(hit.attributes[1], 100 - SHOT_DAMAGE);
     assert!(hit.velocity[0] > 0 && hit.velocity[1] == 0);
     assert!(of_kind(&play, KIND_SHOT).is_empty());
-    assert_eq!(
-        ship_of(&play, 1).expect("alive").attributes[1],
-        100,
-        "nobody hits himself"
-    );
+    assert_eq!(ship_of(&play, 1).expect("alive").attributes[1], 100, "nobody hits himself");
 }
 
 #[test]
@@ -133,11 +123,7 @@ fn a_kill_scores_and_the_ship_comes_back_with_its_id() {
     assert_eq!(line_of(&play, 1), [100, 1, 0]);
     assert_eq!(line_of(&play, 2), [30, 0, 1]);
     assert_eq!(news(&play, 1), [[1, 2]]);
-    assert_eq!(
-        play.view(Some(2)).center,
-        place,
-        "the view stays where it died"
-    );
+    assert_eq!(play.view(Some(2)).center, place, "the view stays where it died");
     let mut private = Vec::new();
     play.private(2, &mut private);
     assert_eq!(private[1], died as i32 + 2 * RATE as i32);
@@ -149,10 +135,7 @@ fn a_kill_scores_and_the_ship_comes_back_with_its_id() {
     }
     assert_eq!(play.state.tick, died + u64::from(2 * RATE));
     let back = ship_of(&play, 2).expect("is back");
-    assert_eq!(
-        (back.id, back.attributes[1], back.attributes[2]),
-        (victim, 100, 1)
-    );
+    assert_eq!((back.id, back.attributes[1], back.attributes[2]), (victim, 100, 1));
     assert_eq!(back.thrust, 15, "what was held while dead counts now");
 }
 
@@ -162,10 +145,7 @@ fn protection_wards_off_shots_and_ends_with_the_first_own_shot() {
     play.state.players[1].ship.protected_until = Some(100);
     apply(&mut play, 1, &buttons(BUTTON_FIRE));
     steps(&mut play, 15);
-    assert_eq!(
-        ship_of(&play, 2).expect("alive").attributes[1..3],
-        [SHOT_DAMAGE, 1]
-    );
+    assert_eq!(ship_of(&play, 2).expect("alive").attributes[1..3], [SHOT_DAMAGE, 1]);
     apply(&mut play, 2, &buttons(BUTTON_FIRE));
     play.step();
     assert_eq!(ship_of(&play, 2).expect("alive").attributes[2], 0);
@@ -190,10 +170,7 @@ fn a_shield_takes_the_first_blows() {
     play.step();
     assert_eq!(ship_of(&play, 2).expect("alive").attributes[2], 0b10);
     play.hurt(1, 40, None);
-    assert_eq!(
-        ship_of(&play, 2).expect("alive").attributes[1..3],
-        [100, 0b10]
-    );
+    assert_eq!(ship_of(&play, 2).expect("alive").attributes[1..3], [100, 0b10]);
     play.hurt(1, 40, None);
     assert_eq!(ship_of(&play, 2).expect("alive").attributes[1..3], [80, 0]);
 }
@@ -223,10 +200,7 @@ fn a_rock_splits_and_the_smallest_vanish() {
         apply(&mut play, 1, &buttons(0));
         steps(&mut play, 10);
         let rocks = of_kind(&play, KIND_ROCK);
-        assert_eq!(
-            rocks.iter().map(|e| e.attributes[0]).collect::<Vec<_>>(),
-            pieces
-        );
+        assert_eq!(rocks.iter().map(|e| e.attributes[0]).collect::<Vec<_>>(), pieces);
         assert!(rocks.iter().all(|e| e.velocity != [0, 0]));
         assert_eq!(line_of(&play, 1), [score, 0, 0]);
     }
@@ -259,11 +233,7 @@ fn a_ship_bounces_off_a_rock_and_is_hurt_by_speed() {
         let ship = ship_of(&play, 1).expect("alive");
         assert!(ship.velocity[0] < 0, "it flies back");
         assert_eq!(ship.attributes[1] < 100, hurt);
-        assert_eq!(
-            of_kind(&play, KIND_ROCK)[0].velocity,
-            [0, 0],
-            "rocks never change course"
-        );
+        assert_eq!(of_kind(&play, KIND_ROCK)[0].velocity, [0, 0], "rocks never change course");
     }
 }
 

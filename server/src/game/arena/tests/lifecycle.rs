@@ -29,19 +29,12 @@ fn every_tick_rate_gives_about_the_same_ship() {
         let mut ship = Entity::default();
         let mut length = 0;
         for _ in 0..rate {
-            let full = Steering {
-                axis_x: 0,
-                axis_y: 127,
-                aim: None,
-            };
+            let full = Steering { axis_x: 0, axis_y: 127, aim: None };
             steer(&mut ship, full, rules.ship);
             advance(&mut ship, rules.ship, rules.world);
             length = (ship.velocity[0] * rate as i32) >> 8;
         }
-        assert!(
-            (210..=275).contains(&length),
-            "{length} units/s after a second at {rate} Hz"
-        );
+        assert!((210..=275).contains(&length), "{length} units/s after a second at {rate} Hz");
     }
 }
 
@@ -69,10 +62,7 @@ fn a_player_who_leaves_is_gone_and_told_of() {
     play.step();
     assert!(ship_of(&play, 1).is_none());
     assert_eq!(of_kind(&play, KIND_PLAYER).len(), 1);
-    assert_eq!(
-        (news(&play, 3), news(&play, 4)),
-        (vec![[1, 0], [2, 0]], vec![[1, 0]])
-    );
+    assert_eq!((news(&play, 3), news(&play, 4)), (vec![[1, 0], [2, 0]], vec![[1, 0]]));
 }
 
 #[test]
@@ -90,14 +80,8 @@ fn targets_and_payloads_are_refused_and_change_nothing() {
     let mut play = empty();
     pilot(&mut play, 1, [1000, 1000]);
     let before = play.state_hash();
-    let target = Controls {
-        target: Some(1),
-        ..buttons(1)
-    };
-    let payload = Controls {
-        payload: Arc::from([1_u8]),
-        ..buttons(1)
-    };
+    let target = Controls { target: Some(1), ..buttons(1) };
+    let payload = Controls { payload: Arc::from([1_u8]), ..buttons(1) };
     assert_eq!(play.apply(1, &target), Err(Refusal::InvalidTarget));
     assert_eq!(play.apply(1, &payload), Err(Refusal::InvalidPayload));
     assert_eq!(play.state_hash(), before);
@@ -119,11 +103,7 @@ fn a_dropped_player_has_neutral_controls() {
     assert_eq!(of_kind(&play, KIND_PLAYER)[0].attributes[6], 0b10);
     play.set_connected(1, true);
     play.step();
-    assert_eq!(
-        ship_of(&play, 1).expect("the ship stays").thrust,
-        0,
-        "the old controls are gone"
-    );
+    assert_eq!(ship_of(&play, 1).expect("the ship stays").thrust, 0, "the old controls are gone");
     apply(&mut play, 1, &controls);
     play.step();
     assert_eq!(ship_of(&play, 1).expect("the ship stays").thrust, 15);
@@ -146,14 +126,8 @@ fn a_round_ends_with_a_winner_and_the_next_begins_from_zero() {
     play.hurt(0, 500, None);
     play.award(1, 500);
     steps(&mut play, 8 * RATE - 1);
-    assert!(
-        of_kind(&play, KIND_SHOT).is_empty(),
-        "guns are silent in the pause"
-    );
-    assert_eq!(
-        (line_of(&play, 1), line_of(&play, 2)),
-        ([0, 0, 0], [70, 0, 0])
-    );
+    assert!(of_kind(&play, KIND_SHOT).is_empty(), "guns are silent in the pause");
+    assert_eq!((line_of(&play, 1), line_of(&play, 2)), ([0, 0, 0], [70, 0, 0]));
     play.step();
     assert_eq!(round(&play)[..4], [2, 1, 368 * RATE as i32, 0]);
     assert_eq!(line_of(&play, 2), [0, 0, 0]);
@@ -191,16 +165,10 @@ fn a_flood_of_news_is_bounded_and_loses_none_that_was_told() {
             play.leave(number);
         }
         play.step();
-        let now: Vec<u32> = of_kind(&play, KIND_HAPPENING)
-            .iter()
-            .map(|e| e.id)
-            .collect();
+        let now: Vec<u32> = of_kind(&play, KIND_HAPPENING).iter().map(|e| e.id).collect();
         assert!(now.len() <= 256);
         for (id, since) in &seen {
-            assert!(
-                now.contains(id) || tick - since >= u64::from(2 * RATE),
-                "gone too early"
-            );
+            assert!(now.contains(id) || tick - since >= u64::from(2 * RATE), "gone too early");
         }
         seen.extend(
             now.iter()
@@ -213,16 +181,8 @@ fn a_flood_of_news_is_bounded_and_loses_none_that_was_told() {
 
 #[test]
 fn broken_rocks_are_made_up_for_away_from_ships() {
-    let options = ArenaOptions {
-        rocks: 6,
-        pickups: 0,
-        ..ArenaOptions::default()
-    };
-    let setup = Setup {
-        seed: 3,
-        tick_rate_hz: RATE,
-        capacity: 8,
-    };
+    let options = ArenaOptions { rocks: 6, pickups: 0, ..ArenaOptions::default() };
+    let setup = Setup { seed: 3, tick_rate_hz: RATE, capacity: 8 };
     let mut play = Play::new(options, &setup);
     pilot(&mut play, 1, [2000, 2000]);
     play.state.rocks.clear();
@@ -234,13 +194,8 @@ fn broken_rocks_are_made_up_for_away_from_ships() {
             known = rocks.len();
             let newest = rocks.last().expect("there is one");
             let ship = ship_of(&play, 1).expect("alive").position;
-            let distance = [0, 1].map(|i| {
-                play.rules
-                    .world
-                    .difference(newest.position[i], ship[i])
-                    .abs()
-                    >> 8
-            });
+            let distance =
+                [0, 1].map(|i| play.rules.world.difference(newest.position[i], ship[i]).abs() >> 8);
             assert!(distance[0].max(distance[1]) > 290, "{distance:?}");
         }
     }
@@ -249,16 +204,8 @@ fn broken_rocks_are_made_up_for_away_from_ships() {
 
 #[test]
 fn pickups_appear_now_and_then_up_to_their_number() {
-    let options = ArenaOptions {
-        rocks: 0,
-        pickups: 3,
-        ..ArenaOptions::default()
-    };
-    let setup = Setup {
-        seed: 3,
-        tick_rate_hz: RATE,
-        capacity: 8,
-    };
+    let options = ArenaOptions { rocks: 0, pickups: 3, ..ArenaOptions::default() };
+    let setup = Setup { seed: 3, tick_rate_hz: RATE, capacity: 8 };
     let mut play = Play::new(options, &setup);
     play.state.pickups.clear();
     steps(&mut play, 3 * RATE);
@@ -281,14 +228,8 @@ fn spectators_see_the_leader_or_the_middle() {
 
 #[test]
 fn damaged_checkpoints_are_errors_and_never_panic() {
-    let mut play = Play::new(
-        ArenaOptions::default(),
-        &Setup {
-            seed: 1,
-            tick_rate_hz: RATE,
-            capacity: 8,
-        },
-    );
+    let mut play =
+        Play::new(ArenaOptions::default(), &Setup { seed: 1, tick_rate_hz: RATE, capacity: 8 });
     for number in 1..6 {
         play.join(number, &profile("p"));
         apply(&mut play, number, &buttons(1));
