@@ -41,7 +41,7 @@ fn paint(context: &mut canvas::Context<'_>, scene: &Scene) {
                 context.draw(&canvas::Line::new(*x1, -*y1, *x2, -*y2, colour));
             }
             Form::Ring([x, y], radius) => {
-                context.draw(&Circle { x: *x, y: -*y, radius: *radius, color: colour })
+                context.draw(&Circle { x: *x, y: -*y, radius: *radius, color: colour });
             }
             Form::Text([x, y], text) => {
                 context.print(*x, -*y, Line::styled(text.clone(), text_style(*paint)));

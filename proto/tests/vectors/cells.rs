@@ -116,7 +116,7 @@ fn deltas() -> Value {
     add("velocity", CORNER, one(), &|after| after[0].velocity = [-699, 3]);
     add("position, over both edges", CORNER, one(), &|after| after[0].position = [1, 65535]);
     add("attributes", CORNER, one(), &|after| {
-        after[0].attributes = [i32::MAX, i32::MIN, 0, 1, -1, 0, 9, 0]
+        after[0].attributes = [i32::MAX, i32::MIN, 0, 1, -1, 0, 9, 0];
     });
     add("a payload comes", CORNER, one(), &|after| after[0].payload = Some((*b"payload").into()));
     let paid = || {
@@ -128,7 +128,7 @@ fn deltas() -> Value {
     };
     add("a payload goes", CORNER, paid(), &|after| after[0].payload = None);
     add("a payload becomes the longest", CORNER, paid(), &|after| {
-        after[0].payload = Some([7; 256].into())
+        after[0].payload = Some([7; 256].into());
     });
     add("attributes wrap from MIN to MAX and back", CORNER, paid(), &|after| {
         after[0].attributes = [i32::MAX, i32::MIN, -3, 0, 0, 0, 0, 0];

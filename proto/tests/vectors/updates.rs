@@ -450,7 +450,7 @@ fn fly(cells: &mut BTreeMap<u32, Vec<Entity>>, random: &mut Random) {
             5 => entity.heading = random.below(65536) as u16,
             6 => {
                 entity.payload =
-                    Some(vec![random.below(256) as u8; 1 + random.below(4) as usize].into())
+                    Some(vec![random.below(256) as u8; 1 + random.below(4) as usize].into());
             }
             _ => {}
         }
