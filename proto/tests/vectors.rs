@@ -3,6 +3,14 @@
 //! They are generated here and committed. One test generates them again and compares, the others read them as a client
 //! in another language would, and check the reference implementation with them. `FRAY_WRITE_VECTORS=1` writes the files.
 
+#![allow(
+    clippy::many_single_char_names,
+    clippy::format_push_string,
+    clippy::format_collect,
+    clippy::needless_for_each,
+    reason = "short names and plain formatting keep the long list of cases readable"
+)]
+
 #[path = "vectors/cells.rs"]
 mod cells;
 #[path = "vectors/json.rs"]
