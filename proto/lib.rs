@@ -16,7 +16,7 @@ pub mod replica;
 pub mod update;
 
 /// Messages and services of package `fray.v1`.
-#[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub)]
+#[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, rustdoc::all)]
 pub mod v1 {
     tonic::include_proto!("fray.v1");
 }

@@ -84,7 +84,7 @@ packages_list() {
 
 # === The steps ===
 
-step "tools" scripts/tools.sh buf typos cargo-deny grpcurl chromium-headless-shell
+step "tools" scripts/tools.sh buf typos cargo-deny chromium-headless-shell
 step "formatting" cargo fmt --all --check
 step "spelling" typos
 step "protocol lint" in_dir proto buf lint

@@ -11,9 +11,11 @@ use crate::{rpc, web};
 use axum::Router;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
@@ -37,6 +39,12 @@ pub enum Error {
     /// The descriptors of the services are broken.
     #[error("reflection cannot be built: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// Signals cannot be caught.
+    #[error("signals cannot be caught: {0}")]
+    Signals(std::io::Error),
+    /// Whoever ended the server did not want to wait.
+    #[error("a second signal: ended at once")]
+    SecondSignal,
     /// Something did not end in time.
     #[error("not everything ended within {0:?}; it was cut off")]
     ShutdownTimeout(Duration),
@@ -92,6 +100,7 @@ impl Parts {
         let settings = Settings {
             tick_rate_hz: config.tick_rate,
             grace: config.grace,
+            idle_timeout: config.idle_timeout,
             reservation: RESERVATION,
             empty_ttl: config.room_ttl,
             catch_up_ticks_max: CATCH_UP_TICKS_MAX,
@@ -120,7 +129,10 @@ impl Parts {
             config.server_name(),
         ));
         let lobby = Arc::new(Lobby::new(Arc::clone(&sessions)));
-        let origins = Arc::new(web::Origins { allowed: config.allow_origin.clone() });
+        let origins = Arc::new(web::Origins {
+            allowed: config.allow_origin.clone(),
+            is_local: config.listen.ip().is_loopback(),
+        });
         let players = rpc::router(&lobby, &health)?
             .merge(web::router(&lobby, Arc::clone(&origins)))
             .layer(cors(origins));
@@ -131,7 +143,7 @@ impl Parts {
             health,
             players,
             tuning: Tuning {
-                connections_max: config.connections_max,
+                connections_max: config.connections_max as usize,
                 streams_per_connection_max: config.streams_per_connection_max,
             },
         })
@@ -140,8 +152,8 @@ impl Parts {
     /// Serves one player's connection, of whatever kind, until it ends.
     pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
         let stop = CancellationToken::new();
-        listener::connection(&listener::http(self.tuning), stream, self.players.clone(), stop)
-            .await;
+        let http = listener::http(self.tuning);
+        listener::connection(&http, stream, self.players.clone(), None, stop).await;
     }
 
     /// What all streams share.
@@ -212,18 +224,64 @@ impl App {
         tracing::info!("shutting down: taking no more players");
         self.health.draining();
         self.sessions.drain();
-        let ended = tokio::time::timeout(self.shutdown_timeout, async {
-            // Streams end at their room's next tick; then their connections have nothing more to do.
+        let sessions = &self.sessions;
+        let in_order = async {
+            // The listener stays open while streams are told and end, at their room's next tick.
+            sessions.streams.close();
+            let told =
+                tokio::time::timeout(self.shutdown_timeout / 2, sessions.streams.wait()).await;
+            if told.is_err() {
+                tracing::warn!(
+                    streams = sessions.streams.len(),
+                    "streams whose peers take no bytes are cut off"
+                );
+            }
             stop_players.cancel();
             players.close();
             players.wait().await;
-            self.sessions.rooms.close().await;
+            sessions.rooms.close().await;
             stop_operators.cancel();
             operators.close();
             operators.wait().await;
-        })
-        .await;
+        };
+        let ended = tokio::time::timeout(self.shutdown_timeout, in_order).await;
         ended.map_err(|_| Error::ShutdownTimeout(self.shutdown_timeout))
+    }
+
+    /// Serves until SIGTERM or Ctrl-C, then ends in order; a second signal ends at once.
+    pub async fn run_until_signalled(self) -> Result<(), Error> {
+        let mut signals = Signals::new().map_err(Error::Signals)?;
+        let stop = CancellationToken::new();
+        let mut running = pin!(self.run(stop.cancelled()));
+        tokio::select! {
+            ended = running.as_mut() => return ended,
+            () = signals.next() => stop.cancel(),
+        }
+        tokio::select! {
+            ended = running => ended,
+            () = signals.next() => Err(Error::SecondSignal),
+        }
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 

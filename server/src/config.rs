@@ -56,20 +56,15 @@ pub struct Config {
     pub allow_origin: Vec<String>,
 
     /// The most connections at once
-    #[arg(
-        long,
-        env = "FRAY_CONNECTIONS_MAX",
-        value_name = "CONNECTIONS",
-        default_value_t = 20_000
-    )]
-    pub connections_max: usize,
+    #[arg(long, env = "FRAY_CONNECTIONS_MAX", value_name = "CONNECTIONS", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub connections_max: u32,
 
     /// The most streams at once on one connection
     #[arg(
         long,
         env = "FRAY_STREAMS_PER_CONNECTION_MAX",
         value_name = "STREAMS",
-        default_value_t = 200
+        default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000)
     )]
     pub streams_per_connection_max: u32,
 

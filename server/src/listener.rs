@@ -4,9 +4,10 @@
 
 use crate::telemetry::spawn_named;
 use axum::Router;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,9 +18,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// What a peer may send before it is read, per stream and per connection: moves are small.
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// What a peer may send before it is read, per stream: moves are small. A connection takes as much for each of its streams,
+/// so that those whose reader stalls cannot use up what the others need.
+const STREAM_WINDOW_BYTES: u32 = 16 * 1024;
 /// What may wait in memory to be sent, per stream.
 const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
@@ -28,6 +29,10 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// A peer that does not answer pings is gone.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// What an HTTP/2 connection begins with.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long a connection may take to finish once the server ends; whoever takes no bytes is cut off then.
+const LINGER: Duration = Duration::from_secs(2);
 /// After an accept that failed (no more file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -84,8 +89,9 @@ impl Listener {
             let router = self.router.clone();
             let (builder, stop) = (Arc::clone(&builder), stop.clone());
             spawn_named(&connections, "connection", async move {
-                let _permit = permit;
-                connection(&builder, stream, router, stop).await;
+                if stop.run_until_cancelled(speaks(&stream)).await == Some(true) {
+                    connection(&builder, stream, router, Some(Arc::new(permit)), stop).await;
+                }
             });
         }
         connections.close();
@@ -119,7 +125,9 @@ pub(crate) fn http(tuning: Tuning) -> auto::Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_connection_window_size(
+            STREAM_WINDOW_BYTES.saturating_mul(tuning.streams_per_connection_max),
+        )
         .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
         .max_concurrent_streams(tuning.streams_per_connection_max)
         .max_header_list_size(HEADER_BYTES_MAX)
@@ -128,20 +136,50 @@ pub(crate) fn http(tuning: Tuning) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// Serves one connection until it ends, or until what it had begun at `stop` is finished.
+/// What allows a connection to be there. It goes with every request, so that it outlives an upgrade.
+pub type Permit = Arc<OwnedSemaphorePermit>;
+
+/// Whether the peer says in time which HTTP it speaks; afterwards HTTP's own timeouts hold.
+async fn speaks(stream: &TcpStream) -> bool {
+    const LOOK_AGAIN: Duration = Duration::from_millis(5);
+    let mut begin = [0; HTTP2_PREFACE.len()];
+    let spoken = async {
+        loop {
+            match stream.peek(&mut begin).await {
+                Ok(0) | Err(_) => return false,
+                Ok(n) if n < begin.len() && HTTP2_PREFACE.starts_with(&begin[..n]) => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                Ok(_) => return true,
+            }
+        }
+    };
+    tokio::time::timeout(HEADER_TIMEOUT, spoken).await.unwrap_or(false)
+}
+
+/// Serves one connection until it ends, or until what it had begun at `stop` is finished, or has had its time.
 pub(crate) async fn connection(
     builder: &auto::Builder<TokioExecutor>,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     router: Router,
+    permit: Option<Permit>,
     stop: CancellationToken,
 ) {
-    let service = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        if let Some(permit) = &permit {
+            request.extensions_mut().insert(Arc::clone(permit));
+        }
+        tower::Service::call(&mut router.clone(), request)
+    });
     let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let served = tokio::select! {
         served = serving.as_mut() => served,
         () = stop.cancelled() => {
             serving.as_mut().graceful_shutdown();
-            serving.await
+            match tokio::time::timeout(LINGER, serving).await {
+                Ok(served) => served,
+                Err(_) => return tracing::debug!("a connection did not finish in time"),
+            }
         }
     };
     if let Err(error) = served {

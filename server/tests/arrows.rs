@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("session", &["game", "replication", "room", "telemetry"]),
     ("wire", &["game", "room", "session"]),
     ("rpc", &["room", "session", "telemetry", "wire"]),
-    ("web", &["rpc", "session", "wire"]),
+    ("web", &["listener", "rpc", "session", "wire"]),
     ("telemetry", &[]),
     ("config", &[]),
     ("listener", &["telemetry"]),
@@ -204,12 +204,47 @@ impl<'ast> Visit<'ast> for Names {
         visit::visit_path(self, path);
     }
 
+    fn visit_macro(&mut self, item: &'ast syn::Macro) {
+        self.tokens(item.tokens.clone());
+        visit::visit_macro(self, item);
+    }
+
     fn visit_lit_float(&mut self, _: &'ast syn::LitFloat) {
         self.has_float_literal = true;
     }
 }
 
 impl Names {
+    /// Paths in a macro's body, which is not parsed: identifiers joined by `::`.
+    fn tokens(&mut self, tokens: proc_macro2::TokenStream) {
+        use proc_macro2::TokenTree;
+        let mut path: Vec<String> = Vec::new();
+        let mut colons = 0;
+        for token in tokens {
+            match token {
+                TokenTree::Ident(name) if path.is_empty() || colons == 2 => {
+                    path.push(name.to_string());
+                    colons = 0;
+                    continue;
+                }
+                TokenTree::Punct(punct) if punct.as_char() == ':' => {
+                    colons += 1;
+                    continue;
+                }
+                TokenTree::Group(group) => self.tokens(group.stream()),
+                _ => {}
+            }
+            if path.len() > 1 {
+                self.paths.insert(path.join("::"));
+            }
+            path.clear();
+            colons = 0;
+        }
+        if path.len() > 1 {
+            self.paths.insert(path.join("::"));
+        }
+    }
+
     fn tree(&mut self, tree: &syn::UseTree, before: &str) {
         let joined = |name: &syn::Ident| match before {
             "" => name.to_string(),

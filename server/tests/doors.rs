@@ -31,7 +31,7 @@ async fn socket(
     protocols: &str,
     origin: Option<&str>,
 ) -> Result<Socket, tungstenite::Error> {
-    let mut request = "ws://fray.test/ws".into_client_request().expect("a request");
+    let mut request = "ws://localhost/ws".into_client_request().expect("a request");
     let headers = request.headers_mut();
     headers.insert("sec-websocket-protocol", protocols.parse().expect("a header"));
     if let Some(origin) = origin {
@@ -69,7 +69,7 @@ async fn a_websocket_carries_the_same_stream() {
     let net = Net::new(&["--allow-guests", "false"]);
     let ticket = net.ticket("Ada").await;
     let protocols = format!("fray.v1, ticket.{ticket}");
-    let mut socket = socket(&net, &protocols, Some("http://fray.test")).await.expect("opened");
+    let mut socket = socket(&net, &protocols, Some("http://localhost")).await.expect("opened");
     send(&mut socket, Request::Hello(hello())).await;
     let Ok(Response::Welcome(welcome)) = receive(&mut socket).await else {
         panic!("a Welcome is expected")
@@ -163,7 +163,7 @@ fn grpc_web(path: &str, message: &impl prost::Message) -> http::Request<Full<Byt
     let mut framed = vec![0];
     framed.extend((bytes.len() as u32).to_be_bytes());
     framed.extend(bytes);
-    let request = http::Request::post(path).header("host", "fray.test");
+    let request = http::Request::post(path).header("host", "localhost");
     request
         .header("content-type", "application/grpc-web+proto")
         .body(Full::new(framed.into()))
@@ -191,7 +191,7 @@ async fn grpc_web_joins_but_is_sent_to_the_websocket_for_playing() {
 async fn the_page_allows_only_its_own_script() {
     let net = Net::new(&[]);
     let page = http::Request::get("/")
-        .header("host", "fray.test")
+        .header("host", "localhost")
         .body(Full::default())
         .expect("a request");
     let page = request(&net, page).await;
@@ -284,6 +284,77 @@ async fn reflection_lists_the_services_in_both_versions() {
             .map(|answer| matches!(answer, MessageResponse::FileDescriptorResponse(_)))
     };
     assert_eq!(listed, Some(true));
+}
+
+#[tokio::test]
+async fn everybody_is_told_when_the_server_ends_and_nobody_holds_it_up() {
+    use clap::Parser as _;
+    let flags =
+        ["fray-server", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--allow-guests"];
+    let config = fray_server::config::Config::parse_from(flags);
+    let app = fray_server::Server::builder().config(config).build().await.expect("a server");
+    let address = app.listen_addr();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = tokio::task::JoinSet::from_iter([app.run(async {
+        let _ = stopped.await;
+    })]);
+
+    let mut sockets = Vec::new();
+    for _ in 0..20 {
+        let mut request = format!("ws://{address}/ws").into_client_request().expect("a request");
+        request
+            .headers_mut()
+            .insert("sec-websocket-protocol", "fray.v1".parse().expect("a header"));
+        let stream = tokio::net::TcpStream::connect(address).await.expect("listening");
+        let (mut socket, _) =
+            tokio_tungstenite::client_async(request, stream).await.expect("opened");
+        let hello = PlayRequest { message: Some(Request::Hello(hello())) }.encode_to_vec();
+        socket.send(Message::Binary(hello.into())).await.expect("sent");
+        sockets.push(socket);
+    }
+    for socket in &mut sockets {
+        assert!(socket.next().await.is_some_and(|message| message.is_ok()), "a Welcome");
+    }
+    // A client that watches the server's health, as load balancers do, and one that says nothing at all.
+    let channel = tonic::transport::Endpoint::new(format!("http://{address}")).expect("an address");
+    let mut health = HealthClient::new(channel.connect().await.expect("connected"));
+    let request = HealthCheckRequest { service: "fray.v1.Lobby".into() };
+    let mut watched = health.watch(request).await.expect("watched").into_inner();
+    assert_eq!(
+        watched.message().await.expect("sound").map(|answer| answer.status()),
+        Some(ServingStatus::Serving)
+    );
+    let _silent = tokio::net::TcpStream::connect(address).await.expect("listening");
+
+    stop.send(()).expect("it runs");
+    assert_eq!(
+        watched.message().await.expect("sound").map(|answer| answer.status()),
+        Some(ServingStatus::NotServing)
+    );
+    for socket in &mut sockets {
+        let closed = loop {
+            match socket.next().await {
+                Some(Ok(Message::Close(frame))) => break frame,
+                Some(Ok(_)) => {}
+                other => panic!("a close frame is expected, not {other:?}"),
+            }
+        };
+        assert_eq!(closed.map(|frame| frame.code.into()), Some(4000 + Code::Unavailable as u16));
+    }
+    assert!(server.join_all().await.iter().all(Result::is_ok), "it ends in order, and in time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_cannot_be_decoded_is_the_sender_s_mistake() {
+    let net = Net::new(&[]);
+    let mut request = grpc_web("/fray.v1.Lobby/Join", &v1::JoinRequest::default());
+    *request.body_mut() = Full::new(Bytes::from_static(b"\0\0\0\0\x03\xff\xff\xff"));
+    let refused = self::request(&net, request).await;
+    let text = format!("{:?} {}", refused.headers(), String::from_utf8_lossy(refused.body()));
+    assert!(
+        text.contains("grpc-status\": \"3\"") || text.contains("grpc-status:3"),
+        "INVALID_ARGUMENT: {text}"
+    );
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 mod support;
 
+use http_body_util::BodyExt as _;
+
 use fray_proto::v1::play_request::Message as Request;
 use fray_proto::v1::play_response::Message as Response;
 use fray_proto::v1::{self, Hello};
@@ -434,6 +436,80 @@ async fn a_cancelled_request_is_a_drop_and_never_a_leave() {
     while frames.next().await.is_some_and(|frame| frame.is_ok()) {}
     let room = net.parts.sessions().rooms.all().pop().expect("the room is there");
     assert_eq!(room.info().players(), 1, "the player may come back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaving_with_a_gap_in_the_moves_frees_the_seat() {
+    let net = Net::new(&["--allow-guests", "--room-capacity", "1"]);
+    let mut player = net.open(hello()).await.expect("seated");
+    for sequence in 2..=64 {
+        let early = v1::Move { sequence, ..Default::default() };
+        player.raw.send(Request::Move(early)).await;
+    }
+    assert!(player.leave().await.is_ok(), "what can be applied is applied; the rest never can");
+    assert_eq!(player.ack.input_ack, 0);
+    let room = net.parts.sessions().rooms.all().pop().expect("the room is there");
+    assert_eq!(room.info().players(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_from_too_far_ahead_is_a_flood() {
+    let net = Net::new(&[]);
+    let mut player = net.player("Eve").await;
+    player.raw.send(Request::Move(v1::Move { sequence: 66, ..Default::default() })).await;
+    let status = player.raw.end().await.expect_err("too far ahead");
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "MOVE_FLOOD"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_whose_peer_takes_no_bytes_is_given_up() {
+    let net = Net::new(&["--allow-guests", "--idle-timeout", "3s", "--grace", "2s"]);
+    let mut response = silent_stream(&net).await;
+    // The Welcome is taken, and from then on nothing: hyper does not poll a body that it cannot send.
+    assert!(response.frame().await.is_some_and(|frame| frame.is_ok()));
+    let room = net.parts.sessions().rooms.all().pop().expect("the room is there");
+    assert_eq!(room.info().players(), 1);
+    let mut frames = room.frames();
+    let patience_ticks = 20 * (3 + 2) + 10;
+    while frames.borrow_and_update().tick < patience_ticks {
+        frames.changed().await.expect("the room goes on");
+    }
+    assert_eq!(room.info().players(), 0);
+    let mut last = None;
+    while let Some(frame) = response.frame().await {
+        last = frame.ok().and_then(|frame| frame.into_trailers().ok());
+    }
+    let status = last.expect("trailers").remove("grpc-status");
+    assert_ne!(status.expect("a status"), "0", "when it is polled again, it says why");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ticket_shown_again_gives_the_same_resume_token() {
+    let net = Net::new(&[]);
+    let ticket = net.ticket("Ada").await;
+    let first = net.open(hello_with_ticket(&ticket)).await.expect("seated");
+    let second = net.open(hello_with_ticket(&ticket)).await.expect("takes over");
+    assert_eq!(first.welcome.resume_token, second.welcome.resume_token);
+}
+
+/// The response to a stream that says Hello and then neither anything more nor that it is done.
+async fn silent_stream(net: &Net) -> tonic::body::Body {
+    use futures_util::StreamExt as _;
+    use http_body_util::StreamBody;
+    use prost::Message as _;
+    use tower::{Service as _, ServiceExt as _};
+    let first = v1::PlayRequest { message: Some(Request::Hello(hello())) };
+    let mut framed = vec![0];
+    framed.extend((first.encoded_len() as u32).to_be_bytes());
+    framed.extend(first.encode_to_vec());
+    let hello = tokio_stream::once(Ok::<_, tonic::Status>(hyper::body::Frame::data(
+        bytes::Bytes::from(framed),
+    )));
+    let body =
+        tonic::body::Body::new(StreamBody::new(hello.chain(futures_util::stream::pending())));
+    let request = http::Request::post("/fray.v1.Play/Play").body(body).expect("a request");
+    let mut service = fray_server::rpc::play::Service::new(net.parts.lobby().clone());
+    service.ready().await.expect("ready").call(request).await.expect("answered").into_body()
 }
 
 #[tokio::test(start_paused = true)]

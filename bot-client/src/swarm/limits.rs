@@ -30,13 +30,13 @@ pub struct Limits {
     /// Most streams that ended unasked
     #[arg(long, value_name = "N")]
     pub max_disconnects: Option<u64>,
-    /// Most sessions that ended though nobody left
+    /// Most sessions that ended though nobody left; without it none
     #[arg(long, value_name = "N")]
     pub max_sessions_lost: Option<u64>,
     /// Most refusals and ends with an error, of all statuses together
     #[arg(long, value_name = "N")]
     pub max_errors: Option<u64>,
-    /// Least players that got in; without it one is enough
+    /// Least players that got in; without it all
     #[arg(long, value_name = "N")]
     pub min_players: Option<u64>,
 }
@@ -82,14 +82,14 @@ impl Limits {
         at_most(per_entity_tick, self.max_bytes_per_entity_tick, "bytes_per_entity_tick");
         let disconnects = self.max_disconnects.map(|limit| limit as f64);
         at_most(count(report.disconnects), disconnects, "disconnects");
-        let sessions_lost = self.max_sessions_lost.map(|limit| limit as f64);
+        let sessions_lost = Some(self.max_sessions_lost.unwrap_or(0) as f64);
         at_most(count(report.sessions_lost), sessions_lost, "sessions lost");
         let errors = report.errors.values().sum();
         at_most(count(errors), self.max_errors.map(|limit| limit as f64), "errors");
         if report.players > 0 && report.updates == 0 {
             failures.push("nobody got an update".to_owned());
         }
-        let least = self.min_players.unwrap_or(1);
+        let least = self.min_players.unwrap_or(report.players_wanted);
         if report.players < least {
             failures.push(format!("only {} of at least {least} players got in", report.players));
         }

@@ -8,5 +8,5 @@ async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_env_filter(&config.log).init();
     let app = Server::builder().game(fray_tiles::Tiles).config(config).build().await?;
     tracing::info!("tiles at http://{}/", app.listen_addr());
-    Ok(app.run(async { drop(tokio::signal::ctrl_c().await) }).await?)
+    Ok(app.run_until_signalled().await?)
 }

@@ -3,7 +3,7 @@
 use super::frame::{CellFrame, GLOBAL_CELL, Grid, PlayerFrame, TickDeltas, TickFrame};
 use crate::game::{Entity, Published, View, World};
 use bytes::Bytes;
-use fray_proto::cell::{encode_delta, encode_empty_delta};
+use fray_proto::cell::{CELL_ENTITIES_MAX, encode_delta, encode_empty_delta};
 use fray_proto::model::{LEVEL_MAX, PAYLOAD_BYTES_MAX, VELOCITY_LIMIT};
 use fray_proto::update::{Encoding, frame_cell};
 use std::collections::VecDeque;
@@ -58,7 +58,7 @@ impl Encoder {
         history.push_back(Arc::new(TickDeltas { cells: deltas }));
         let frame = Arc::new(TickFrame {
             tick,
-            checks_view: tick.is_multiple_of(self.tick_rate_hz),
+            check_ticks: self.tick_rate_hz,
             cells,
             history,
             players,
@@ -76,7 +76,10 @@ impl Encoder {
         cells[GLOBAL_CELL as usize]
             .extend(published.global.iter().map(|entity| within_limits(entity, world)));
         for entity in &published.local {
-            cells[world.cell_of(entity.position) as usize].push(within_limits(entity, world));
+            let cell = &mut cells[world.cell_of(entity.position) as usize];
+            if cell.len() < CELL_ENTITIES_MAX {
+                cell.push(within_limits(entity, world));
+            }
         }
         cells.into_iter().map(CellFrame::new).collect()
     }

@@ -48,8 +48,8 @@ impl Grid {
 pub struct TickFrame {
     /// The tick; the first is 1.
     pub tick: u32,
-    /// Whether updates to this tick carry the checksum of the view.
-    pub(super) checks_view: bool,
+    /// Once in as many ticks, whichever ticks it gets, a stream's update carries the checksum of the view.
+    pub(super) check_ticks: u32,
     /// By number; [`GLOBAL_CELL`] first.
     pub(super) cells: Vec<CellFrame>,
     /// The deltas of the newest ticks, this one's last.

@@ -69,6 +69,7 @@ impl Splicer {
                 self.refusals.push((*sequence, refusal_code(*reason)));
             }
         }
+        let checks_view = frame.tick / frame.check_ticks != self.base / frame.check_ticks;
         let header = UpdateHeader {
             tick: frame.tick,
             base_tick: (fresh || missed > 1).then_some(self.base),
@@ -76,7 +77,7 @@ impl Splicer {
             refusals: &self.refusals,
             cells_added: &self.added,
             cells_removed: &self.removed,
-            view_checksum: frame.checks_view.then(|| frame.view_checksum(&self.held)),
+            view_checksum: checks_view.then(|| frame.view_checksum(&self.held)),
             private: private.as_ref().map(|(values, count)| &values[..*count]),
         };
         let framed = frame_update(&header, self.parts.iter());

@@ -110,7 +110,7 @@ impl Core {
     }
 
     fn reserve(&mut self, player_id: String, profile: Profile) -> Result<(), Error> {
-        let until_tick = self.tick + self.settings.ticks(self.settings.reservation);
+        let until_tick = self.tick.saturating_add(self.settings.ticks(self.settings.reservation));
         if let Some((_, seat)) = self.seat_by_player(&player_id) {
             if let Presence::Reserved { until_tick: until } = &mut seat.presence {
                 *until = until_tick;
@@ -128,18 +128,18 @@ impl Core {
     fn attach(&mut self, claim: Claim) -> Result<Attached, Error> {
         let tick = self.tick;
         let (player, seat) = match claim {
-            Claim::Ticket { player_id, new_token_hash } => {
+            Claim::Ticket { player_id, token_hash } => {
                 let (player, seat) =
                     self.seat_by_player(&player_id).ok_or(Error::SessionNotFound)?;
-                seat.token_hash = Some(new_token_hash);
+                seat.token_hash = Some(token_hash);
                 (player, seat)
             }
             Claim::Token(hash) => self.seat_by_token(hash).ok_or(Error::SessionNotFound)?,
         };
         tracing::debug!(player, tick, "a stream takes its seat");
-        let resumed = seat.entity != 0;
+        let resumed = seat.generation > 0;
         let profile = (!resumed).then(|| seat.profile.clone());
-        let attachment = seat.attach();
+        let attachment = seat.attach(tick);
         // The game hears of it between two ticks: an input of the tick to come.
         match profile {
             Some(profile) => {
@@ -157,6 +157,7 @@ impl Core {
             generation: seat.generation,
             ack: seat.ack,
             resumed,
+            tick,
         })
     }
 
@@ -181,18 +182,20 @@ impl Core {
     fn settle_presence(&mut self) {
         let tick = self.tick;
         let grace_ticks = self.settings.ticks(self.settings.grace);
+        let patience_ticks = self.settings.ticks(self.settings.idle_timeout);
         let shown_ticks = self.settings.tick_rate_hz * LEFT_SHOWN_S;
         let game = &mut self.game;
         self.seats.retain(|player, seat| {
             match seat.presence {
-                Presence::Playing if seat.has_lost_its_stream() => {
+                Presence::Playing if seat.has_lost_its_stream(tick, patience_ticks) => {
                     seat.detach();
-                    seat.presence = Presence::Dropped { until_tick: tick + grace_ticks };
+                    seat.presence =
+                        Presence::Dropped { until_tick: tick.saturating_add(grace_ticks) };
                     game.set_connected(*player, false);
                 }
                 Presence::Playing if seat.has_finished() => {
                     game.leave(*player);
-                    seat.presence = Presence::Left { until_tick: tick + shown_ticks };
+                    seat.presence = Presence::Left { until_tick: tick.saturating_add(shown_ticks) };
                 }
                 Presence::Dropped { until_tick } if tick >= until_tick => {
                     game.leave(*player);

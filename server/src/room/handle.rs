@@ -79,16 +79,43 @@ pub struct Move {
 pub struct Attachment {
     pub(super) moves: ArrayQueue<Move>,
     closing: AtomicBool,
+    /// The newest tick that the stream has looked at.
+    looked_at_tick: AtomicU32,
+    /// The room has given the stream up.
+    abandoned: AtomicBool,
 }
 
 impl Attachment {
-    pub(super) fn new() -> Self {
-        Self { moves: ArrayQueue::new(MOVES_WAITING_MAX), closing: AtomicBool::new(false) }
+    pub(super) fn new(tick: u32) -> Self {
+        Self {
+            moves: ArrayQueue::new(MOVES_WAITING_MAX),
+            closing: AtomicBool::new(false),
+            looked_at_tick: AtomicU32::new(tick),
+            abandoned: AtomicBool::new(false),
+        }
     }
 
     /// Hands a move to the next tick. Gives it back when too many wait: the client broke its promise.
     pub fn enqueue(&self, received: Move) -> Result<(), Move> {
         self.moves.push(received)
+    }
+
+    /// Says that the stream is awake and has looked at this tick.
+    pub fn look_at(&self, tick: u32) {
+        self.looked_at_tick.store(tick, Ordering::Relaxed);
+    }
+
+    /// Whether the room has given the stream up, because it did not look for too long.
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+    }
+
+    pub(super) fn has_stalled(&self, tick: u32, patience_ticks: u32) -> bool {
+        tick.saturating_sub(self.looked_at_tick.load(Ordering::Relaxed)) > patience_ticks
     }
 
     /// Says that no more moves will come: the player leaves once those that did are applied.
@@ -118,17 +145,19 @@ pub struct Attached {
     pub ack: MoveAck,
     /// Whether there was an earlier stream.
     pub resumed: bool,
+    /// The room's tick when the seat was given: later frames know of it.
+    pub tick: u32,
 }
 
 /// By what a stream claims a seat.
 #[derive(Debug)]
 pub enum Claim {
-    /// A verified ticket names the player. The session's resume token is set to this hash.
+    /// A verified ticket names the player.
     Ticket {
         /// Who it is.
         player_id: String,
-        /// Hash of the resume token that the player will be given.
-        new_token_hash: [u8; 32],
+        /// Hash of the session's resume token.
+        token_hash: [u8; 32],
     },
     /// A resume token's hash.
     Token([u8; 32]),

@@ -55,6 +55,8 @@ pub struct Settings {
     pub tick_rate_hz: u32,
     /// How long a dropped player keeps its place.
     pub grace: Duration,
+    /// How long a stream may take no notice of the room before it is given up.
+    pub idle_timeout: Duration,
     /// How long a seat waits for a player who joined but did not come yet.
     pub reservation: Duration,
     /// How long a room without players lives on.

@@ -9,7 +9,7 @@ use crate::game::{GameFactory, Setup};
 use crate::telemetry::{Metrics, spawn_named};
 use dashmap::DashMap;
 use rand::RngExt as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use xxhash_rust::xxh3::xxh3_64;
@@ -31,6 +31,8 @@ pub struct Registry {
     factory: Arc<dyn GameFactory>,
     rooms: Arc<DashMap<RoomId, Handle>>,
     rooms_max: usize,
+    /// One at a time opens a room, so that the limit holds.
+    opening: Mutex<()>,
     capacity_max: u32,
     seed: Option<u64>,
     tasks: TaskTracker,
@@ -53,6 +55,7 @@ impl Registry {
             factory,
             rooms: Arc::new(DashMap::new()),
             rooms_max,
+            opening: Mutex::new(()),
             capacity_max,
             seed,
             tasks: TaskTracker::new(),
@@ -96,6 +99,7 @@ impl Registry {
 
     /// Opens a room and starts its task.
     pub fn open(&self, new: NewRoom) -> Result<Handle, Error> {
+        let _one_at_a_time = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         if self.rooms.len() >= self.rooms_max {
             return Err(Error::RoomsExhausted);
         }

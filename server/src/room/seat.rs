@@ -83,21 +83,22 @@ impl Seat {
 
     /// Gives the seat to a new stream; the one before is not listened to any more. What it sent and was not applied the
     /// client resends.
-    pub fn attach(&mut self) -> Arc<Attachment> {
+    pub fn attach(&mut self, tick: u32) -> Arc<Attachment> {
         self.generation += 1;
         self.waiting.clear();
-        let attachment = Arc::new(Attachment::new());
+        let attachment = Arc::new(Attachment::new(tick));
         self.attachment = Some(Arc::clone(&attachment));
         self.presence = Presence::Playing;
         attachment
     }
 
-    /// Whether the stream is gone without having said good-bye.
-    pub fn has_lost_its_stream(&self) -> bool {
-        let alone = |attachment: &Arc<Attachment>| {
-            Arc::strong_count(attachment) == 1 && !attachment.is_closing()
-        };
-        self.attachment.as_ref().is_some_and(alone)
+    /// Whether the stream is gone without having said good-bye, or has not looked at the room for `patience_ticks`: its
+    /// peer takes no bytes, so it cannot notice anything itself.
+    pub fn has_lost_its_stream(&self, tick: u32, patience_ticks: u32) -> bool {
+        self.attachment.as_ref().is_some_and(|attachment| {
+            let is_gone = Arc::strong_count(attachment) == 1 && !attachment.is_closing();
+            is_gone || attachment.has_stalled(tick, patience_ticks)
+        })
     }
 
     /// Whether the player said good-bye and all that it sent is applied.
@@ -109,7 +110,9 @@ impl Seat {
 
     /// Lets go of the stream.
     pub fn detach(&mut self) {
-        self.attachment = None;
+        if let Some(attachment) = self.attachment.take() {
+            attachment.abandon();
+        }
         self.waiting.clear();
     }
 
@@ -121,18 +124,16 @@ impl Seat {
     /// The next move to apply in this tick, if it is there. Duplicates vanish, a gap waits.
     pub fn next_move(&mut self) -> Option<Move> {
         if let Some(attachment) = &self.attachment {
-            while self.waiting.len() < MOVES_WAITING_MAX {
-                let Some(received) = attachment.moves.pop() else {
-                    break;
-                };
-                let place =
-                    self.waiting.partition_point(|other| other.sequence < received.sequence);
-                let is_known = received.sequence <= self.ack.input_ack
-                    || self
-                        .waiting
-                        .get(place)
-                        .is_some_and(|other| other.sequence == received.sequence);
-                if !is_known {
+            // The stream lets in only moves that are at most `MOVES_WAITING_MAX` ahead, so this is bounded by them.
+            while let Some(received) = attachment.moves.pop() {
+                let earlier = |other: &Move| other.sequence < received.sequence;
+                let place = self.waiting.partition_point(earlier);
+                let is_waiting = self
+                    .waiting
+                    .get(place)
+                    .is_some_and(|other| other.sequence == received.sequence);
+                let is_applied = received.sequence <= self.ack.input_ack;
+                if !is_applied && !is_waiting && self.waiting.len() < MOVES_WAITING_MAX {
                     self.waiting.insert(place, received);
                 }
             }

@@ -66,6 +66,10 @@ impl health_server::Health for Service {
                     said = Some(now);
                     yield Ok(answer(now));
                 }
+                // Whoever watches has been told, and must not keep the process.
+                if health.is_draining() {
+                    return;
+                }
             }
         })))
     }

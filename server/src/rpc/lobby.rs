@@ -112,7 +112,7 @@ impl v1::lobby_server::Lobby for Service {
         let joined = tokio::time::timeout(deadline, self.try_join(request.into_inner())).await;
         match joined {
             Ok(result) => self.answered(result),
-            Err(_) => Err(Status::deadline_exceeded("the deadline has passed")),
+            Err(_) => self.answered(Err(Error::DeadlineExceeded)),
         }
     }
 

@@ -35,6 +35,7 @@ pub fn router(
     Ok(routes
         .prepare()
         .into_axum_router()
+        .layer(axum::middleware::map_response(status::blame_the_sender))
         .layer(GrpcWebLayer::new())
         .layer(axum::middleware::from_fn(play::mark_grpc_web)))
 }

@@ -21,6 +21,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::codec::{Codec as _, Streaming};
 use tonic::metadata::MetadataMap;
@@ -54,11 +55,21 @@ impl Service {
     }
 
     async fn watch(self, request: Request<Body>) -> Response<Body> {
-        let first = messages::<v1::WatchRequest>(request).next().await;
+        let sessions = Arc::clone(self.lobby.sessions());
+        let mut messages = messages::<v1::WatchRequest>(request);
+        let first = timeout(sessions.limits.hello_timeout, messages.next()).await;
         let request = match first {
-            Some(Ok(request)) => request,
-            Some(Err(status)) => return Status::from(from_transport(&status)).into_http(),
-            None => return Status::invalid_argument("a WatchRequest is expected").into_http(),
+            Ok(Some(Ok(request))) => Ok(request),
+            Ok(Some(Err(status))) => Err(from_transport(&status)),
+            Ok(None) => Err(Error::HelloExpected),
+            Err(_) => Err(Error::HelloTimeout),
+        };
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => {
+                sessions.metrics.refused(error.reason());
+                return Status::from(error).into_http();
+            }
         };
         let room = match (request.room_id, request.code) {
             (id, _) if !id.is_empty() => RoomChoice::Id(id),

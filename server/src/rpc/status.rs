@@ -13,13 +13,17 @@ const DOMAIN: &str = "fray.v1";
 pub fn code(error: &Error) -> Code {
     match error {
         Error::Invalid { .. } | Error::HelloExpected => Code::InvalidArgument,
-        Error::HelloTimeout | Error::IdleTimeout => Code::DeadlineExceeded,
+        Error::HelloTimeout | Error::IdleTimeout | Error::DeadlineExceeded => {
+            Code::DeadlineExceeded
+        }
         Error::TicketMissing | Error::TicketInvalid(_) => Code::Unauthenticated,
         Error::ProtocolUnsupported(_) => Code::FailedPrecondition,
         Error::RoomNotFound | Error::SessionNotFound => Code::NotFound,
-        Error::RoomFull | Error::RoomsExhausted | Error::Overloaded | Error::MoveFlood => {
-            Code::ResourceExhausted
-        }
+        Error::RoomFull
+        | Error::RoomsExhausted
+        | Error::Overloaded
+        | Error::MoveFlood
+        | Error::TooLarge => Code::ResourceExhausted,
         Error::RoomEnded | Error::RoomFailed | Error::TakenOver => Code::Aborted,
         Error::ShuttingDown => Code::Unavailable,
         Error::UseWebSocket => Code::Unimplemented,
@@ -61,12 +65,27 @@ pub(super) fn from_transport(status: &Status) -> Error {
         Code::Internal if status.message().contains("decode") => {
             Error::Transport(Code::InvalidArgument as i32, "the message cannot be decoded".into())
         }
-        Code::OutOfRange | Code::ResourceExhausted => {
-            Error::Transport(Code::ResourceExhausted as i32, "the message is too large".into())
-        }
+        Code::OutOfRange | Code::ResourceExhausted => Error::TooLarge,
+
         Code::Unimplemented => {
             Error::Transport(Code::Unimplemented as i32, status.message().into())
         }
         _ => Error::Broken(status.message().into()),
     }
+}
+
+/// tonic says INTERNAL of a unary request that it cannot decode. That is the client's mistake, and proxies must not take
+/// the server for broken because of it.
+pub(super) async fn blame_the_sender(
+    response: axum::response::Response,
+) -> axum::response::Response {
+    let is = |name: &str, wanted: fn(&[u8]) -> bool| {
+        response.headers().get(name).is_some_and(|value| wanted(value.as_bytes()))
+    };
+    let says_decode = |text: &[u8]| text.windows(6).any(|part| part == b"decode");
+    if is("grpc-status", |code| code == b"13") && is("grpc-message", says_decode) {
+        let text = "the message cannot be decoded".to_owned();
+        return Status::from(Error::Transport(Code::InvalidArgument as i32, text)).into_http();
+    }
+    response
 }

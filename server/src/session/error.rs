@@ -67,6 +67,12 @@ pub enum Error {
     /// The client's half of the stream broke: nobody is left to be told.
     #[error("the client's stream broke: {0}")]
     Broken(String),
+    /// A message beyond the limit.
+    #[error("the message is too large")]
+    TooLarge,
+    /// The call took longer than its deadline.
+    #[error("the deadline has passed")]
+    DeadlineExceeded,
     /// What came is no message, or too large; with the gRPC status code that the transport gave it.
     #[error("{1}")]
     Transport(i32, String),
@@ -95,6 +101,8 @@ impl Error {
             Self::ShuttingDown => "SHUTTING_DOWN",
             Self::UseWebSocket => "USE_WEBSOCKET",
             Self::Broken(_) => "STREAM_BROKEN",
+            Self::TooLarge => "MESSAGE_TOO_LARGE",
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::Transport(..) => "MALFORMED_MESSAGE",
         }
     }

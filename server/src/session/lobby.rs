@@ -73,7 +73,8 @@ pub struct Lobby {
 #[derive(Clone)]
 struct Remembered {
     since: Instant,
-    seat: Arc<OnceCell<Seat>>,
+    /// Names only: a room that ended must not be kept for the sake of a repetition.
+    seat: Arc<OnceCell<(RoomId, String)>>,
 }
 
 impl Lobby {
@@ -104,11 +105,19 @@ impl Lobby {
             return self.seat(&spec).await;
         }
         let remembered = self.remember(&spec.request_id);
-        let seat = remembered.get_or_try_init(|| self.seat(&spec)).await?;
+        let fresh = async || {
+            let seat = self.seat(&spec).await?;
+            Ok::<_, Error>((seat.room.info().id.clone(), seat.player_id))
+        };
+        let (room, player_id) = remembered.get_or_try_init(fresh).await?.clone();
+        let Some(room) = self.sessions.rooms.get(&room) else {
+            // The room has ended meanwhile: the next try is a new one.
+            self.forget(&spec.request_id);
+            return Err(Error::RoomNotFound);
+        };
         // The seat may have run out meanwhile; asking again for the same player keeps or renews it.
-        let profile = profile(&spec, &seat.player_id);
-        seat.room.reserve(seat.player_id.clone(), profile).await?;
-        Ok(seat.clone())
+        room.reserve(player_id.clone(), profile(&spec, &player_id)).await?;
+        Ok(Seat { room, player_id })
     }
 
     /// A ticket for a seat.
@@ -141,7 +150,7 @@ impl Lobby {
         Ok(Seat { room, player_id })
     }
 
-    fn remember(&self, request_id: &str) -> Arc<OnceCell<Seat>> {
+    fn remember(&self, request_id: &str) -> Arc<OnceCell<(RoomId, String)>> {
         let fresh = || Remembered { since: Instant::now(), seat: Arc::default() };
         // A panic while it was held cannot have left the cache half changed in a way that matters here.
         let mut cache = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
@@ -150,6 +159,10 @@ impl Lobby {
             *entry = fresh();
         }
         Arc::clone(&entry.seat)
+    }
+
+    fn forget(&self, request_id: &str) {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner).pop(request_id);
     }
 
     async fn seat(&self, spec: &JoinSpec) -> Result<Seat, Error> {

@@ -23,6 +23,7 @@ use crate::telemetry::Metrics;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio_util::task::TaskTracker;
 
 /// Limits and times of streams.
 #[derive(Clone, Debug)]
@@ -47,12 +48,16 @@ pub struct Sessions {
     pub rooms: Arc<Registry>,
     /// Signs and verifies tickets.
     pub keys: ticket::Keys,
+    /// What resume tokens are made from.
+    pub token_key: token::TokenKey,
     /// Limits and times.
     pub limits: Limits,
     /// What operators see.
     pub metrics: Arc<Metrics>,
     /// The server's name, for people.
     pub server_name: String,
+    /// Every open stream holds a token of it.
+    pub streams: TaskTracker,
     draining: AtomicBool,
 }
 
@@ -65,7 +70,16 @@ impl Sessions {
         metrics: Arc<Metrics>,
         server_name: String,
     ) -> Self {
-        Self { rooms, keys, limits, metrics, server_name, draining: AtomicBool::new(false) }
+        Self {
+            rooms,
+            keys,
+            token_key: token::TokenKey::ephemeral(),
+            limits,
+            metrics,
+            server_name,
+            streams: TaskTracker::new(),
+            draining: AtomicBool::new(false),
+        }
     }
 
     /// From now on no seats are given, and streams end at their next tick.

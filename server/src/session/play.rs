@@ -29,6 +29,7 @@ pub fn play(
 ) -> impl Stream<Item = Result<Outgoing, Error>> + Send + 'static {
     stream! {
         let sessions = Arc::clone(lobby.sessions());
+        let _open = sessions.streams.token();
         let mut incoming = pin!(incoming);
         let (room, attached, welcome) = match open(&lobby, ticket, incoming.as_mut()).await {
             Ok(opened) => opened,
@@ -103,6 +104,7 @@ pub fn watch(
 ) -> impl Stream<Item = Result<Outgoing, Error>> + Send + 'static {
     stream! {
         let sessions = Arc::clone(lobby.sessions());
+        let _open = sessions.streams.token();
         let room = match lobby.find(&room) {
             Ok(room) => room,
             Err(error) => {
@@ -200,8 +202,8 @@ async fn claim(
     } else {
         return Err(Error::TicketMissing);
     };
-    let token = ResumeToken::new(room.info().id.clone());
-    let claim = Claim::Ticket { player_id, new_token_hash: token.hash() };
+    let token = ResumeToken::of(&sessions.token_key, room.info().id.clone(), &player_id);
+    let claim = Claim::Ticket { player_id, token_hash: token.hash() };
     Ok((room, claim, token))
 }
 

@@ -3,6 +3,7 @@
 use super::message::{Incoming, Outgoing};
 use super::{Error, Limits};
 use crate::replication::{Splicer, TickFrame};
+use crate::room::handle::MOVES_WAITING_MAX;
 use crate::room::{Attached, Move};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Reason;
@@ -23,6 +24,8 @@ pub struct PlayerStream {
     window_ticks: u32,
     resync_pause_ticks: u32,
     seen_tick: u32,
+    /// Which moves were applied, as far as this stream has heard.
+    input_ack: u32,
     last_resync_tick: u32,
     wants_resync: bool,
     heard: Instant,
@@ -51,6 +54,7 @@ impl PlayerStream {
     ) -> Self {
         let window_ticks = limits.staleness_window.as_millis() * u128::from(tick_rate_hz) / 1000;
         Self {
+            input_ack: attached.ack.input_ack,
             attached,
             metrics,
             splicer: Splicer::default(),
@@ -79,6 +83,11 @@ impl PlayerStream {
             Incoming::Move { sequence, seen_tick, controls } => {
                 self.see(seen_tick);
                 self.metrics.moves_received.inc();
+                // What is further ahead than a client may be would never find its place.
+                let furthest = self.input_ack.saturating_add(MOVES_WAITING_MAX as u32);
+                if sequence > furthest {
+                    return Err(Error::MoveFlood);
+                }
                 let received = Move { sequence, controls, arrived: now };
                 if self.attached.attachment.enqueue(received).is_err() {
                     return Err(Error::MoveFlood);
@@ -110,12 +119,17 @@ impl PlayerStream {
     pub fn on_frame(&mut self, frame: &TickFrame, now: Instant) -> Result<Step, Error> {
         let Some(player) = frame.player(self.attached.player) else {
             // A frame from before this stream had its seat; or the seat is gone.
-            let had_its_seat = self.splicer.base() != 0;
-            return if had_its_seat { Err(Error::SessionNotFound) } else { Ok(Step::Wait) };
+            let is_gone = frame.tick > self.attached.tick;
+            return if is_gone { Err(Error::SessionNotFound) } else { Ok(Step::Wait) };
         };
         if player.generation > self.attached.generation {
             return Err(Error::TakenOver);
         }
+        if self.attached.attachment.is_abandoned() {
+            return Err(Error::IdleTimeout);
+        }
+        self.attached.attachment.look_at(frame.tick);
+        self.input_ack = player.ack.input_ack;
         if player.generation < self.attached.generation {
             return Ok(Step::Wait);
         }

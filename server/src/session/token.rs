@@ -3,10 +3,23 @@
 use crate::room::RoomId;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use rand::RngExt as _;
 use sha2::{Digest as _, Sha256};
 
 const SECRET_BYTES: usize = 16;
+
+/// What a server makes its players' resume tokens from.
+#[derive(Clone)]
+pub struct TokenKey(Hmac<Sha256>);
+
+impl TokenKey {
+    /// A key for this process alone.
+    pub fn ephemeral() -> Self {
+        let key: [u8; 64] = rand::rng().random();
+        Self(Hmac::new((&key).into()))
+    }
+}
 
 /// Names the room and carries 128 random bits. The server keeps only their hash.
 #[derive(Clone, PartialEq, Eq)]
@@ -17,9 +30,16 @@ pub struct ResumeToken {
 }
 
 impl ResumeToken {
-    /// A new secret for a session in this room.
-    pub fn new(room: RoomId) -> Self {
-        Self { room, secret: rand::rng().random() }
+    /// The token of a player's session in this room: 128 bits that nobody without the server's key can tell from random
+    /// ones, and the same whenever the session's ticket is shown again.
+    pub fn of(key: &TokenKey, room: RoomId, player_id: &str) -> Self {
+        let mut mac = key.0.clone();
+        mac.update(room.as_str().as_bytes());
+        mac.update(b"\n");
+        mac.update(player_id.as_bytes());
+        let mut secret = [0; SECRET_BYTES];
+        secret.copy_from_slice(&mac.finalize().into_bytes()[..SECRET_BYTES]);
+        Self { room, secret }
     }
 
     /// What a client sent; `None` if it cannot be a token.
@@ -56,7 +76,11 @@ mod tests {
     #[test]
     fn a_token_comes_back_as_it_was_revealed_and_nothing_else_is_one() {
         let room = RoomId::parse("abc123").expect("a room id");
-        let token = ResumeToken::new(room);
+        let key = TokenKey::ephemeral();
+        let token = ResumeToken::of(&key, room.clone(), "p1");
+        assert_eq!(token, ResumeToken::of(&key, room.clone(), "p1"), "constant for the session");
+        assert_ne!(token, ResumeToken::of(&key, room.clone(), "p2"));
+        assert_ne!(token, ResumeToken::of(&TokenKey::ephemeral(), room, "p1"));
         assert_eq!(ResumeToken::parse(&token.reveal()), Some(token.clone()));
         assert!(!format!("{token:?}").contains(&token.reveal()[7..]));
         for wrong in [

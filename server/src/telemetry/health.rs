@@ -8,6 +8,7 @@ pub struct Health {
     takes_rooms: AtomicBool,
     serves_rooms: AtomicBool,
     is_live: AtomicBool,
+    is_draining: AtomicBool,
 }
 
 impl Health {
@@ -21,6 +22,12 @@ impl Health {
     /// The process will end: no new rooms; those that run can still be reached.
     pub fn draining(&self) {
         self.takes_rooms.store(false, Ordering::Release);
+        self.is_draining.store(true, Ordering::Release);
+    }
+
+    /// Whether the process is about to end.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Acquire)
     }
 
     /// Ticks advance, or they do not.

@@ -14,6 +14,9 @@ use std::sync::Arc;
 pub struct Origins {
     /// As browsers send them, for example `https://play.example.com`; "*" allows all.
     pub allowed: Vec<String>,
+    /// The server is reached on this machine only: then its own page has a local name, and any other name that leads here
+    /// was made by somebody else's DNS.
+    pub is_local: bool,
 }
 
 impl Origins {
@@ -28,13 +31,19 @@ impl Origins {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let is_own =
             host.is_some_and(|host| origin.split_once("://").is_some_and(|(_, of)| of == host));
-        is_own || self.lists(origin)
+        let is_trusted = host.is_some_and(|host| !self.is_local || is_local_name(host));
+        (is_own && is_trusted) || self.lists(origin)
     }
 
     /// Whether the origin is one of those that were configured.
     pub fn lists(&self, origin: &str) -> bool {
         self.allowed.iter().any(|allowed| allowed == "*" || allowed == origin)
     }
+}
+
+fn is_local_name(host: &str) -> bool {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    name == "localhost" || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
 }
 
 /// The page at `/`, the WebSocket at `/ws`.
@@ -56,11 +65,14 @@ mod tests {
 
     #[test]
     fn only_the_own_page_and_listed_ones_are_let_in() {
-        let origins = Origins { allowed: vec!["https://play.example.com".into()] };
+        let origins = Origins { allowed: vec!["https://play.example.com".into()], is_local: true };
         assert!(origins.allow(&HeaderMap::new()));
         assert!(origins.allow(&headers("http://127.0.0.1:7777", "127.0.0.1:7777")));
         assert!(origins.allow(&headers("https://play.example.com", "10.0.0.1")));
         assert!(!origins.allow(&headers("https://evil.example.com", "127.0.0.1:7777")));
         assert!(!origins.allow(&headers("null", "127.0.0.1:7777")));
+        assert!(!origins.allow(&headers("http://rebound.example.com", "rebound.example.com")));
+        let public = Origins { is_local: false, ..origins };
+        assert!(public.allow(&headers("https://fray.example.com", "fray.example.com")));
     }
 }

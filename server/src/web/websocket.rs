@@ -1,13 +1,14 @@
 //! `/ws`: `Play` for browsers. One binary message is one message of the stream; everything else is as over gRPC.
 
 use super::Origins;
+use crate::listener::Permit;
 use crate::rpc::status::code;
 use crate::session::lobby::Lobby;
 use crate::session::message::Incoming;
 use crate::session::{Error, play};
 use crate::wire;
-use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse as _, Response};
 use fray_proto::update::GRPC_PREFIX_BYTES;
 use fray_proto::v1;
@@ -27,8 +28,6 @@ const TICKET_PREFIX: &str = "ticket.";
 const CLOSE_CODE_BASE: u16 = 4000;
 /// A small buffer per socket: messages from clients are small.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
-/// What a reader that does not read may cost before writing to it waits.
-const WRITE_BUFFER_BYTES_MAX: usize = 256 * 1024;
 /// How long the good-bye may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -43,31 +42,45 @@ pub(super) struct Door {
 pub(super) async fn open(
     State(door): State<Door>,
     headers: HeaderMap,
+    permit: Option<Extension<Permit>>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
     if !door.origins.allow(&headers) {
         door.lobby.sessions().metrics.refused("ORIGIN_FORBIDDEN");
         return (StatusCode::FORBIDDEN, "pages of this origin may not play here").into_response();
     }
+    if !offered(&headers).any(|protocol| protocol == PROTOCOL) {
+        return (StatusCode::BAD_REQUEST, "the subprotocol is fray.v1").into_response();
+    }
     let ticket = ticket(&headers);
     upgrade
         .protocols([PROTOCOL])
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
-        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
         .max_message_size(wire::INCOMING_BYTES_MAX)
         .max_frame_size(wire::INCOMING_BYTES_MAX)
-        .on_upgrade(move |socket| run(door.lobby, ticket, socket))
+        .on_upgrade(move |socket| run(door.lobby, ticket, socket, permit))
+}
+
+/// The subprotocols that the client offers.
+fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim)
 }
 
 fn ticket(headers: &HeaderMap) -> Option<String> {
-    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
-    let mut protocols =
-        offered.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-    protocols.find_map(|protocol| protocol.trim().strip_prefix(TICKET_PREFIX).map(str::to_owned))
+    offered(headers).find_map(|protocol| protocol.strip_prefix(TICKET_PREFIX).map(str::to_owned))
 }
 
-async fn run(lobby: Arc<Lobby>, ticket: Option<String>, socket: WebSocket) {
+async fn run(
+    lobby: Arc<Lobby>,
+    ticket: Option<String>,
+    socket: WebSocket,
+    permit: Option<Extension<Permit>>,
+) {
+    // The socket counts as a connection, and as a stream that a shutdown waits for, until it is closed.
+    let (_permit, _open) = (permit, lobby.sessions().streams.token());
+    let patience = lobby.sessions().limits.idle_timeout;
     let (mut sink, source) = socket.split();
     let mut outgoing = pin!(play::play(lobby, "websocket", ticket, messages(source)));
     let mut close = CloseFrame { code: CLOSE_CODE_BASE, reason: "".into() };
@@ -75,7 +88,9 @@ async fn run(lobby: Arc<Lobby>, ticket: Option<String>, socket: WebSocket) {
         match item {
             Ok(outgoing) => {
                 let message = wire::frame_play(outgoing).slice(GRPC_PREFIX_BYTES..);
-                if sink.send(Message::Binary(message)).await.is_err() {
+                // A peer that takes no bytes for as long as that is gone.
+                let sent = timeout(patience, sink.send(Message::Binary(message))).await;
+                if !matches!(sent, Ok(Ok(()))) {
                     return;
                 }
             }
@@ -117,7 +132,11 @@ fn parse(message: Result<Message, axum::Error>) -> Result<Option<Incoming>, Erro
         }
         Ok(Message::Ping(_) | Message::Pong(_)) => Ok(None),
         Ok(Message::Close(_)) => Err(Error::Broken("the socket closed".into())),
-        Err(error) => Err(Error::Broken(error.to_string())),
+        Err(error) => {
+            let text = error.to_string();
+            // The library's own error is hidden behind axum's; its words are what is left of it.
+            if text.contains("too long") { Err(Error::TooLarge) } else { Err(Error::Broken(text)) }
+        }
     }
 }
 
