@@ -86,15 +86,25 @@ async fn readers_that_stall_go_on_moving_and_are_reported_apart() {
 
 #[tokio::test(start_paused = true)]
 async fn every_fault_fails_the_run() {
-    let faulty = [
-        (Faults { flip_bit_at: Some(200), ..Faults::default() }, "a flipped bit"),
-        (Faults { shift_silently_at: Some(200), ..Faults::default() }, "a desync"),
-        (Faults { drop_move: Some(9), ..Faults::default() }, "a lost move"),
-        (Faults { double_move: Some(9), ..Faults::default() }, "a doubled move"),
+    type Count = fn(&Report) -> u64;
+    let faulty: [(Faults, &str, Count); 4] = [
+        (Faults { flip_bit_at: Some(200), ..Faults::default() }, "a flipped bit", |report| {
+            report.desyncs + report.broken_updates
+        }),
+        (Faults { shift_silently_at: Some(200), ..Faults::default() }, "a desync", |report| {
+            report.desyncs
+        }),
+        (Faults { drop_move: Some(9), ..Faults::default() }, "a lost move", |report| {
+            report.lost_moves
+        }),
+        (Faults { double_move: Some(9), ..Faults::default() }, "a doubled move", |report| {
+            report.duplicate_moves
+        }),
     ];
-    for (faults, what) in faulty {
+    for (faults, what, count) in faulty {
         let report = run(FakeServer::new(faults), plan(2)).await;
-        assert!(!failures(&report).is_empty(), "{what} was not found: {report}");
+        assert!(count(&report) > 0, "{what} was not found as what it is: {report}");
+        assert!(!failures(&report).is_empty(), "{what} does not fail the run: {report}");
     }
 }
 
