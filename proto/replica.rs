@@ -3,7 +3,7 @@
 //! It is the reference for other languages; proto/REPLICATION.md is its specification.
 
 use crate::cell::{self, DecodeError, Rules};
-use crate::hash::cell_checksum;
+use crate::hash::{MoveContent, cell_checksum};
 use crate::model::{Entity, Motion, Motions, World};
 use crate::update::PLACE_TICKS;
 use crate::v1;
@@ -281,6 +281,21 @@ impl Replica {
             let index = cell.entities.binary_search_by_key(&id, |entity| entity.id);
             index.ok().map(|index| &cell.entities[index])
         })
+    }
+}
+
+/// What the applied hash covers of a move that a client sent.
+impl<'a> From<&'a v1::Move> for MoveContent<'a> {
+    fn from(message: &'a v1::Move) -> Self {
+        Self {
+            sequence: message.sequence,
+            axis_x: message.axis_x,
+            axis_y: message.axis_y,
+            aim: message.aim,
+            buttons: message.buttons,
+            target: message.target,
+            payload: &message.payload,
+        }
     }
 }
 

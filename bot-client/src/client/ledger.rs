@@ -5,7 +5,7 @@
 //! ledger recomputes both.
 
 use super::Controls;
-use fray_proto::hash::{MoveContent, applied_hash};
+use fray_proto::hash::applied_hash;
 use fray_proto::model::Steering;
 use fray_proto::v1;
 use std::collections::VecDeque;
@@ -87,7 +87,7 @@ impl Ledger {
     pub(super) fn push(&mut self, controls: Controls, due: Instant) -> u32 {
         let sequence = self.newest().wrapping_add(1);
         let message = controls.into_move(sequence);
-        let hash = applied_hash(self.newest_hash(), &content(&message));
+        let hash = applied_hash(self.newest_hash(), &(&message).into());
         self.entries.push_back(Entry { message, hash, due, sent: None });
         self.forget();
         sequence
@@ -194,7 +194,7 @@ impl Ledger {
         self.start = applied;
         let mut hash = applied.hash;
         for entry in &mut self.entries {
-            hash = applied_hash(hash, &content(&entry.message));
+            hash = applied_hash(hash, &(&entry.message).into());
             entry.hash = hash;
         }
     }
@@ -232,18 +232,6 @@ impl Ledger {
 fn steering(message: &v1::Move) -> Steering {
     let aim = message.aim.map(|aim| aim as u16);
     Steering { axis_x: message.axis_x, axis_y: message.axis_y, aim }
-}
-
-fn content(message: &v1::Move) -> MoveContent<'_> {
-    MoveContent {
-        sequence: message.sequence,
-        axis_x: message.axis_x,
-        axis_y: message.axis_y,
-        aim: message.aim,
-        buttons: message.buttons,
-        target: message.target,
-        payload: &message.payload,
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! One player in the room, and its moves.
 
 use super::room::Faults;
-use fray_proto::hash::{MoveContent, applied_hash};
+use fray_proto::hash::applied_hash;
 use fray_proto::model::{Entity, Steering};
 use fray_proto::v1;
 use std::collections::VecDeque;
@@ -42,22 +42,10 @@ impl Seat {
             };
             for _ in 0..times {
                 self.ack.applied_count += 1;
-                self.ack.applied_hash = applied_hash(self.ack.applied_hash, &content(&message));
+                self.ack.applied_hash = applied_hash(self.ack.applied_hash, &(&message).into());
                 let aim = message.aim.map(|aim| aim as u16);
                 self.steering = Steering { axis_x: message.axis_x, axis_y: message.axis_y, aim };
             }
         }
-    }
-}
-
-fn content(message: &v1::Move) -> MoveContent<'_> {
-    MoveContent {
-        sequence: message.sequence,
-        axis_x: message.axis_x,
-        axis_y: message.axis_y,
-        aim: message.aim,
-        buttons: message.buttons,
-        target: message.target,
-        payload: &message.payload,
     }
 }

@@ -217,6 +217,7 @@ impl Core {
 
     fn apply_moves(&mut self, now: Instant, report: &mut TickReport) {
         for (player, seat) in &mut self.seats {
+            seat.forget_old_refusals(self.tick);
             if seat.presence != Presence::Playing {
                 continue;
             }

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 /// How many of a player's moves one tick applies.
 pub const MOVES_PER_TICK_MAX: usize = 8;
-/// How many refusals are kept for streams that skip ticks.
+/// How many refusals are kept for streams that skip ticks, and for how many ticks: longer than deltas are.
 const REFUSALS_KEPT_MAX: usize = 64;
+const REFUSAL_KEPT_TICKS: u32 = 128;
 
 /// Where a seat is in its life.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +140,15 @@ impl Seat {
             }
         }
         if self.next_is_waiting() { self.waiting.pop_front() } else { None }
+    }
+
+    /// Lets go of refusals that every stream has been told of, or never will be: each is copied in every tick.
+    pub fn forget_old_refusals(&mut self, tick: u32) {
+        let is_old =
+            |refusal: &(u32, u32, Refusal)| refusal.0.saturating_add(REFUSAL_KEPT_TICKS) < tick;
+        while self.refusals.front().is_some_and(is_old) {
+            self.refusals.pop_front();
+        }
     }
 
     /// Notes that a move was applied in this tick (or refused: that is acknowledged all the same).

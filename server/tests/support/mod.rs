@@ -3,7 +3,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
 
 use clap::Parser as _;
-use fray_proto::hash::{MoveContent, applied_hash};
+use fray_proto::hash::applied_hash;
 use fray_proto::replica::Replica;
 use fray_proto::v1::lobby_client::LobbyClient;
 use fray_proto::v1::play_client::PlayClient;
@@ -248,18 +248,9 @@ impl Player {
 
     /// The applied hash that this player's moves should have.
     pub fn expected_hash(&self) -> u32 {
-        self.sent.iter().fold(self.welcome.applied_hash, |hash, message| {
-            let content = MoveContent {
-                sequence: message.sequence,
-                axis_x: message.axis_x,
-                axis_y: message.axis_y,
-                aim: message.aim,
-                buttons: message.buttons,
-                target: message.target,
-                payload: &message.payload,
-            };
-            applied_hash(hash, &content)
-        })
+        self.sent
+            .iter()
+            .fold(self.welcome.applied_hash, |hash, message| applied_hash(hash, &message.into()))
     }
 
     /// Half-closes, takes what still comes, and says how it ended.

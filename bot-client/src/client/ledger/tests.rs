@@ -18,7 +18,7 @@ fn apply(before: Applied, axis_x: i32, sequence: u32) -> Applied {
     Applied {
         sequence,
         count: before.count + 1,
-        hash: applied_hash(before.hash, &content(&message)),
+        hash: applied_hash(before.hash, &(&message).into()),
     }
 }
 
