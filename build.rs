@@ -3,7 +3,12 @@
 use prost::Message as _;
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: &[&str] = &["fray/v1/lobby.proto", "fray/v1/play.proto", "fray/v1/world.proto"];
+const FILES: &[&str] = &[
+    "fray/v1/lobby.proto",
+    "fray/v1/play.proto",
+    "fray/v1/replays.proto",
+    "fray/v1/world.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto/fray");
@@ -18,6 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // A cell's bytes are encoded once and shared: as `Bytes` they are never copied on the way in.
         .bytes(".fray.v1.CellUpdate")
+        .bytes(".fray.v1.DownloadResponse")
+        .bytes(".fray.v1.VerifyRequest")
         .compile_fds(descriptors)?;
     Ok(())
 }

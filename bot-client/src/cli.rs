@@ -328,6 +328,7 @@ async fn run_watch(args: WatchArgs, stop: CancellationToken) -> anyhow::Result<E
         room_id: args.room.unwrap_or_default(),
         code: args.code.unwrap_or_default(),
         player: args.player,
+        ..Default::default()
     };
     let watcher = Watcher::new(endpoint.connect_lazy(), request);
     terminal::run(Seat::Watcher(Box::new(watcher)), args.player, stop).await
