@@ -1,11 +1,13 @@
 //! A server: its parts put together, run, and ended in order.
 
-use crate::config::Config;
+use crate::config::{Config, StoreSync};
 use crate::game::GameFactory;
 use crate::game::arena::Arena;
 use crate::listener::{self, Listener, Tuning};
+use crate::room::registry::Recording;
 use crate::room::{Registry, Settings};
 use crate::session::{Limits, Lobby, Sessions, ticket};
+use crate::store::{MemoryStore, Store};
 use crate::telemetry::{Health, Metrics, admin, spawn_named};
 use crate::{rpc, web};
 use axum::Router;
@@ -27,6 +29,10 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How many late ticks a room makes up for at once.
 const CATCH_UP_TICKS_MAX: u32 = 4;
 
+/// How often rooms hand their logs to the store; a process that is killed loses this much.
+const CHUNK_EVERY: Duration = Duration::from_millis(250);
+const MEMORY_STORE_MIB: u32 = 64;
+
 /// Why a server cannot start or did not end in order.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -39,6 +45,9 @@ pub enum Error {
     /// The descriptors of the services are broken.
     #[error("reflection cannot be built: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// The store cannot be opened.
+    #[error("--store: {0}")]
+    Store(#[from] crate::store::Error),
     /// Signals cannot be caught.
     #[error("signals cannot be caught: {0}")]
     Signals(std::io::Error),
@@ -104,6 +113,17 @@ impl Parts {
             reservation: RESERVATION,
             empty_ttl: config.room_ttl,
             catch_up_ticks_max: CATCH_UP_TICKS_MAX,
+            checkpoint_every: config.checkpoint_every,
+            chunk_every: match config.store_sync {
+                StoreSync::Tick => Duration::ZERO,
+                StoreSync::None | StoreSync::Interval => CHUNK_EVERY,
+            },
+            incident_lateness: config.incident_lateness,
+        };
+        let store = open_store(config)?;
+        let recording = Recording {
+            store: Arc::clone(&store),
+            server: format!("fray-server {}", env!("CARGO_PKG_VERSION")),
         };
         let rooms = Registry::new(
             game,
@@ -111,6 +131,7 @@ impl Parts {
             config.rooms_max,
             config.room_capacity,
             config.seed,
+            recording,
             Arc::clone(&metrics),
         );
         let limits = Limits {
@@ -282,6 +303,14 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+fn open_store(config: &Config) -> Result<Arc<dyn Store>, Error> {
+    let bytes = |default: u32| config.store_mib.unwrap_or(default) as usize * 1024 * 1024;
+    match &config.store {
+        None => Ok(Arc::new(MemoryStore::new(bytes(MEMORY_STORE_MIB)))),
+        Some(_) => unimplemented!(),
     }
 }
 

@@ -27,7 +27,12 @@ impl TryFrom<v1::PlayRequest> for Incoming {
             },
             Some(Message::Ping(ping)) => Self::Ping { seen_tick: ping.seen_tick, echo: ping.echo },
             Some(Message::Leave(_)) => Self::Leave,
-            Some(Message::Resync(resync)) => Self::Resync { reason: resync_reason(resync.reason) },
+            Some(Message::Resync(resync)) => Self::Resync {
+                reason: resync_reason(resync.reason),
+                is_desync: resync.reason() == v1::resync::Reason::ChecksumMismatch,
+                tick: resync.tick,
+                cell: resync.cell,
+            },
             None => Self::Unknown,
         })
     }

@@ -1,7 +1,7 @@
 //! A game that is fed from a recording.
 
 use super::Games;
-use crate::game::{Game, GameFactory};
+use crate::game::{Game, GameFactory, Published};
 use crate::store::{Checkpoint, End, Header, ReadError, Reader, Record, Tick};
 use std::collections::VecDeque;
 use std::io::Read;
@@ -245,6 +245,12 @@ impl<'a, R: Read> Simulation<'a, R> {
                 let _ = input.feed(game.as_mut());
             }
             game.step();
+            if tick.is_broken {
+                // The room did more than step when it broke.
+                game.publish(&mut Published::default());
+                game.view(None);
+                game.checkpoint();
+            }
             tick.hash.map(|_| game.state_hash())
         });
         if played.is_err() {

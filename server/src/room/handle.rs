@@ -1,5 +1,6 @@
 //! How everybody else reaches a room.
 
+use super::recorder::Trouble;
 use super::{Error, RoomId};
 use crate::game::{Controls, GameFactory, Profile};
 use crate::replication::TickFrame;
@@ -165,9 +166,21 @@ pub enum Claim {
 
 #[derive(Debug)]
 pub(super) enum Command {
-    Reserve { player_id: String, profile: Profile, reply: oneshot::Sender<Result<(), Error>> },
-    Attach { claim: Claim, reply: oneshot::Sender<Result<Attached, Error>> },
-    Find { token_hash: [u8; 32], reply: oneshot::Sender<Result<String, Error>> },
+    Reserve {
+        player_id: String,
+        profile: Profile,
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
+    Attach {
+        claim: Claim,
+        reply: oneshot::Sender<Result<Attached, Error>>,
+    },
+    /// Something that a stream noticed.
+    Report(Trouble),
+    Find {
+        token_hash: [u8; 32],
+        reply: oneshot::Sender<Result<String, Error>>,
+    },
 }
 
 /// A room, as everybody else sees it. Cheap to clone.
@@ -215,6 +228,12 @@ impl Handle {
     /// Gives a seat to a stream; an older stream of the same player is over then.
     pub async fn attach(&self, claim: Claim) -> Result<Attached, Error> {
         self.ask(|reply| Command::Attach { claim, reply }).await
+    }
+
+    /// Tells the room of a client whose copy of the world is not what it should be. If the room has too much to do, it is
+    /// not told: what is to be kept is best kept by a room that keeps up.
+    pub fn report(&self, trouble: Trouble) {
+        let _ = self.commands.try_send(Command::Report(trouble));
     }
 
     /// Whose resume token this is.

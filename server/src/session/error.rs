@@ -116,6 +116,7 @@ impl From<room::Error> for Error {
             room::Error::Ended => Self::RoomNotFound,
             room::Error::Overloaded => Self::Overloaded,
             room::Error::RoomsExhausted => Self::RoomsExhausted,
+            room::Error::Failed => Self::RoomFailed,
         }
     }
 }

@@ -33,6 +33,12 @@ pub enum Incoming {
     Resync {
         /// Why, for the metrics.
         reason: &'static str,
+        /// The update's checksum was another: the client holds another world.
+        is_desync: bool,
+        /// The tick of the update that failed.
+        tick: u32,
+        /// The cell, where it is known.
+        cell: Option<u32>,
     },
     /// Something from a newer client; skipped.
     Unknown,

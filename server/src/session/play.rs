@@ -80,6 +80,7 @@ pub fn play(
             };
             match step {
                 Ok(Step::Wait) => {}
+                Ok(Step::Report(trouble)) => room.report(trouble),
                 Ok(Step::Write(outgoing)) => yield Ok(outgoing),
                 Ok(Step::Finish(last)) => {
                     if let Some(last) = last {

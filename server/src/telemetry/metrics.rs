@@ -53,6 +53,12 @@ pub struct Metrics {
     pub resyncs: Family<Reason, Counter>,
     /// Requests refused and streams ended with an error, by reason.
     pub refusals: Family<Reason, Counter>,
+    /// Bytes of rooms' logs handed to the store.
+    pub log_bytes: Counter,
+    /// Parts of rooms' logs that the store could not take.
+    pub log_chunks_lost: Counter,
+    /// Late ticks, desyncs and panics.
+    pub incidents: Family<Reason, Counter>,
     ticks_skipped: Counter,
     tick_duration: Histogram,
     tick_lateness: Histogram,
@@ -82,6 +88,9 @@ impl Default for Metrics {
             resumes: Counter::default(),
             resyncs: Family::default(),
             refusals: Family::default(),
+            log_bytes: Counter::default(),
+            log_chunks_lost: Counter::default(),
+            incidents: Family::default(),
             ticks_skipped: Counter::default(),
             tick_duration: Histogram::new(tick_buckets()),
             tick_lateness: Histogram::new(tick_buckets()),
@@ -119,6 +128,22 @@ impl Metrics {
             "refusals",
             "Requests refused and streams ended with an error",
             self.refusals.clone(),
+        );
+        r.register_with_unit(
+            "log",
+            "Bytes of rooms' logs handed to the store",
+            Unit::Bytes,
+            self.log_bytes.clone(),
+        );
+        r.register(
+            "log_chunks_lost",
+            "Parts of rooms' logs that the store could not take",
+            self.log_chunks_lost.clone(),
+        );
+        r.register(
+            "incidents",
+            "Late ticks, desyncs reported by clients, panics of a game's rules",
+            self.incidents.clone(),
         );
         r.register(
             "ticks_skipped",
