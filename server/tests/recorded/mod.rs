@@ -1,6 +1,8 @@
 //! Logs of real games, for tests of stores and readers: what a room would hand over, without a room.
 #![allow(dead_code, reason = "each test uses its own part")]
 
+pub(crate) mod sim_disk;
+
 use bytes::BytesMut;
 use fray_server::game::arena::{Arena, ArenaOptions};
 use fray_server::game::{Controls, Game, GameFactory, Input, Profile, Setup, Steering};
