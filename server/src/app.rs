@@ -4,8 +4,10 @@ use crate::config::Config;
 use crate::game::GameFactory;
 use crate::game::arena::Arena;
 use crate::listener::{self, Listener, Tuning};
+use crate::replay::Pool;
 use crate::room::{Registry, Settings};
-use crate::session::{Limits, Lobby, Sessions, ticket};
+use crate::session::{Limits, Lobby, Replays, Sessions, ticket};
+use crate::store::{MemoryStore, Store};
 use crate::telemetry::{Health, Metrics, admin, spawn_named};
 use crate::{rpc, web};
 use axum::Router;
@@ -26,6 +28,8 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How many late ticks a room makes up for at once.
 const CATCH_UP_TICKS_MAX: u32 = 4;
+/// How many bytes of recordings are kept in memory.
+const MEMORY_STORE_BYTES: usize = 64 << 20;
 
 /// Why a server cannot start or did not end in order.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +43,9 @@ pub enum Error {
     /// The descriptors of the services are broken.
     #[error("reflection cannot be built: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// The threads that play recordings cannot be started.
+    #[error("no threads for replays: {0}")]
+    Threads(std::io::Error),
     /// Signals cannot be caught.
     #[error("signals cannot be caught: {0}")]
     Signals(std::io::Error),
@@ -95,6 +102,17 @@ pub struct Parts {
 impl Parts {
     /// Puts a server together. Must be called within a tokio runtime.
     pub fn new(config: &Config, game: Arc<dyn GameFactory>) -> Result<Self, Error> {
+        let store = Arc::new(MemoryStore::new(MEMORY_STORE_BYTES));
+        Self::with_store(config, game, store, Pool::threads_by_default())
+    }
+
+    /// With recordings that are kept elsewhere, and so many threads to play them; 0: see [`Pool::new`].
+    pub fn with_store(
+        config: &Config,
+        game: Arc<dyn GameFactory>,
+        store: Arc<dyn Store>,
+        replay_threads: usize,
+    ) -> Result<Self, Error> {
         let metrics = Arc::new(Metrics::default());
         let health = Arc::new(Health::default());
         let settings = Settings {
@@ -105,6 +123,9 @@ impl Parts {
             empty_ttl: config.room_ttl,
             catch_up_ticks_max: CATCH_UP_TICKS_MAX,
         };
+        let pool = Pool::new(replay_threads, metrics.replay_jobs_waiting.clone());
+        let pool = pool.map_err(Error::Threads)?;
+        let replays = Replays::new(store, vec![Arc::clone(&game)], pool, Arc::clone(&metrics));
         let rooms = Registry::new(
             game,
             settings,
@@ -127,6 +148,7 @@ impl Parts {
             limits,
             Arc::clone(&metrics),
             config.server_name(),
+            Arc::new(replays),
         ));
         let lobby = Arc::new(Lobby::new(Arc::clone(&sessions)));
         let origins = Arc::new(web::Origins {
@@ -236,6 +258,7 @@ impl App {
                     "streams whose peers take no bytes are cut off"
                 );
             }
+            sessions.replays.close().await;
             stop_players.cancel();
             players.close();
             players.wait().await;

@@ -14,6 +14,7 @@ pub mod memory;
 pub mod reader;
 pub mod record;
 
+pub use copy::Cutter;
 pub use inputs::InputRef;
 pub use memory::MemoryStore;
 pub use reader::{ReadError, Reader};
