@@ -1,6 +1,5 @@
 //! `fray.v1.Replays`.
 
-use crate::game::MarkKind;
 use crate::replay::{Report, Verdict};
 use crate::session::replays::{Marker, MarkerKind, Timeline, VERIFY_TIMEOUT, place};
 use crate::session::replays::{Replays, UPLOAD_TIMEOUT};
@@ -150,7 +149,7 @@ impl v1::replays_server::Replays for Service {
                     next = chunks.next() => next,
                 };
                 match next {
-                    Some(Ok(data)) => yield Ok(v1::DownloadResponse { data: data.into() }),
+                    Some(Ok(data)) => yield Ok(v1::DownloadResponse { data }),
                     Some(Err(error)) => {
                         yield Err(refused(&sessions, error));
                         return;
@@ -167,7 +166,7 @@ impl v1::replays_server::Replays for Service {
     ) -> Result<Response<v1::VerifyResponse>, Status> {
         let (metadata, _, upload) = request.into_parts();
         let upload = upload.map(|message| match message {
-            Ok(message) => Ok(message.data.into()),
+            Ok(message) => Ok(message.data),
             Err(status) => Err(super::status::from_transport(&status)),
         });
         let verify = async { Ok(verification(self.replays().verify(upload).await?)) };
@@ -228,9 +227,9 @@ fn marker(marker: Marker) -> v1::Marker {
     let kind = match marker.kind {
         MarkerKind::Joined => Kind::Joined,
         MarkerKind::Left => Kind::Left,
-        MarkerKind::Marked(MarkKind::Kill) => Kind::Kill,
-        MarkerKind::Marked(MarkKind::Round) => Kind::Round,
-        MarkerKind::Marked(MarkKind::Other) => Kind::Unspecified,
+        MarkerKind::Kill => Kind::Kill,
+        MarkerKind::Round => Kind::Round,
+        MarkerKind::Other => Kind::Unspecified,
     };
     v1::Marker {
         tick: marker.tick,

@@ -84,8 +84,22 @@ pub enum MarkerKind {
     Joined,
     /// A player left.
     Left,
-    /// What the game marked.
-    Marked(MarkKind),
+    /// One took another out.
+    Kill,
+    /// A round began.
+    Round,
+    /// The game's own.
+    Other,
+}
+
+impl From<MarkKind> for MarkerKind {
+    fn from(kind: MarkKind) -> Self {
+        match kind {
+            MarkKind::Kill => Self::Kill,
+            MarkKind::Round => Self::Round,
+            MarkKind::Other => Self::Other,
+        }
+    }
 }
 
 impl Replays {
@@ -284,7 +298,7 @@ impl<R: Read> Scan<R> {
             let happened = tick.inputs().filter_map(|input| of_input(tick.tick, input));
             let marked = tick.marks().map(|mark| Marker {
                 tick: tick.tick,
-                kind: MarkerKind::Marked(mark.kind),
+                kind: mark.kind.into(),
                 player: mark.player,
                 other: mark.other,
                 text: mark.text,
