@@ -138,9 +138,8 @@ impl From<Welcome> for v1::Welcome {
                 unit_bits: welcome.world.unit_bits,
             }),
             motions: welcome.motions.iter().map(motion).collect(),
-            // One server owns its rooms from their first tick on.
-            epoch: 1,
-            first_tick: 1,
+            epoch: welcome.epoch,
+            first_tick: welcome.first_tick,
             staleness_window_ms: welcome.staleness_window_ms,
             heartbeat_ms: welcome.heartbeat_ms,
             idle_timeout_ms: welcome.idle_timeout_ms,

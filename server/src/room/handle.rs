@@ -4,6 +4,7 @@ use super::recorder::Trouble;
 use super::{Error, RoomId};
 use crate::game::{Controls, GameFactory, Profile};
 use crate::replication::TickFrame;
+use crate::store::Header;
 use crossbeam_queue::ArrayQueue;
 use fray_proto::update::MoveAck;
 use std::sync::Arc;
@@ -55,6 +56,14 @@ impl RoomInfo {
             players: AtomicU32::new(0),
             ended: AtomicBool::new(false),
         }
+    }
+
+    /// A room of a recording: nobody is in it any more.
+    pub fn recorded(header: &Header, game: &dyn GameFactory) -> Self {
+        let code = (!header.code.is_empty()).then(|| header.code.clone());
+        // The store takes only names that can be ids.
+        let id = RoomId::recorded(&header.room);
+        Self::new(id, header.room_name.clone(), header.capacity, code, game)
     }
 
     /// Seats taken now, reserved ones included.

@@ -39,6 +39,11 @@ impl RoomId {
         fits.then(|| Self(id.to_owned()))
     }
 
+    /// The id that a recording's header names: it was one when it was written.
+    fn recorded(id: &str) -> Self {
+        Self(id.to_owned())
+    }
+
     /// As text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -82,6 +82,10 @@ pub enum Outgoing {
 pub struct Welcome {
     /// The room.
     pub room: Arc<RoomInfo>,
+    /// Counts the room's owners.
+    pub epoch: u64,
+    /// The first tick of this owner.
+    pub first_tick: u32,
     /// Ticks per second.
     pub tick_rate_hz: u32,
     /// The world.

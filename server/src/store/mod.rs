@@ -15,6 +15,7 @@ pub mod memory;
 pub mod reader;
 pub mod record;
 
+pub use copy::Cutter;
 pub use file::FileStore;
 pub use inputs::InputRef;
 pub use memory::MemoryStore;

@@ -19,8 +19,15 @@ pub struct Reason {
 /// By which door something came in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Door {
-    /// "grpc", "websocket" or "watch".
+    /// "grpc", "websocket", "watch" or "replay".
     pub door: &'static str,
+}
+
+/// How a recording came out that was verified.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Verdict {
+    /// "same", "differs", "damaged" or "panicked".
+    pub verdict: &'static str,
 }
 
 /// All metrics of a server.
@@ -33,6 +40,14 @@ pub struct Metrics {
     pub players: Gauge,
     /// Streams of spectators.
     pub spectators: Gauge,
+    /// Streams that show a recording.
+    pub replays: Gauge,
+    /// Jobs that wait for the threads of replays.
+    pub replay_jobs_waiting: Gauge,
+    /// Ticks played again, to watch or to verify.
+    pub replayed_ticks: Counter,
+    /// Recordings verified, by verdict.
+    pub verifications: Family<Verdict, Counter>,
     /// Streams opened, by door.
     pub streams: Family<Door, Counter>,
     /// Updates written.
@@ -78,6 +93,10 @@ impl Default for Metrics {
             rooms: Gauge::default(),
             players: Gauge::default(),
             spectators: Gauge::default(),
+            replays: Gauge::default(),
+            replay_jobs_waiting: Gauge::default(),
+            replayed_ticks: Counter::default(),
+            verifications: Family::default(),
             streams: Family::default(),
             updates: Counter::default(),
             update_bytes: Counter::default(),
@@ -107,6 +126,14 @@ impl Metrics {
         r.register("players", "Open streams of players", self.players.clone());
         r.register("spectators", "Open streams of spectators", self.spectators.clone());
         r.register("streams", "Streams opened", self.streams.clone());
+        r.register("replays", "Open streams of recordings", self.replays.clone());
+        r.register(
+            "replay_jobs_waiting",
+            "Jobs that wait for the threads of replays",
+            self.replay_jobs_waiting.clone(),
+        );
+        r.register("replayed_ticks", "Ticks played again", self.replayed_ticks.clone());
+        r.register("verifications", "Recordings verified", self.verifications.clone());
         r.register("updates", "Updates written", self.updates.clone());
         r.register_with_unit(
             "update",
