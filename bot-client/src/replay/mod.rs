@@ -16,6 +16,8 @@ mod open;
 mod playback;
 mod summary;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use playback::{Control, Playback};
 
