@@ -10,6 +10,7 @@ use fray_server::game::{GameFactory, Input};
 use fray_server::store::{InputRef, Record, TickDraft};
 use replay_support::{Fragile, Scratch, records, written};
 use serde_json::Value;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -205,6 +206,14 @@ fn a_store_is_a_table_and_a_room_is_its_segments() {
         assert_eq!(code, ExitCode::SUCCESS, "{said}");
         assert!(last_line(&said).starts_with("SAME: 600 ticks"), "{said}");
     }
+    // A crash cut off what another segment follows: ticks are missing, and nothing is damaged.
+    let first = scratch.path(&format!("{room}/1-0000000001.fray"));
+    let bytes = std::fs::read(&first).expect("a segment");
+    scratch.file(&format!("{room}/1-0000000001.fray"), &bytes[..bytes.len() / 2]);
+    let (code, said) = say(&[&store, "--recording", "golden"]);
+    assert_eq!(code, ExitCode::SUCCESS, "{said}");
+    assert!(said.contains("gaps          1") && last_line(&said).starts_with("SAME: "), "{said}");
+
     let (code, said) = say(&[&store, "--at", "5"]);
     assert_eq!(code, ExitCode::from(2));
     assert!(said.contains("golden, golden-damaged"), "{said}");
@@ -228,6 +237,25 @@ fn a_recorded_panic_that_happens_again_is_the_same_and_any_other_is_not() {
     let (code, said) = say(&[&mended]);
     assert_eq!(code, ExitCode::FAILURE, "{said}");
     assert!(last_line(&said).contains("the recorded game panicked in it"), "{said}");
+}
+
+/// Bots must not know more than a client can: only recordings need the game itself.
+#[test]
+fn only_replays_name_the_server() {
+    let mut folders = vec![PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+    let mut wrong = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.extend((!path.ends_with("src/replay")).then_some(path));
+            } else if !path.ends_with("src/cli.rs") {
+                let source = std::fs::read_to_string(&path).expect("a source");
+                wrong.extend(source.contains("fray_server").then_some(path));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?} name fray_server");
 }
 
 #[test]

@@ -178,7 +178,10 @@ fn entity_text(entity: &Entity, unit_bits: u32, has_place: bool) -> String {
 fn payload_text(payload: &[u8]) -> String {
     match std::str::from_utf8(payload) {
         Ok(text) => format!("{:?}", printable(text)),
-        Err(_) => payload.iter().map(|byte| format!("{byte:02x}")).collect(),
+        Err(_) => payload.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        }),
     }
 }
 

@@ -109,14 +109,10 @@ impl Recording {
     }
 
     /// Its bytes, from the beginning.
-    pub(super) fn open(&self) -> anyhow::Result<Box<dyn Read + Send>> {
-        let mut whole: Box<dyn Read + Send> = Box::new(io::empty());
-        for (index, path) in self.segments.iter().enumerate() {
-            let is_last = index + 1 == self.segments.len();
-            let segment = segment(path, is_last).with_context(|| path.display().to_string())?;
-            whole = if index == 0 { segment } else { Box::new(whole.chain(segment)) };
-        }
-        Ok(whole)
+    pub(super) fn open(&self) -> io::Result<Box<dyn Read + Send>> {
+        let mut left = self.segments.clone().into_iter();
+        let now = next_segment(&mut left)?.unwrap_or_else(|| Box::new(io::empty()));
+        Ok(Box::new(Segments { left, now }))
     }
 
     /// How long it is.
@@ -130,7 +126,9 @@ impl Recording {
 
     /// Looks through it without playing it, up to the last record that belongs to this tick.
     pub(super) fn scan(&self, until: u32) -> anyhow::Result<Scan> {
-        let mut reader = Reader::new(self.open()?);
+        let mut read_bytes = 0;
+        let from = self.open().with_context(|| self.name.clone())?;
+        let mut reader = Reader::new(Counted { from, bytes: &mut read_bytes });
         let mut scan = Scan::default();
         loop {
             let record = match reader.next_record() {
@@ -155,7 +153,7 @@ impl Recording {
             }
             scan.whole_bytes = reader.offset();
         }
-        scan.tail_bytes = self.bytes()?.saturating_sub(scan.whole_bytes);
+        scan.tail_bytes = read_bytes.saturating_sub(scan.whole_bytes);
         Ok(scan)
     }
 }
@@ -185,11 +183,52 @@ impl Scan {
     }
 }
 
-/// A file; one that others follow, without a record at its end that was cut off when its writer died.
-fn segment(path: &Path, is_last: bool) -> io::Result<Box<dyn Read + Send>> {
-    let file = File::open(path)?;
-    if is_last {
-        return Ok(Box::new(file));
+/// Counts what was read.
+struct Counted<'a, R> {
+    from: R,
+    bytes: &'a mut u64,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let got = self.from.read(out)?;
+        *self.bytes += got as u64;
+        Ok(got)
+    }
+}
+
+/// Files one after the other, opened when it is their turn: there may be many.
+struct Segments {
+    left: std::vec::IntoIter<PathBuf>,
+    now: Box<dyn Read + Send>,
+}
+
+impl Read for Segments {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let got = self.now.read(out)?;
+            if got > 0 || out.is_empty() {
+                return Ok(got);
+            }
+            let Some(next) = next_segment(&mut self.left)? else { return Ok(0) };
+            self.now = next;
+        }
+    }
+}
+
+/// The next file; if others follow it, without a record at its end that was cut off when its writer died.
+fn next_segment(
+    left: &mut std::vec::IntoIter<PathBuf>,
+) -> io::Result<Option<Box<dyn Read + Send>>> {
+    let Some(path) = left.next() else { return Ok(None) };
+    let open = || {
+        let named =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        File::open(&path).map_err(named)
+    };
+    let file = open()?;
+    if left.as_slice().is_empty() {
+        return Ok(Some(Box::new(file)));
     }
     let mut reader = Reader::new(file);
     let is_whole = loop {
@@ -201,5 +240,5 @@ fn segment(path: &Path, is_last: bool) -> io::Result<Box<dyn Read + Send>> {
     };
     // Damage stays in, for those who look for it.
     let length = if is_whole { reader.offset() } else { u64::MAX };
-    Ok(Box::new(File::open(path)?.take(length)))
+    Ok(Some(Box::new(open()?.take(length))))
 }

@@ -33,7 +33,7 @@ pub(super) fn verify_one(
     if args.json {
         writeln!(out, "{:#}", checked.json())?;
     } else {
-        write!(out, "{}{}\n", checked.text(), checked.verdict())?;
+        writeln!(out, "{}{}", checked.text(), checked.verdict())?;
     }
     Ok(exit_code(checked.is_same()))
 }
