@@ -272,3 +272,105 @@ fn with_the_policy_interval_what_was_reported_durable_is_there() {
 fn with_the_policy_tick_what_was_reported_durable_is_there() {
     crash_everywhere(Sync::Tick);
 }
+
+#[test]
+fn with_the_policy_interval_durable_lags_by_no_more_than_the_interval() {
+    let (store, mut writer) = open(&SimDisk::default(), options(Sync::Interval));
+    let mut room = store.writer(header("one", 1, 1)).expect("the first");
+    let progress = store.progress(&name("one")).expect("it runs");
+    let mut play = Play::new(1, 2, RHYTHM);
+    let mut now = Duration::ZERO;
+    for _ in 0..40 {
+        room.append(play.next_chunk()).expect("taken");
+        let turn = writer.turn(now);
+        let Progress { last_tick, durable_tick, .. } = *progress.borrow();
+        assert_eq!(last_tick, play.tick());
+        // 20 ticks a second.
+        assert!(durable_tick + 20 >= last_tick, "{durable_tick} {last_tick}");
+        assert!(turn.due.is_none_or(|due| due <= now + Duration::from_secs(1)));
+        now += STEP;
+    }
+    // Without anything new, the last of it is made safe when it is due.
+    if let Some(due) = writer.turn(now).due {
+        assert_eq!(writer.turn(due).due, None);
+    }
+    assert_eq!(progress.borrow().durable_tick, play.tick());
+    assert!(store.counts().syncs < 40, "not one for each chunk");
+}
+
+#[test]
+fn with_the_policy_tick_one_sync_covers_all_that_waited() {
+    let disk = SimDisk::default();
+    let (store, mut writer) =
+        open(&disk, Options { segment_bytes: 1 << 20, ..options(Sync::Tick) });
+    let mut room = store.writer(header("one", 1, 1)).expect("the first");
+    let mut play = Play::new(1, 2, RHYTHM);
+    play.chunks(10).into_iter().for_each(|chunk| room.append(chunk).expect("taken"));
+    writer.turn(Duration::ZERO);
+    let syncs = |disk: &SimDisk| disk.calls().into_iter().filter(|c| *c == Call::SyncFile).count();
+    assert_eq!(syncs(&disk), 1);
+    assert_eq!(store.progress(&name("one")).expect("it runs").borrow().durable_tick, 50);
+    writer.turn(Duration::ZERO);
+    assert_eq!(syncs(&disk), 1, "nothing to do");
+}
+
+/// One of two rooms has a disk that refuses each kind of call once, each time another one of them.
+#[test]
+fn a_file_that_cannot_be_written_costs_its_room_a_gap_and_others_nothing() {
+    for call in [Call::MakeDir, Call::Create, Call::Append, Call::SyncFile, Call::SyncDir] {
+        for sync in [Sync::None, Sync::Interval, Sync::Tick] {
+            for nth in [0, 1, 2, 5] {
+                refuse(call, nth, sync);
+            }
+        }
+    }
+}
+
+fn refuse(refused: Call, nth: usize, sync: Sync) {
+    let at = format!("{refused:?} {nth} {sync:?}");
+    let disk = SimDisk::default();
+    let keep_all = Options { retention_bytes: u64::MAX, ..options(sync) };
+    let (store, mut writer) = open(&disk, keep_all);
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let has_failed = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let failed = Arc::clone(&has_failed);
+    let order = std::sync::atomic::Ordering::Relaxed;
+    disk.fail(move |call, path| {
+        let fails =
+            call == refused && path.starts_with("rooms/one") && count.fetch_add(1, order) == nth;
+        failed.fetch_or(fails, order);
+        fails
+    });
+
+    let mut rooms = ["one", "two"].map(|room| {
+        let writer = store.writer(header(room, 1, 1)).expect("the first");
+        (room, writer, Play::new(5, 2, RHYTHM))
+    });
+    let follow = store.progress(&name("one")).expect("it runs");
+    let mut now = Duration::ZERO;
+    for _ in 0..40 {
+        for (room, writer, play) in &mut rooms {
+            let taken = writer.append(play.next_chunk());
+            assert!(taken.is_ok() || *room == "one", "{at}");
+        }
+        writer.turn(now);
+        now += STEP;
+    }
+    let ticks = rooms[0].2.tick();
+    drop(rooms);
+    writer.turn(now);
+
+    let has_failed = has_failed.load(order);
+    let mut verifier = Verifier::default();
+    for room in ["one", "two"] {
+        for bytes in [read(&store, room), disk.concatenated(&format!("rooms/{room}"))] {
+            let report = verifier.verify(bytes);
+            assert_eq!((&report.verdict, report.last_tick), (&SAME, ticks), "{at}: {room}");
+            // What is missing at the very beginning is no gap.
+            assert!(report.gaps <= u32::from(has_failed && room == "one"), "{at}: {room}");
+        }
+    }
+    let is_durable = sync != Sync::None;
+    assert_eq!(follow.borrow().durable_tick, if is_durable { ticks } else { 0 }, "{at}");
+    assert_eq!(store.counts().disk_errors > 0, has_failed, "{at}");
+}
