@@ -1,6 +1,6 @@
 //! What there is, in memory: asking for a list opens no file.
 
-use super::{INCIDENTS_MAX, RECORDINGS_MAX};
+use super::{INCIDENTS_MAX, INCIDENTS_SHARE, RECORDINGS_MAX};
 use crate::store::{Header, Name, Progress, Summary};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -167,21 +167,23 @@ impl Index {
     }
 
     /// What is too old or too much: finished recordings first, the oldest first, then the oldest segments of rooms that still
-    /// write. Never the newest segment of such a room.
+    /// write, and never the newest segment of such a room. Incidents go last, unless they take more than their share.
     pub(super) fn let_go(&mut self, keep: Retention, now: Duration) -> Vec<Removal> {
         let mut removals = Vec::new();
-        let mut finished: Vec<_> = self.by_name.iter().filter(|(_, log)| !log.is_running).collect();
-        finished.sort_unstable_by_key(|(_, log)| log.begun);
-        let finished: Vec<_> =
-            finished.into_iter().map(|(name, log)| (name.clone(), log.is_incident)).collect();
-
-        let incidents = finished.iter().filter(|(_, is_incident)| *is_incident);
-        let too_many = incidents.clone().count().saturating_sub(INCIDENTS_MAX);
-        for (name, _) in incidents.take(too_many) {
-            while self.let_go_of_the_first(name, &mut removals) {}
+        let incidents = self.finished(true);
+        let share = keep.bytes / INCIDENTS_SHARE;
+        let mut bytes: u64 = incidents.iter().filter_map(|name| self.bytes_of(name)).sum();
+        let mut count = incidents.len();
+        for name in &incidents {
+            if count > INCIDENTS_MAX || bytes > share {
+                count -= 1;
+                bytes -= self.bytes_of(name).unwrap_or_default();
+                while self.let_go_of_the_first(name, &mut removals) {}
+            }
         }
+        let rooms = self.finished(false);
         let too_many = self.by_name.len().saturating_sub(RECORDINGS_MAX);
-        for (name, _) in finished.iter().take(too_many) {
+        for name in rooms.iter().take(too_many) {
             while self.let_go_of_the_first(name, &mut removals) {}
             self.by_name.remove(name);
         }
@@ -194,7 +196,7 @@ impl Index {
                 && self.let_go_of_the_first(name, &mut removals)
             {}
         }
-        for (name, _) in &finished {
+        for name in &rooms {
             while self.bytes > keep.bytes && self.let_go_of_the_first(name, &mut removals) {}
         }
         while self.bytes > keep.bytes {
@@ -203,7 +205,23 @@ impl Index {
             let Some(name) = oldest.map(|(name, _)| name.clone()) else { break };
             self.let_go_of_the_first(&name, &mut removals);
         }
+        for name in &incidents {
+            while self.bytes > keep.bytes && self.let_go_of_the_first(name, &mut removals) {}
+        }
         removals
+    }
+
+    /// The oldest first.
+    fn finished(&self, are_incidents: bool) -> Vec<Name> {
+        let is_wanted = |log: &Log| !log.is_running && log.is_incident == are_incidents;
+        let mut found: Vec<_> = self.by_name.iter().filter(|(_, log)| is_wanted(log)).collect();
+        found.sort_unstable_by_key(|(_, log)| log.begun);
+        found.into_iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    fn bytes_of(&self, name: &Name) -> Option<u64> {
+        let log = self.by_name.get(name)?;
+        Some(log.segments.iter().map(|segment| segment.bytes).sum())
     }
 
     fn let_go_of_the_first(&mut self, name: &Name, removals: &mut Vec<Removal>) -> bool {

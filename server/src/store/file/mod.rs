@@ -70,6 +70,8 @@ use tokio::time::Instant;
 
 /// The most incidents that are kept.
 pub const INCIDENTS_MAX: usize = 256;
+/// Incidents are let go last, unless they take more than one part in so many of all bytes.
+pub const INCIDENTS_SHARE: u64 = 4;
 /// The most recordings that are kept, however small.
 pub const RECORDINGS_MAX: usize = 16_384;
 
