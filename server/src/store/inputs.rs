@@ -157,7 +157,10 @@ pub(super) fn put_mark(out: &mut BytesMut, mark: &Mark) {
     });
     put_varint(out, u64::from(mark.player));
     put_varint(out, u64::from(mark.other));
-    let end = mark.text.floor_char_boundary(TEXT_BYTES_MAX);
+    let mut end = mark.text.len().min(TEXT_BYTES_MAX);
+    while !mark.text.is_char_boundary(end) {
+        end -= 1;
+    }
     put_text(out, &mark.text[..end]);
 }
 
