@@ -8,7 +8,7 @@ mod support;
 use fray_proto::replica::Replica;
 use fray_proto::v1::WatchRequest;
 use fray_server::replay::{Games, Simulation};
-use fray_server::store::{EndReason, Header, MemoryStore, Name, Store};
+use fray_server::store::{Checkpoint, Chunk, EndReason, Header, MemoryStore, Name, Store};
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -208,6 +208,34 @@ async fn a_room_that_still_plays_is_followed_to_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_room_that_has_not_played_yet_is_waited_for() {
+    let store = Arc::new(MemoryStore::new(64 << 20));
+    let mut recorded = Recorded::new("past", 20);
+    recorded.play(20);
+    // Only the checkpoint that the log begins with.
+    let mut writer = store.writer(recorded.header.clone()).expect("a writer");
+    let mut records = bytes::BytesMut::new();
+    let factory = factory();
+    let setup =
+        fray_server::game::Setup { seed: recorded.header.seed, tick_rate_hz: 20, capacity: 8 };
+    let state = fray_server::game::GameFactory::create(&factory, &setup).checkpoint();
+    Checkpoint::put(0, recorded.states[0].hash, &state, &mut records);
+    let records = records.freeze();
+    let begun =
+        Chunk { records, has_checkpoint: true, first_tick: 1, last_tick: 0, has_end: false };
+    writer.append(begun).expect("taken");
+    let net = Net::with_recordings(store, 0);
+    let mut watcher = net.watch(request(5)).await.expect("opens");
+    let early = tokio::time::timeout(Duration::from_secs(30), watcher.update()).await;
+    assert!(early.is_err(), "nothing was played yet");
+    writer.append(recorded.chunks[0].clone()).expect("taken");
+    for tick in 1..=20 {
+        assert_eq!(watcher.update().await.expect("goes on").expect("an update").tick, tick);
+        assert_shows(&watcher.replica, &recorded.states[tick as usize]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_log_whose_writer_is_gone_ends_at_its_last_tick() {
     let store = Arc::new(MemoryStore::new(64 << 20));
     let mut recorded = Recorded::new("past", 20);
@@ -272,13 +300,13 @@ async fn another_versions_recording_is_not_played() {
 }
 
 /// A store whose recording has these records from this chunk on.
-fn store_with_chunk(recorded: &Recorded, index: usize, bytes: Vec<u8>) -> Arc<MemoryStore> {
+fn store_with_chunk(recorded: &Recorded, index: usize, bytes: &[u8]) -> Arc<MemoryStore> {
     let store = Arc::new(MemoryStore::new(64 << 20));
     let mut writer = store.writer(Header { ..recorded.header.clone() }).expect("a writer");
     for (at, chunk) in recorded.chunks.iter().enumerate() {
         let mut chunk = chunk.clone();
         if at == index {
-            chunk.records = bytes.clone().into();
+            chunk.records = bytes.to_owned().into();
         }
         writer.append(chunk).expect("taken");
     }
@@ -290,7 +318,7 @@ async fn damage_ends_the_replay_after_the_last_sound_tick() {
     let mut bytes = RECORDED.chunks[3].records.to_vec();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x10;
-    let net = Net::with_recordings(store_with_chunk(&RECORDED, 3, bytes), 0);
+    let net = Net::with_recordings(store_with_chunk(&RECORDED, 3, &bytes), 0);
     let mut watcher = net.watch(request(0)).await.expect("opens");
     let (ticks, end) = watcher.ticks().await;
     let last = *ticks.last().expect("some");
