@@ -453,7 +453,7 @@ async fn over_grpc_web(
     // The server may close the connection under a request that it has answered early.
     let connection = async {
         let _ = connection.await;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         answer = answered => answer,

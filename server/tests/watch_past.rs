@@ -236,6 +236,37 @@ async fn a_room_that_has_not_played_yet_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_replay_goes_on_where_ticks_are_missing_and_where_a_later_owner_went_back() {
+    // By chunks of 20 ticks: 1 to 100, then from 201 in the same epoch, then the next owner from 101.
+    let store = Arc::new(MemoryStore::new(64 << 20));
+    for (epoch, parts) in [
+        (1, [&RECORDED.chunks[..5], &RECORDED.chunks[10..12]]),
+        (2, [&RECORDED.chunks[5..20], &[]]),
+    ] {
+        let mut writer =
+            store.writer(Header { epoch, ..RECORDED.header.clone() }).expect("a writer");
+        for chunk in parts.into_iter().flatten() {
+            writer.append(chunk.clone()).expect("taken");
+        }
+    }
+    let net = Net::with_recordings(store, 0);
+    let played: Vec<u32> = (1..=100).chain(201..=240).chain(101..=400).collect();
+    for speed_percent in [100, 700, 1600] {
+        let asked = WatchRequest { speed_percent, ..request(0) };
+        let mut watcher = net.watch(asked).await.expect("opens");
+        let mut ticks = Vec::new();
+        while let Some(update) = watcher.update().await.expect("ends well") {
+            assert_shows(&watcher.replica, state(update.tick));
+            ticks.push(update.tick);
+        }
+        assert_eq!(ticks.last(), Some(&400));
+        if speed_percent == 100 {
+            assert_eq!(ticks, played);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_log_whose_writer_is_gone_ends_at_its_last_tick() {
     let store = Arc::new(MemoryStore::new(64 << 20));
     let mut recorded = Recorded::new("past", 20);
