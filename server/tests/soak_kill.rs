@@ -3,6 +3,8 @@
 //! The child is this same program. It opens the folder that the last one left, continues its rooms as their next owner, and
 //! writes as fast as it can, until it gets SIGKILL. `FRAY_SOAK_KILLS` says how often.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
 mod recorded;
 
 use fray_server::replay::Verdict;

@@ -1,5 +1,7 @@
 //! What every store does, in memory or in files. Each test runs against both.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
 mod recorded;
 
 use bytes::BytesMut;
@@ -43,7 +45,7 @@ fn options() -> Options {
 }
 
 /// Runs a test against both. `bytes_max` is what the store may keep.
-fn with_both(test: &str, bytes_max: u64, run: impl AsyncFn(&dyn Store)) {
+fn with_both(test: &str, bytes_max: u64, run: impl AsyncFn(&dyn Store) + Copy) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(run(&MemoryStore::new(bytes_max as usize)));
     let folder = Folder::new(test);

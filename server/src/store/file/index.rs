@@ -181,22 +181,26 @@ impl Index {
                 while self.let_go_of_the_first(name, &mut removals) {}
             }
         }
-        let rooms = self.finished(false);
         let too_many = self.by_name.len().saturating_sub(RECORDINGS_MAX);
-        for name in rooms.iter().take(too_many) {
-            while self.let_go_of_the_first(name, &mut removals) {}
-            self.by_name.remove(name);
+        if too_many > 0 {
+            for name in self.finished(false).iter().take(too_many) {
+                while self.let_go_of_the_first(name, &mut removals) {}
+                self.by_name.remove(name);
+            }
         }
         let is_old = |log: &Log| {
             log.segments.front().is_some_and(|segment| segment.modified + keep.age < now)
         };
-        let names: Vec<_> = self.by_name.keys().cloned().collect();
-        for name in &names {
-            while self.by_name.get(name).is_some_and(is_old)
-                && self.let_go_of_the_first(name, &mut removals)
+        let old = self.by_name.iter().filter(|(_, log)| is_old(log)).map(|(name, _)| name.clone());
+        for name in old.collect::<Vec<_>>() {
+            while self.by_name.get(&name).is_some_and(is_old)
+                && self.let_go_of_the_first(&name, &mut removals)
             {}
         }
-        for name in &rooms {
+        if self.bytes <= keep.bytes {
+            return removals;
+        }
+        for name in &self.finished(false) {
             while self.bytes > keep.bytes && self.let_go_of_the_first(name, &mut removals) {}
         }
         while self.bytes > keep.bytes {

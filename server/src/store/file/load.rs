@@ -55,13 +55,14 @@ pub(super) fn scan(from: impl Read) -> io::Result<Scan> {
 pub(super) fn load(disk: &dyn Disk, may_write: bool) -> io::Result<Index> {
     let mut loader = Loader { disk, may_write, index: Index::default() };
     for entry in sorted(disk.list(ROOMS))? {
-        match Name::parse(&entry.name) {
-            Some(name) => loader.room(name)?,
-            None => tracing::warn!(name = entry.name, "not a room, in the folder of rooms"),
-        }
+        let Some(name) = Name::parse(&entry.name) else {
+            tracing::warn!(name = entry.name, "not a room, in the folder of rooms");
+            continue;
+        };
+        loader.room(name)?;
     }
     for entry in sorted(disk.list(INCIDENTS))? {
-        loader.incident(entry)?;
+        loader.incident(&entry)?;
     }
     Ok(loader.index)
 }
@@ -132,7 +133,7 @@ impl Loader<'_> {
         Ok(())
     }
 
-    fn incident(&mut self, entry: Entry) -> io::Result<()> {
+    fn incident(&mut self, entry: &Entry) -> io::Result<()> {
         if entry.name.ends_with(TEMPORARY) {
             self.remove(&format!("{INCIDENTS}/{}", entry.name));
             return Ok(());

@@ -45,6 +45,7 @@ mod handle;
 mod incident;
 mod index;
 mod load;
+mod mend;
 mod queue;
 mod writer;
 

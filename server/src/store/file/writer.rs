@@ -2,8 +2,7 @@
 
 use super::disk::DiskFile;
 use super::index::{INCIDENTS, ROOMS};
-use super::index::{Key, Log, Place, Removal, Retention, Segment, room_dir, segment_path};
-use super::load::scan;
+use super::index::{Key, Log, Place, Segment, room_dir, segment_path};
 use super::queue::Message;
 use super::{Files, Options, Sync};
 use crate::store::{Chunk, Name, Progress};
@@ -20,7 +19,7 @@ pub struct FileWriter {
     pub(super) options: Options,
     /// At the moment 0 of `now`, since 1970.
     began: Duration,
-    logs: HashMap<Name, Writing>,
+    pub(super) logs: HashMap<Name, Writing>,
     synced_at: Duration,
 }
 
@@ -34,13 +33,13 @@ pub struct Turn {
 }
 
 /// A log with a writer.
-struct Writing {
+pub(super) struct Writing {
     serial: u64,
     current: Option<Current>,
     /// The writer has begun a segment: what was there before was looked at.
-    has_begun: bool,
+    pub(super) has_begun: bool,
     /// A file's end is not as it should be: it is to be cut to this length before another follows it.
-    torn: Option<(Key, u64)>,
+    pub(super) torn: Option<(Key, u64)>,
 }
 
 /// The segment that grows.
@@ -85,13 +84,17 @@ impl FileWriter {
             if is_now {
                 self.synced_at = now;
                 let names: Vec<_> = self.logs.keys().cloned().collect();
-                names.iter().for_each(|name| self.sync(name));
+                for name in &names {
+                    self.sync(name);
+                }
             }
             !is_now
         });
         if is_closed {
             let names: Vec<_> = self.logs.keys().cloned().collect();
-            names.iter().for_each(|name| self.finish(name));
+            for name in &names {
+                self.finish(name);
+            }
             self.files.index().by_name.values_mut().for_each(Log::end);
         }
         Turn { due, is_over: is_closed }
@@ -220,72 +223,6 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Before a segment follows what is there: it must be later, and what is there must end with a whole record.
-    fn look_back(&mut self, name: &Name, key: Key) -> io::Result<()> {
-        loop {
-            let (last, last_tick) = {
-                let index = self.files.index();
-                let log = index.by_name.get(name).ok_or(io::ErrorKind::NotFound)?;
-                (log.segments.back().map(|segment| segment.key), log.last_tick)
-            };
-            let Some(last) = last else { return Ok(()) };
-            let has_begun = self.logs.get(name).is_some_and(|log| log.has_begun);
-            if !has_begun {
-                let path = segment_path(name, last);
-                let found = scan(self.files.disk.read(&path)?)?;
-                if let Some(damage) = &found.damage {
-                    tracing::error!(path, error = %damage, "a damaged recording goes on");
-                } else if found.last_tick.is_none_or(|tick| tick < last.first_tick) {
-                    // Nothing happens in it, and what follows may want its name.
-                    self.files.disk.remove(&path)?;
-                    let mut index = self.files.index();
-                    index.resize(name, last, 0);
-                    if let Some(log) = index.by_name.get_mut(name) {
-                        log.segments.pop_back();
-                    }
-                    continue;
-                } else {
-                    self.cut_off(&path, found.whole)?;
-                }
-            }
-            let is_later = last.epoch < key.epoch
-                || (last.epoch == key.epoch && last < key && last_tick < key.first_tick);
-            return if is_later {
-                Ok(())
-            } else {
-                Err(io::Error::other("what is there is later than what should follow it"))
-            };
-        }
-    }
-
-    fn cut_off(&self, path: &str, length: u64) -> io::Result<()> {
-        self.files.disk.truncate(path, length)?;
-        if self.options.sync == Sync::None { Ok(()) } else { self.files.disk.sync_file(path) }
-    }
-
-    /// Cuts off what a failed call left at a file's end.
-    fn mend(&mut self, name: &Name) -> io::Result<()> {
-        let Some(log) = self.logs.get_mut(name) else { return Ok(()) };
-        let Some((key, length)) = log.torn else { return Ok(()) };
-        let path = segment_path(name, key);
-        let mended =
-            if length == 0 { self.files.disk.remove(&path) } else { self.cut_off(&path, length) };
-        if let Err(error) = mended.or_else(is_gone) {
-            self.files.counts.disk_errors.fetch_add(1, Relaxed);
-            return Err(error);
-        }
-        let mut index = self.files.index();
-        index.resize(name, key, length);
-        if let Some(log) = index.by_name.get_mut(name).filter(|_| length == 0) {
-            log.segments.retain(|segment| segment.key != key);
-        }
-        drop(index);
-        if let Some(log) = self.logs.get_mut(name) {
-            log.torn = None;
-        }
-        Ok(())
-    }
-
     /// Makes a log's file safe, and then says so.
     pub(super) fn sync(&mut self, name: &Name) {
         let Some(log) = self.logs.get_mut(name) else { return };
@@ -352,23 +289,6 @@ impl FileWriter {
         }
     }
 
-    /// Removes what is too old or too much.
-    pub(super) fn let_go(&self, now: Duration) {
-        let Options { retention_bytes: bytes, retention_age: age, .. } = self.options;
-        let removals = self.files.index().let_go(Retention { bytes, age }, self.wall(now));
-        for Removal { path, dir } in removals {
-            let removed = self.files.disk.remove(&path).or_else(is_gone);
-            let removed = removed.and_then(|()| match dir {
-                Some(dir) => self.files.disk.remove_dir(&dir),
-                None => Ok(()),
-            });
-            if let Err(error) = removed {
-                self.files.counts.disk_errors.fetch_add(1, Relaxed);
-                tracing::error!(path, %error, "what is not kept any longer cannot be removed");
-            }
-        }
-    }
-
     pub(super) fn failed(&self, name: &Name, what: &'static str, error: &io::Error) {
         self.files.counts.disk_errors.fetch_add(1, Relaxed);
         tracing::error!(recording = %name, %error, "{what}");
@@ -429,8 +349,4 @@ impl Log {
             };
         });
     }
-}
-
-fn is_gone(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
