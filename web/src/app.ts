@@ -13,12 +13,15 @@ import { Refused, type SessionState } from "./net/session";
 import { Traffic } from "./net/traffic";
 import { element, setText } from "./page";
 import type { Pose } from "./predict";
+import { linkTo } from "./replay/link";
 import { Scene } from "./scene";
 import { Screen, type Frame } from "./view/screen";
 import { inWords, reconnecting } from "./words";
 
 const HUD_MS = 100;
 const PING_MS = 4000;
+/** So much of a watched room is shown again. */
+const REWIND_S = 10;
 
 export class App {
   flight: Flight | undefined;
@@ -55,11 +58,13 @@ export class App {
     element("help").addEventListener("click", () => screen.showKeys());
     element("leave").addEventListener("click", () => this.#escape());
     element("unwatch").addEventListener("click", () => this.#openLobby(""));
+    element("rewind").addEventListener("click", () => this.#rewind());
     addEventListener("pagehide", () => this.flight?.session.leave());
     this.hud.hint(matchMedia("(pointer: coarse)").matches);
   }
 
   start(): void {
+    this.lobby.show(true);
     document.addEventListener("visibilitychange", () => this.#visibilityChanged());
     const measure = (): void => {
       if (this.lobby.isShown && !document.hidden) this.doors.measure().then((ms) => this.lobby.ping(ms), () => {});
@@ -183,6 +188,15 @@ export class App {
     this.#show();
   }
 
+  /** What was just seen, again. */
+  #rewind(): void {
+    const { scene } = this;
+    const recording = scene?.welcome.room?.roomId ?? "";
+    if (scene === undefined || recording === "") return;
+    const tick = Math.max(1, scene.tick - Math.round((REWIND_S * 1000) / scene.clock.tickMs));
+    location.assign(linkTo({ recording, tick, plays: true }));
+  }
+
   #escape(): void {
     if (!this.lobby.isShown) this.#openLobby("");
   }
@@ -193,7 +207,7 @@ export class App {
     this.#tendStreams();
     const isWatching = !isFlying && !this.lobby.isShown;
     this.hud.show(isFlying, isWatching);
-    element("unwatch").hidden = !isWatching;
+    element("watching").hidden = !isWatching;
     if (this.scene !== undefined) this.hud.update(this.scene, performance.now());
   }
 
