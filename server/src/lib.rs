@@ -17,10 +17,12 @@
 pub mod app;
 pub mod config;
 pub mod game;
+pub mod replay;
 pub mod replication;
 pub mod room;
 pub mod rpc;
 pub mod session;
+pub mod store;
 pub mod telemetry;
 pub mod web;
 pub mod wire;

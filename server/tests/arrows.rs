@@ -12,10 +12,12 @@ use syn::visit::{self, Visit};
 const ARROWS: &[(&str, &[&str])] = &[
     ("game", &[]),
     ("replication", &["game"]),
-    ("room", &["game", "replication", "telemetry"]),
-    ("session", &["game", "replication", "room", "telemetry"]),
+    ("store", &["game"]),
+    ("replay", &["game", "replication", "store"]),
+    ("room", &["game", "replication", "store", "telemetry"]),
+    ("session", &["game", "replay", "replication", "room", "store", "telemetry"]),
     ("wire", &["game", "room", "session"]),
-    ("rpc", &["room", "session", "telemetry", "wire"]),
+    ("rpc", &["replay", "room", "session", "store", "telemetry", "wire"]),
     ("web", &["listener", "rpc", "session", "wire"]),
     ("telemetry", &[]),
     ("config", &[]),
@@ -43,6 +45,8 @@ const PROTO_PARTS: &[(&str, &[&str])] = &[
     ("replication", &["model", "cell", "hash", "update"]),
     ("room", &["hash", "update"]),
     ("session", &["update", "PROTOCOL_VERSION"]),
+    ("store", &[]),
+    ("replay", &[]),
     ("telemetry", &[]),
 ];
 

@@ -8,8 +8,10 @@
 //! they were received, then one [`Game::step`], then [`Game::publish`].
 
 pub mod arena;
+pub mod input;
 
 pub use fray_proto::model::{Entity, Motion, Motions, Steering, World};
+pub use input::{Input, Mark, MarkKind};
 use std::sync::Arc;
 
 /// How a room wants its game to be set up.
@@ -30,6 +32,11 @@ pub trait GameFactory: Send + Sync + 'static {
 
     /// The version of the rules: changes whenever the same inputs would give another state.
     fn sim_version(&self) -> u32;
+
+    /// How this kind of game is set up, for people: recordings carry it. What counts is in the checkpoints.
+    fn configuration(&self) -> String {
+        String::new()
+    }
 
     /// A new game at tick 0.
     fn create(&self, setup: &Setup) -> Box<dyn Game>;
@@ -84,6 +91,9 @@ pub trait Game: Send + 'static {
 
     /// What only this player may know; small.
     fn private(&self, player: u32, out: &mut Vec<i32>);
+
+    /// What a time line should show of the last step.
+    fn marks(&self, _out: &mut Vec<Mark>) {}
 
     /// The whole state, for [`GameFactory::restore`]. The same state gives the same bytes.
     fn checkpoint(&self) -> Vec<u8>;

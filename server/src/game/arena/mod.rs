@@ -113,6 +113,14 @@ impl GameFactory for Arena {
         1
     }
 
+    fn configuration(&self) -> String {
+        let o = self.options.clamped();
+        format!(
+            "position_bits={} rocks={} pickups={} round_s={} pause_s={}",
+            o.position_bits, o.rocks, o.pickups, o.round_s, o.pause_s
+        )
+    }
+
     fn create(&self, setup: &Setup) -> Box<dyn Game> {
         Box::new(play::Play::new(self.options.clamped(), setup))
     }

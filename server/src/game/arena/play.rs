@@ -5,7 +5,8 @@ use super::rules::Rules;
 use super::state::{Held, Phase, Round, State, What};
 use super::{ArenaOptions, KIND_SHIP, KIND_SHOT, checkpoint};
 use crate::game::{
-    Controls, Game, Motion, Motions, Profile, Published, Refusal, Setup, View, WorldLimits,
+    Controls, Game, Mark, MarkKind, Motion, Motions, Profile, Published, Refusal, Setup, View,
+    WorldLimits,
 };
 use rand_pcg::Pcg32;
 use std::collections::VecDeque;
@@ -150,6 +151,18 @@ impl Game for Play {
             out.push(ship.heat_until as i32);
             out.push(ship.respawn_at.unwrap_or(0) as i32);
             out.push(ship.gun_ready_at as i32);
+        }
+    }
+
+    fn marks(&self, out: &mut Vec<Mark>) {
+        let state = &self.state;
+        for happening in state.happenings.iter().rev().take_while(|h| h.tick == state.tick) {
+            let (kind, player, other, text) = match happening.what {
+                What::Kill(killer, victim) => (MarkKind::Kill, killer, victim, String::new()),
+                What::RoundBegan(number) => (MarkKind::Round, 0, 0, format!("round {number}")),
+                _ => continue,
+            };
+            out.push(Mark { kind, player, other, text });
         }
     }
 

@@ -1,0 +1,288 @@
+//! A game that is fed from a recording.
+
+use super::Games;
+use crate::game::{Game, GameFactory};
+use crate::store::{Checkpoint, End, Header, ReadError, Reader, Record, Tick};
+use std::collections::VecDeque;
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// How many ticks are kept while looking for a later checkpoint to begin from; beyond that they are played.
+const SKIPPED_TICKS_MAX: usize = 4096;
+
+/// Why a recording cannot be played on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its bytes.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Its checkpoint is none of this game, though its bytes are as they were written.
+    #[error("DAMAGED at offset {offset}: {problem}")]
+    Checkpoint {
+        /// Where the record after the checkpoint begins.
+        offset: u64,
+        /// What the game says of it.
+        problem: String,
+    },
+    /// Another game, or other rules.
+    #[error("{game} with rules of version {sim_version} is not known here")]
+    Unsupported {
+        /// The recording's game.
+        game: String,
+        /// The recording's rules.
+        sim_version: u32,
+    },
+    /// The state is not what it was.
+    #[error("DIFFERS at tick {tick}: recorded hash {recorded:016x}, replayed {replayed:016x}")]
+    Differs {
+        /// The first tick whose recorded hash is another.
+        tick: u32,
+        /// As recorded.
+        recorded: u64,
+        /// As it came out.
+        replayed: u64,
+    },
+    /// The game's rules panicked.
+    #[error("PANICKED in tick {tick}: {message}")]
+    Panicked {
+        /// The tick.
+        tick: u32,
+        /// What the panic said.
+        message: String,
+        /// The recording says that they did so then, too.
+        as_recorded: bool,
+    },
+    /// The recording says that the rules panicked here, and they did not.
+    #[error("DIFFERS at tick {tick}: the recorded game panicked in it, and this one does not")]
+    NoPanic {
+        /// The tick.
+        tick: u32,
+    },
+    /// Whoever asked does not want it any more.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// What came next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A segment began.
+    Began,
+    /// A tick was played.
+    Ticked(Tick),
+    /// A checkpoint was compared, or begun from.
+    Checked,
+    /// The log is at its end.
+    Ended(End),
+    /// There is no more, yet.
+    Waiting,
+}
+
+/// A game that plays a recording.
+pub struct Simulation<'a, R> {
+    games: Games<'a>,
+    reader: Reader<R>,
+    /// Read and not played: ticks before the tick that was sought.
+    ahead: VecDeque<Record>,
+    playing: Option<Playing<'a>>,
+    /// How many hashes were compared.
+    pub hashes_compared: u32,
+    /// How often ticks were missing between two segments.
+    pub gaps: u32,
+}
+
+struct Playing<'a> {
+    header: Header,
+    factory: &'a dyn GameFactory,
+    game: Option<Box<dyn Game>>,
+    tick: u32,
+}
+
+impl<'a, R: Read> Simulation<'a, R> {
+    /// Plays a recording of one of these games.
+    pub fn new(games: Games<'a>, from: R) -> Self {
+        Self {
+            games,
+            reader: Reader::new(from),
+            ahead: VecDeque::new(),
+            playing: None,
+            hashes_compared: 0,
+            gaps: 0,
+        }
+    }
+
+    /// The tick that the game has come to.
+    pub fn tick(&self) -> u32 {
+        self.playing.as_ref().map_or(0, |playing| playing.tick)
+    }
+
+    /// The game as it is after [`Self::tick`].
+    pub fn game(&self) -> Option<&dyn Game> {
+        self.playing.as_ref().and_then(|playing| playing.game.as_deref())
+    }
+
+    /// The header of what is played.
+    pub fn header(&self) -> Option<&Header> {
+        self.playing.as_ref().map(|playing| &playing.header)
+    }
+
+    /// Whether the log came to its end.
+    pub fn is_complete(&self) -> bool {
+        self.reader.is_complete()
+    }
+
+    /// Goes to a tick as directly as checkpoints allow: from the newest before it. Only forward; a tick after the last means
+    /// the last. `stop` is asked before each tick.
+    pub fn seek(&mut self, tick: u32, mut stop: impl FnMut() -> bool) -> Result<(), Error> {
+        let mut skipped = 0;
+        loop {
+            if stop() {
+                return Err(Error::Stopped);
+            }
+            let Some(record) = self.reader.next_record()? else { break };
+            let is_beyond = match &record {
+                Record::Tick(next) => next.tick >= tick,
+                Record::Checkpoint(checkpoint) if checkpoint.tick <= tick => {
+                    // What came before need not be played, but for the header.
+                    self.ahead.retain(|record| matches!(record, Record::Header(_)));
+                    if self.tick() != checkpoint.tick {
+                        self.let_go();
+                    }
+                    skipped = 0;
+                    checkpoint.tick == tick
+                }
+                Record::Checkpoint(_) => true,
+                _ => false,
+            };
+            self.ahead.push_back(record);
+            if is_beyond {
+                break;
+            }
+            skipped += 1;
+            if skipped > SKIPPED_TICKS_MAX {
+                break;
+            }
+        }
+        while self.tick() < tick || self.game().is_none() {
+            if stop() {
+                return Err(Error::Stopped);
+            }
+            if self.step()? == Step::Waiting {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Plays the next record.
+    pub fn step(&mut self) -> Result<Step, Error> {
+        let next =
+            self.ahead.pop_front().map_or_else(|| self.reader.next_record(), |r| Ok(Some(r)))?;
+        match next {
+            None => Ok(Step::Waiting),
+            Some(Record::Header(header)) => {
+                let factory = self.games.of(&header)?;
+                let last = self.playing.take();
+                self.gaps +=
+                    u32::from(last.as_ref().is_some_and(|p| p.tick + 1 != header.first_tick));
+                let goes_on = last.filter(|playing| playing.tick + 1 == header.first_tick);
+                let (game, tick) = goes_on.map_or((None, 0), |last| (last.game, last.tick));
+                self.playing = Some(Playing { header: *header, factory, game, tick });
+                Ok(Step::Began)
+            }
+            Some(Record::Checkpoint(checkpoint)) => {
+                self.check(&checkpoint)?;
+                Ok(Step::Checked)
+            }
+            Some(Record::Tick(tick)) => {
+                self.play(&tick)?;
+                Ok(Step::Ticked(tick))
+            }
+            Some(Record::End(end)) => Ok(Step::Ended(end)),
+            Some(Record::Unknown) => Ok(Step::Checked),
+        }
+    }
+
+    fn let_go(&mut self) {
+        if let Some(playing) = &mut self.playing {
+            playing.game = None;
+        }
+    }
+
+    /// Begins from a checkpoint, or compares with it.
+    fn check(&mut self, checkpoint: &Checkpoint) -> Result<(), Error> {
+        let offset = self.reader.offset();
+        let Some(playing) = &mut self.playing else { return Ok(()) };
+        let Checkpoint { tick, hash: recorded, .. } = *checkpoint;
+        let differs = |replayed| Error::Differs { tick, recorded, replayed };
+        if let Some(game) = &playing.game {
+            let replayed = guarded(tick, || game.state_hash())?;
+            if replayed != recorded {
+                return Err(differs(replayed));
+            }
+            self.hashes_compared += 1;
+        }
+        // What others begin from must be the same state, too.
+        let restored = guarded(tick, || playing.factory.restore(&checkpoint.state))?;
+        let restored = restored
+            .map_err(|problem| Error::Checkpoint { offset, problem: problem.to_string() })?;
+        let replayed = guarded(tick, || restored.state_hash())?;
+        if replayed != recorded {
+            return Err(differs(replayed));
+        }
+        self.hashes_compared += 1;
+        playing.game.get_or_insert(restored);
+        playing.tick = tick;
+        Ok(())
+    }
+
+    fn play(&mut self, tick: &Tick) -> Result<(), Error> {
+        let Some(playing) = &mut self.playing else { return Ok(()) };
+        let Some(game) = &mut playing.game else { return Ok(()) };
+        let played = guarded(tick.tick, || {
+            for input in tick.inputs() {
+                // A refused move was refused then, too, and changed nothing.
+                let _ = input.feed(game.as_mut());
+            }
+            game.step();
+            tick.hash.map(|_| game.state_hash())
+        });
+        if played.is_err() {
+            // Half a tick was played: nobody may look at that.
+            playing.game = None;
+        }
+        match (played, tick.is_broken) {
+            (Err(Error::Panicked { tick, message, .. }), true) => {
+                Err(Error::Panicked { tick, message, as_recorded: true })
+            }
+            (Err(error), _) => Err(error),
+            (Ok(_), true) => Err(Error::NoPanic { tick: tick.tick }),
+            (Ok(replayed), false) => {
+                playing.tick = tick.tick;
+                if let (Some(recorded), Some(replayed)) = (tick.hash, replayed) {
+                    if recorded != replayed {
+                        return Err(Error::Differs { tick: tick.tick, recorded, replayed });
+                    }
+                    self.hashes_compared += 1;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Calls the game's rules. A panic there is an answer, not an end: the game is not used again afterwards.
+fn guarded<T>(tick: u32, rules: impl FnOnce() -> T) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(rules)).map_err(|panic| Error::Panicked {
+        tick,
+        message: panic_message(panic.as_ref()),
+        as_recorded: false,
+    })
+}
+
+/// What a panic said.
+pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "(it did not say)".into())
+}
