@@ -2,10 +2,12 @@
 
 import type { Update } from "../gen/fray/v1/play_pb";
 import { Archive, Trouble, type Name } from "../net/archive";
+import { Doors } from "../net/doors";
 import { Traffic } from "../net/traffic";
 import { element, setText } from "../page";
 import { Screen, type Frame } from "../view/screen";
 import type { Scene } from "../scene";
+import { Behind } from "./behind";
 import { Deck } from "./deck";
 import { download } from "./download";
 import { sizeText } from "./format";
@@ -16,6 +18,8 @@ import { Timeline } from "./timeline";
 import { troubleInWords } from "./words";
 
 const HUD_MS = 100;
+/** Where the list leaves nothing free beside it; as the style has it. */
+const NARROW = 1000;
 const GROWTH_MS = 3000;
 const RETRY_MS = 3000;
 /** Sparks and trails go along with the game's time, but no faster than the eye. */
@@ -27,6 +31,7 @@ export class ReplayApp {
   readonly screen = new Screen();
   readonly #list: List;
   readonly #deck: Deck;
+  readonly #behind = new Behind(new Doors(location.origin), () => this.screen.picture.cut());
   #player: Player | undefined;
   #name: Name = { recording: "", code: "" };
   #traffic = new Traffic();
@@ -61,6 +66,7 @@ export class ReplayApp {
     addEventListener("popstate", () => void this.#open(parseLink(location.search)));
     document.addEventListener("visibilitychange", () => {
       this.#player?.hide(document.hidden);
+      this.#behind.show(this.#list.isShown && !document.hidden);
       if (!document.hidden) void this.#grow();
     });
   }
@@ -78,7 +84,7 @@ export class ReplayApp {
   async #open(link: Link | undefined): Promise<void> {
     this.#close();
     const opening = ++this.#opening;
-    this.#list.show(link === undefined);
+    this.#showList(link === undefined);
     document.title = "Replays – Fray";
     if (link === undefined) return;
     this.#name = { recording: link.recording, code: link.code };
@@ -116,7 +122,8 @@ export class ReplayApp {
         const { reason, isFinal } = asTrouble(error);
         if (opening === this.#opening) this.#say(troubleInWords(reason, isFinal));
         if (isFinal) {
-          this.#showDeadEnd();
+          // There is nothing to show but the way back.
+          this.#showList(true);
           return undefined;
         }
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
@@ -125,9 +132,9 @@ export class ReplayApp {
     return undefined;
   }
 
-  /** There is nothing to show but the way back. */
-  #showDeadEnd(): void {
-    this.#list.show(true);
+  #showList(isShown: boolean): void {
+    this.#list.show(isShown);
+    this.#behind.show(isShown && !document.hidden);
   }
 
   /** A room that plays on has more to show every now and then. */
@@ -250,7 +257,7 @@ export class ReplayApp {
     if (event.key === "?") this.screen.showKeys();
     else if (event.key === "m") this.screen.toggleSound();
     else if (event.key === "n" && this.#player !== undefined) this.screen.graph.toggle();
-    else if (event.key === "Escape" && this.#player !== undefined) this.#leave();
+    else if (event.key === "Escape" && !this.#list.isShown) this.#leave();
   }
 
   // --- The loop
@@ -258,14 +265,24 @@ export class ReplayApp {
   #frame(now: number): void {
     requestAnimationFrame((next) => this.#frame(next));
     const player = this.#player;
-    const speed = player?.mode === "playing" ? player.speed : 0;
+    // Behind the list a room plays, live.
+    const behind = this.#list.isShown ? this.#behind.scene : undefined;
+    const speed = behind !== undefined ? 1 : player?.mode === "playing" ? player.speed : 0;
     const frame = this.screen.begin(now, Math.min(LIVELINESS_MAX, speed));
-    this.screen.fit({ x: 0, y: player === undefined ? 0 : -this.#deckHigh / 2 / innerHeight });
+    if (player !== undefined) this.screen.fit({ x: 0, y: -this.#deckHigh / 2 / innerHeight });
+    else this.screen.fit({ x: this.#list.isShown && innerWidth > NARROW ? 0.25 : 0, y: 0 });
     this.screen.sound.isMuted = speed > SOUND_SPEED_MAX;
     player?.frame(now);
-    if (player?.scene === undefined) this.screen.drawEmpty(frame);
+    if (behind !== undefined && behind.tick > 0) this.#drawBehind(behind, frame);
+    else if (player?.scene === undefined) this.screen.drawEmpty(frame);
     else this.#drawScene(player, player.scene, frame);
     this.#deck.draw();
+  }
+
+  #drawBehind(scene: Scene, frame: Frame): void {
+    scene.advance(frame.now);
+    this.screen.followLeader(scene, frame.seconds);
+    this.screen.draw(scene, undefined, frame);
   }
 
   #drawScene(player: Player, scene: Scene, frame: Frame): void {
@@ -299,6 +316,7 @@ export class ReplayApp {
       follows: player?.follows ?? 0,
       trouble: player?.trouble?.reason,
       markers: player?.timeline.markers.length ?? 0,
+      ticksPerS: player?.timeline.ticksPerS ?? 0,
       tick: scene?.tick ?? 0,
       shownTick: scene?.shownTick ?? 0,
       entities: scene?.entityCount ?? 0,

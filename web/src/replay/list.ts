@@ -36,6 +36,10 @@ export class List {
     setText(this.#status, "Looking for recordings…");
   }
 
+  get isShown(): boolean {
+    return !this.#root.hidden;
+  }
+
   show(isShown: boolean): void {
     this.#root.hidden = !isShown;
     clearTimeout(this.#timer);
