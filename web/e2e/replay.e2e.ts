@@ -224,7 +224,7 @@ it("says in a line that a recording is gone", async () => {
 
 it("rewinds a room that is watched from the lobby", async () => {
   const page = await visit("/");
-  await page.click("#room-list li button:nth-of-type(2)");
+  await page.click("#room-list li button:has-text('Watch')");
   await page.waitForTimeout(1000);
   await page.click("#rewind");
   await page.waitForURL(/\/replay\?recording=/);

@@ -311,6 +311,18 @@ describe("a running room", () => {
     expect([player.isLive, player.speed]).toEqual([true, 1]);
   });
 
+  it("opens the stream anew when it is late, but not at once again", () => {
+    player.live();
+    for (let tick = 1101; world.streams.length === 1 && tick < 1400; tick++) {
+      world.stream.update(tick);
+      world.pass(2 * TICK_MS);
+      timeline.grow(timelineOf([], { running: true, lastTick: 1101 + Math.round((world.time - 1000) / TICK_MS) }), world.time);
+      player.frame(world.time);
+    }
+    expect([player.isLive, world.stream.wish.fromTick, world.streams.length]).toEqual([true, NEWEST, 2]);
+    expect(world.time).toBeGreaterThan(6000);
+  });
+
   it("asks whether it is over when its stream ends", () => {
     player.live();
     world.stream.update(1101);

@@ -64,6 +64,9 @@ describe("a time line", () => {
     const timeline = new Timeline(timelineOf([], { running: true }), 1000);
     expect([1000, 2000, 3025, 100_000].map((now) => timeline.last(now))).toEqual([1100, 1120, 1140, 1220]);
     expect(new Timeline(timelineOf([]), 1000).last(9000)).toBe(1100);
+    // The room stands still.
+    timeline.grow(timelineOf([], { running: true }), 4000);
+    expect(timeline.last(6000)).toBe(1100);
   });
 
   it("adds what came since, each once", () => {

@@ -30,6 +30,9 @@ const LIVE_S = 1.2;
 const PACE_MS = 1200;
 const PACE_OF_LIFE = 1.3;
 const NEARLY_LIVE_S = 10;
+/** Live and this late, and open for this long: what keeps the pace of life does not catch up by itself. */
+const LATE_S_MAX = 2;
+const LATE_AFTER_MS = 5000;
 /** Up to so many ticks away the picture goes on; further away it is cut. */
 const NEAR_TICKS = 3;
 
@@ -266,7 +269,12 @@ export class Player {
   #measure(stream: Stream, tick: number): void {
     const now = this.host.now();
     const mark = (stream.mark ??= { tick, at: now });
-    if (this.speed <= 1 || !this.timeline.isRunning || now - mark.at < PACE_MS) return;
+    if (!this.timeline.isRunning) return;
+    if (this.isLive) {
+      const late = this.timeline.last(now) - tick;
+      if (now - mark.at > LATE_AFTER_MS && late > LATE_S_MAX * this.timeline.ticksPerS) this.live();
+    }
+    if (this.speed <= 1 || now - mark.at < PACE_MS) return;
     stream.mark = { tick, at: now };
     const pace = ((tick - mark.tick) / this.timeline.ticksPerS / (now - mark.at)) * 1000;
     if (pace < PACE_OF_LIFE && tick > this.last - NEARLY_LIVE_S * this.timeline.ticksPerS) this.live();

@@ -2,8 +2,8 @@
 
 import { Marker_Kind, type Marker, type Recording, type TimelineResponse } from "../gen/fray/v1/replays_pb";
 
-/** As many as one answer holds at most. */
-const MARKERS_MAX = 10_000;
+/** An answer with so many may be cut off: it holds at most 10,000, and may leave out a tick that does not fit whole. */
+const MARKERS_MANY = 5000;
 /** A growing recording is taken to have grown this long since it was last asked, and no longer. */
 const GROWTH_MS_MAX = 6000;
 /** To see a kill one begins this long before it. */
@@ -17,11 +17,13 @@ export class Timeline {
   readonly #names = new Map<number, [number, string][]>();
   #heardAt: number;
   #askFrom = 0;
+  #isGrowing = false;
 
   constructor(first: TimelineResponse, now: number) {
     this.recording = first.recording!;
     this.#heardAt = now;
     this.grow(first, now);
+    this.#isGrowing = this.recording.running;
   }
 
   get first(): number {
@@ -38,8 +40,8 @@ export class Timeline {
 
   /** The last tick: as it was said, or, while the room plays, as it must be by now. */
   last(now: number): number {
-    const { lastTick, running } = this.recording;
-    const grown = running ? (Math.min(GROWTH_MS_MAX, now - this.#heardAt) / 1000) * this.ticksPerS : 0;
+    const { lastTick } = this.recording;
+    const grown = this.#isGrowing ? (Math.min(GROWTH_MS_MAX, now - this.#heardAt) / 1000) * this.ticksPerS : 0;
     return Math.max(this.first, lastTick) + Math.max(0, Math.floor(grown));
   }
 
@@ -50,10 +52,13 @@ export class Timeline {
 
   /** Adds an answer to `askAfter`. Returns whether there is more to ask for at once. */
   grow(answer: TimelineResponse, now: number): boolean {
+    const before = this.recording.lastTick;
     if (answer.recording !== undefined) this.recording = answer.recording;
+    // A room may stand still for a while.
+    if (now > this.#heardAt) this.#isGrowing = this.recording.running && this.recording.lastTick > before;
     this.#heardAt = now;
     let { markers } = answer;
-    const isCut = markers.length >= MARKERS_MAX;
+    const isCut = markers.length >= MARKERS_MANY;
     if (isCut) {
       // The last tick's may not all be there: they are asked for again.
       const end = markers.at(-1)!.tick;
