@@ -31,7 +31,7 @@ export class ReplayApp {
   readonly screen = new Screen();
   readonly #list: List;
   readonly #deck: Deck;
-  readonly #behind = new Behind(new Doors(location.origin), () => this.screen.picture.cut());
+  readonly #behind = new Behind(new Doors(location.origin), () => this.screen.cut());
   #player: Player | undefined;
   #name: Name = { recording: "", code: "" };
   #traffic = new Traffic();
@@ -167,7 +167,7 @@ export class ReplayApp {
     this.#player = undefined;
     this.#deck.open(undefined);
     this.screen.hud.show(false, false);
-    this.screen.picture.cut();
+    this.screen.cut();
     this.#traffic = new Traffic();
     this.#say("");
   }
@@ -202,9 +202,7 @@ export class ReplayApp {
 
   #showed(isCut: boolean): void {
     this.screen.forgetLeader();
-    if (!isCut) return;
-    this.screen.picture.cut();
-    this.screen.hud.clear();
+    if (isCut) this.screen.cut();
   }
 
   #updated(update: Update): void {

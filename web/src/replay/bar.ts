@@ -73,7 +73,10 @@ export class Bar {
     this.#state = { ...state, last };
     const density = Math.min(2, devicePixelRatio || 1);
     const wide = this.#wide;
-    const marksKey = [wide, density, state.timeline.first, state.timeline.markers.length, state.follows, this.#isGrowing(state) ? last : state.last].join();
+    // Marks are drawn anew when they are half a pixel away from where they were.
+    const length = Math.max(1, last - state.timeline.first);
+    const scale = Math.floor(Math.log(length) * 2 * Math.max(1, wide));
+    const marksKey = [wide, density, state.timeline.first, scale, state.timeline.markers.length, state.follows].join();
     const key = `${marksKey} ${Math.round(this.#xOf(state.position) * density * 2)} ${state.isLive} ${this.#hoverX}`;
     if (wide === 0 || key === this.#drawnKey) return;
     this.#drawnKey = key;
@@ -159,11 +162,6 @@ export class Bar {
   }
 
   // --- The picture
-
-  /** Whether the end moves: marks are then drawn anew with every pixel that it moves. */
-  #isGrowing({ timeline }: BarState): boolean {
-    return timeline.isRunning;
-  }
 
   #drawMarks(density: number): void {
     const { timeline, follows } = this.#state!;

@@ -9,6 +9,7 @@ import type { Update, Welcome } from "../gen/fray/v1/play_pb";
 import type { Name, Past, Trouble } from "../net/archive";
 import type { Replica } from "../net/replica";
 import { Scene } from "../scene";
+import { Pace } from "./pace";
 import { Stills } from "./stills";
 import { clamp, type Timeline } from "./timeline";
 
@@ -26,13 +27,6 @@ const RETRY_MS = 1500;
 const STILL_MS_MAX = 8000;
 /** This close to the newest tick one is as good as live. */
 const LIVE_S = 1.2;
-/** What a stream's pace is measured over, and at most that of a room as it plays; and how near to its newest tick. */
-const PACE_MS = 1200;
-const PACE_OF_LIFE = 1.3;
-const NEARLY_LIVE_S = 10;
-/** Live and this late, and open for this long: what keeps the pace of life does not catch up by itself. */
-const LATE_S_MAX = 2;
-const LATE_AFTER_MS = 5000;
 /** Up to so many ticks away the picture goes on; further away it is cut. */
 const NEAR_TICKS = 3;
 
@@ -59,8 +53,6 @@ interface Stream {
   from: number;
   scene: Scene | undefined;
   isOver: boolean;
-  /** A tick, and when it came: from which its pace is measured. */
-  mark: { tick: number; at: number } | undefined;
 }
 
 export class Player {
@@ -235,9 +227,10 @@ export class Player {
   }
 
   #openStream(from: number): void {
-    const stream: Stream = { close: () => {}, from, scene: undefined, isOver: false, mark: undefined };
+    const { speed, timeline } = this;
+    const pace = new Pace(timeline.ticksPerS, speed, from === NEWEST);
+    const stream: Stream = { close: () => {}, from, scene: undefined, isOver: false };
     this.#stream = stream;
-    const { speed } = this;
     let next: Scene | undefined;
     const wish = { ...this.name, player: this.follows, fromTick: from, speed, isStill: false };
     stream.close = this.past.watch(wish, {
@@ -249,7 +242,8 @@ export class Player {
         next.updated(update, this.host.now());
         this.events.updated(update);
         if (stream.scene !== undefined) {
-          this.#measure(stream, update.tick);
+          const now = this.host.now();
+          if (timeline.isRunning && pace.isToBeLive(update.tick, timeline.last(now), now)) this.live();
           return;
         }
         stream.scene = next;
@@ -263,21 +257,6 @@ export class Player {
         else this.#streamEnded(stream);
       },
     });
-  }
-
-  /** A fast stream that comes no faster than life has come up with the room that it is of. */
-  #measure(stream: Stream, tick: number): void {
-    const now = this.host.now();
-    const mark = (stream.mark ??= { tick, at: now });
-    if (!this.timeline.isRunning) return;
-    if (this.isLive) {
-      const late = this.timeline.last(now) - tick;
-      if (now - mark.at > LATE_AFTER_MS && late > LATE_S_MAX * this.timeline.ticksPerS) this.live();
-    }
-    if (this.speed <= 1 || now - mark.at < PACE_MS) return;
-    stream.mark = { tick, at: now };
-    const pace = ((tick - mark.tick) / this.timeline.ticksPerS / (now - mark.at)) * 1000;
-    if (pace < PACE_OF_LIFE && tick > this.last - NEARLY_LIVE_S * this.timeline.ticksPerS) this.live();
   }
 
   #streamEnded(stream: Stream): void {

@@ -50,6 +50,7 @@ export class Screen {
   #radarAt = 0;
   #hurt = 0;
   #watchedPlayer = 0;
+  #seenPlayer = 0;
 
   /** `hurt` is told when the own ship lost hull. */
   constructor(hurt: () => void = () => {}) {
@@ -134,10 +135,15 @@ export class Screen {
     this.#radar.draw(scene, this.picture.camera, own);
   }
 
-  /** Looks at this player's ship, and stays where it was while it is away. */
+  /** Looks at this player's ship, and stays where it was while it is away; at the leader if it was not seen yet. */
   followPlayer(number: number, scene: Scene, seconds: number): void {
     const ship = scene.player(number)?.ship;
-    if (ship !== undefined && scene.tracks.has(ship)) this.#follow(ship, scene, seconds);
+    if (ship !== undefined && scene.tracks.has(ship)) {
+      this.#seenPlayer = number;
+      this.#follow(ship, scene, seconds);
+    } else if (ship === undefined || this.#seenPlayer !== number) {
+      this.followLeader(scene, seconds);
+    }
   }
 
   /** A spectator looks at the best ship that is there, and stays with it for as long as it flies. */
@@ -156,6 +162,13 @@ export class Screen {
   /** The best ship is chosen anew. */
   forgetLeader(): void {
     this.#watchedPlayer = 0;
+  }
+
+  /** What is shown next does not follow from what was shown. */
+  cut(): void {
+    this.picture.cut();
+    this.hud.clear();
+    this.#seenPlayer = 0;
   }
 
   #follow(ship: number, scene: Scene, seconds: number): void {
