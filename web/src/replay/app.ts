@@ -20,6 +20,7 @@ import { troubleInWords } from "./words";
 const HUD_MS = 100;
 /** Where the list leaves nothing free beside it; as the style has it. */
 const NARROW = 1000;
+const LEADER_MS = 2000;
 const GROWTH_MS = 3000;
 const RETRY_MS = 3000;
 /** Sparks and trails go along with the game's time, but no faster than the eye. */
@@ -36,6 +37,7 @@ export class ReplayApp {
   #name: Name = { recording: "", code: "" };
   #traffic = new Traffic();
   #hudAt = 0;
+  #leaderAt = 0;
   #deckHigh = 0;
   #opening = 0;
   #growth: ReturnType<typeof setTimeout> | undefined;
@@ -287,6 +289,11 @@ export class ReplayApp {
     const { screen } = this;
     // The camera floats in the game's time; while that stands still, in ours.
     const seconds = frame.seconds * Math.max(1, player.mode === "playing" ? player.speed : 1);
+    // Whom the server takes for the leader may be another by now.
+    if (frame.now - this.#leaderAt > LEADER_MS) {
+      this.#leaderAt = frame.now;
+      screen.forgetLeader();
+    }
     if (player.follows !== 0) screen.followPlayer(player.follows, scene, seconds);
     else screen.followLeader(scene, seconds);
     screen.draw(scene, undefined, frame);

@@ -167,6 +167,7 @@ export class Screen {
   /** What is shown next does not follow from what was shown. */
   cut(): void {
     this.picture.cut();
+    this.picture.camera.cut();
     this.hud.clear();
     this.#seenPlayer = 0;
   }
