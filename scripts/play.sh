@@ -2,6 +2,7 @@
 # Starts the server and some bots, and says where to play. Ctrl-C ends all of it.
 #   PORT, ADMIN_PORT   where the server listens on loopback (7777, 7780)
 #   BOTS               how many bots play along (24; 0 for none)
+#   STORE              the folder in which recordings are kept (target/play/store)
 # Build first: `make play` does both.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -11,6 +12,7 @@ url=http://127.0.0.1:$port
 ready=http://127.0.0.1:$admin_port/readyz
 bin=${CARGO_TARGET_DIR:-target}/release
 logs=${CARGO_TARGET_DIR:-target}/play
+store=${STORE:-$logs/store}
 ready_wait_secs=20
 stop_wait_secs=15 # longer than the server's own grace period for open sessions
 
@@ -73,7 +75,8 @@ for address in "$url/" "$ready"; do
 done
 mkdir -p "$logs"
 
-start server "$bin/fray-server" --listen "127.0.0.1:$port" --admin "127.0.0.1:$admin_port"
+start server "$bin/fray-server" --listen "127.0.0.1:$port" --admin "127.0.0.1:$admin_port" \
+  --store "$store"
 server_pid=$!
 deadline=$((SECONDS + ready_wait_secs))
 until answers --fail "$ready"; do
@@ -96,6 +99,8 @@ cat <<TEXT
   Or try, in another terminal:
     $bin/fray-bot play --url $url                   play in the terminal
     $bin/fray-bot swarm --url $url --players 200    add a crowd
+    $bin/fray-bot replay $store        what was played, checked
+  Everything is recorded: look back at ${url}/replay
   Logs are in $logs/. Ctrl-C ends the server and its bots.
 
 TEXT

@@ -5,9 +5,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fray_bot::client::transport::{Channels, GrpcServer, Server, WebSocketServer};
 use fray_bot::client::{Options, Player};
 use fray_bot::proxy::{self, Shape};
+use fray_bot::replay::{self, ReplayArgs};
 use fray_bot::swarm::{self, Limits, Plan, Role};
 use fray_bot::terminal::{self, Seat, Watcher};
 use fray_proto::v1;
+use fray_server::game::GameFactory;
+use fray_server::game::arena::Arena;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,6 +34,7 @@ enum Command {
     Proxy(ProxyArgs),
     Play(PlayArgs),
     Watch(WatchArgs),
+    Replay(ReplayArgs),
 }
 
 /// Let many bots play, check everything that the server tells them, and measure
@@ -177,6 +181,10 @@ pub(super) async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<Exi
         Command::Proxy(args) => run_proxy(args, stop).await,
         Command::Play(args) => run_play(args, stop).await,
         Command::Watch(args) => run_watch(args, stop).await,
+        Command::Replay(args) => {
+            let games: [Arc<dyn GameFactory>; 1] = [Arc::new(Arena::default())];
+            replay::run(&games, args, stop).await
+        }
     }
 }
 

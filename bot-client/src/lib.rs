@@ -5,6 +5,7 @@
 //! - [`pilot`]: bots that fly and fight like people, and see only what a player sees.
 //! - [`swarm`]: many of them, and what they measure.
 //! - [`terminal`]: the game in a terminal, for people.
+//! - [`replay`]: recordings, verified, compared, and looked at.
 //! - [`proxy`]: a long, uneven or narrow way to a server.
 //!
 //! # A player in a few lines
@@ -35,5 +36,6 @@ pub mod arena;
 pub mod client;
 pub mod pilot;
 pub mod proxy;
+pub mod replay;
 pub mod swarm;
 pub mod terminal;

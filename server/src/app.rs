@@ -1,11 +1,14 @@
 //! A server: its parts put together, run, and ended in order.
 
-use crate::config::Config;
+use crate::config::{Config, StoreSync};
 use crate::game::GameFactory;
 use crate::game::arena::Arena;
 use crate::listener::{self, Listener, Tuning};
+use crate::replay::Pool;
+use crate::room::registry::Recording;
 use crate::room::{Registry, Settings};
-use crate::session::{Limits, Lobby, Sessions, ticket};
+use crate::session::{Limits, Lobby, Replays, Sessions, ticket};
+use crate::store::{FileStore, MemoryStore, Store, file};
 use crate::telemetry::{Health, Metrics, admin, spawn_named};
 use crate::{rpc, web};
 use axum::Router;
@@ -27,6 +30,12 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How many late ticks a room makes up for at once.
 const CATCH_UP_TICKS_MAX: u32 = 4;
 
+/// How often rooms hand their logs to the store; a process that is killed loses this much.
+const CHUNK_EVERY: Duration = Duration::from_millis(250);
+/// How much is kept where, unless told otherwise.
+const MEMORY_STORE_MIB: u32 = 64;
+const FILE_STORE_MIB: u32 = 1024;
+
 /// Why a server cannot start or did not end in order.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -39,6 +48,12 @@ pub enum Error {
     /// The descriptors of the services are broken.
     #[error("reflection cannot be built: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// The store cannot be opened.
+    #[error("--store: {0}")]
+    Store(#[from] crate::store::Error),
+    /// The threads that play recordings cannot be started.
+    #[error("no threads for replays: {0}")]
+    Threads(std::io::Error),
     /// Signals cannot be caught.
     #[error("signals cannot be caught: {0}")]
     Signals(std::io::Error),
@@ -95,6 +110,17 @@ pub struct Parts {
 impl Parts {
     /// Puts a server together. Must be called within a tokio runtime.
     pub fn new(config: &Config, game: Arc<dyn GameFactory>) -> Result<Self, Error> {
+        let store = open_store(config)?;
+        Self::with_store(config, game, store, Pool::threads_by_default())
+    }
+
+    /// With recordings that are kept elsewhere, and so many threads to play them; 0: see [`Pool::new`].
+    pub fn with_store(
+        config: &Config,
+        game: Arc<dyn GameFactory>,
+        store: Arc<dyn Store>,
+        replay_threads: usize,
+    ) -> Result<Self, Error> {
         let metrics = Arc::new(Metrics::default());
         let health = Arc::new(Health::default());
         let settings = Settings {
@@ -104,13 +130,27 @@ impl Parts {
             reservation: RESERVATION,
             empty_ttl: config.room_ttl,
             catch_up_ticks_max: CATCH_UP_TICKS_MAX,
+            checkpoint_every: config.checkpoint_every,
+            chunk_every: match config.store_sync {
+                StoreSync::Tick => Duration::ZERO,
+                StoreSync::None | StoreSync::Interval => CHUNK_EVERY,
+            },
+            incident_lateness: config.incident_lateness,
         };
+        let recording = Recording {
+            store: Arc::clone(&store),
+            server: format!("fray-server {}", env!("CARGO_PKG_VERSION")),
+        };
+        let pool = Pool::new(replay_threads, metrics.replay_jobs_waiting.clone());
+        let pool = pool.map_err(Error::Threads)?;
+        let replays = Replays::new(store, vec![Arc::clone(&game)], pool, Arc::clone(&metrics));
         let rooms = Registry::new(
             game,
             settings,
             config.rooms_max,
             config.room_capacity,
             config.seed,
+            recording,
             Arc::clone(&metrics),
         );
         let limits = Limits {
@@ -127,6 +167,7 @@ impl Parts {
             limits,
             Arc::clone(&metrics),
             config.server_name(),
+            Arc::new(replays),
         ));
         let lobby = Arc::new(Lobby::new(Arc::clone(&sessions)));
         let origins = Arc::new(web::Origins {
@@ -236,10 +277,12 @@ impl App {
                     "streams whose peers take no bytes are cut off"
                 );
             }
+            sessions.replays.close().await;
             stop_players.cancel();
             players.close();
             players.wait().await;
             sessions.rooms.close().await;
+            close_store(Arc::clone(sessions.rooms.store())).await;
             stop_operators.cancel();
             operators.close();
             operators.wait().await;
@@ -282,6 +325,34 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+fn open_store(config: &Config) -> Result<Arc<dyn Store>, Error> {
+    let bytes = |default: u32| u64::from(config.store_mib.unwrap_or(default)) << 20;
+    let Some(dir) = &config.store else {
+        let bytes = usize::try_from(bytes(MEMORY_STORE_MIB)).unwrap_or(usize::MAX);
+        return Ok(Arc::new(MemoryStore::new(bytes)));
+    };
+    let options = file::Options {
+        sync: match config.store_sync {
+            StoreSync::None => file::Sync::None,
+            StoreSync::Interval => file::Sync::Interval,
+            StoreSync::Tick => file::Sync::Tick,
+        },
+        retention_bytes: bytes(FILE_STORE_MIB),
+        retention_age: config.store_age,
+        ..file::Options::default()
+    };
+    Ok(Arc::new(FileStore::open(dir, options)?))
+}
+
+/// What rooms handed over is in files before the process ends.
+async fn close_store(store: Arc<dyn Store>) {
+    match tokio::task::spawn_blocking(move || store.close()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the store cannot be closed in order"),
+        Err(error) => tracing::error!(%error, "the store broke while it was closed"),
     }
 }
 

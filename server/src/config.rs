@@ -2,6 +2,7 @@
 
 use clap::{ArgAction, Parser};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Fray: an authoritative multiplayer game server.
@@ -72,6 +73,31 @@ pub struct Config {
     #[arg(long, env = "FRAY_SEED", value_name = "NUMBER")]
     pub seed: Option<u64>,
 
+    /// Keep what rooms play in this folder, for recordings; without it, the newest is kept in memory
+    #[arg(long, env = "FRAY_STORE", value_name = "DIR")]
+    pub store: Option<PathBuf>,
+
+    /// When the folder's files are made safe against loss of power: by the system alone, every second, or every tick. A process
+    /// that is killed loses at most the last quarter of a second, with `tick` the last tick
+    #[arg(long, env = "FRAY_STORE_SYNC", value_name = "POLICY", value_enum, default_value_t = StoreSync::Interval)]
+    pub store_sync: StoreSync,
+
+    /// How much is kept, in MiB, before the oldest is let go [default: 1024 in a folder, 64 in memory]
+    #[arg(long, env = "FRAY_STORE_MIB", value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub store_mib: Option<u32>,
+
+    /// How long recordings are kept in the folder
+    #[arg(long, env = "FRAY_STORE_AGE", value_name = "TIME", default_value = "7d", value_parser = humantime::parse_duration)]
+    pub store_age: Duration,
+
+    /// How often a room's whole state goes into its log; less often costs less, and seeking takes longer
+    #[arg(long, env = "FRAY_CHECKPOINT_EVERY", value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub checkpoint_every: Duration,
+
+    /// A tick that begins this much too late is an incident: the last seconds are kept as a recording
+    #[arg(long, env = "FRAY_INCIDENT_LATENESS", value_name = "TIME", default_value = "500ms", value_parser = humantime::parse_duration)]
+    pub incident_lateness: Duration,
+
     /// How long an orderly end may take after SIGTERM or Ctrl-C, before what is left is cut off
     #[arg(long, env = "FRAY_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     pub shutdown_timeout: Duration,
@@ -83,6 +109,17 @@ pub struct Config {
     /// What to log, for example "info" or "`fray_server=debug`"
     #[arg(long, env = "FRAY_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
+}
+
+/// When files of the store are made safe against loss of power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum StoreSync {
+    /// When the system gets to it
+    None,
+    /// Every second
+    Interval,
+    /// Every tick
+    Tick,
 }
 
 impl Config {

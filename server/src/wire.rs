@@ -27,7 +27,12 @@ impl TryFrom<v1::PlayRequest> for Incoming {
             },
             Some(Message::Ping(ping)) => Self::Ping { seen_tick: ping.seen_tick, echo: ping.echo },
             Some(Message::Leave(_)) => Self::Leave,
-            Some(Message::Resync(resync)) => Self::Resync { reason: resync_reason(resync.reason) },
+            Some(Message::Resync(resync)) => Self::Resync {
+                reason: resync_reason(resync.reason),
+                is_desync: resync.reason() == v1::resync::Reason::ChecksumMismatch,
+                tick: resync.tick,
+                cell: resync.cell,
+            },
             None => Self::Unknown,
         })
     }
@@ -133,9 +138,8 @@ impl From<Welcome> for v1::Welcome {
                 unit_bits: welcome.world.unit_bits,
             }),
             motions: welcome.motions.iter().map(motion).collect(),
-            // One server owns its rooms from their first tick on.
-            epoch: 1,
-            first_tick: 1,
+            epoch: welcome.epoch,
+            first_tick: welcome.first_tick,
             staleness_window_ms: welcome.staleness_window_ms,
             heartbeat_ms: welcome.heartbeat_ms,
             idle_timeout_ms: welcome.idle_timeout_ms,

@@ -6,6 +6,7 @@
 //! and fire. Because a second key silences the first one's repeats, thrust and fire stay down while another key repeats.
 
 use crate::client::Controls;
+use crate::replay::Control;
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ pub(super) enum Command {
     Help,
     /// Look at the next player.
     Next,
+    /// Of a recording: another moment, another speed.
+    Recording(Control),
 }
 
 const LEFT: usize = 0;
@@ -152,6 +155,30 @@ fn command_of(event: &KeyEvent) -> Option<Command> {
         KeyCode::Tab => Some(Command::Next),
         _ => None,
     }
+}
+
+/// What a key asks for in front of a recording; held down, it asks again and again.
+pub(super) fn command_of_viewer(event: &KeyEvent) -> Option<Command> {
+    if event.kind == KeyEventKind::Release {
+        return None;
+    }
+    let is_press = event.kind == KeyEventKind::Press;
+    if let Some(command) = command_of(event) {
+        return is_press.then_some(command);
+    }
+    let control = match event.code {
+        KeyCode::Char(' ') => return is_press.then_some(Command::Recording(Control::Pause)),
+        KeyCode::Left => Control::Seconds(-5),
+        KeyCode::Right => Control::Seconds(5),
+        KeyCode::Char(',') => Control::Ticks(-1),
+        KeyCode::Char('.') => Control::Ticks(1),
+        KeyCode::Home => Control::First,
+        KeyCode::End => Control::Last,
+        KeyCode::Char('+' | '=') => Control::Faster,
+        KeyCode::Char('-' | '_') => Control::Slower,
+        _ => return None,
+    };
+    Some(Command::Recording(control))
 }
 
 fn flight_key(code: KeyCode) -> Option<usize> {

@@ -1,4 +1,4 @@
-//! The game in a terminal: play, or look on.
+//! The game in a terminal: play, look on, or look at a recording.
 //!
 //! | module | what |
 //! | --- | --- |
@@ -7,7 +7,7 @@
 //! | `camera`, `lens`, `scene`, `things` | from that to shapes around a camera |
 //! | `keys` | from key events to controls |
 //! | `view`, `picture`, `panel`, `colour` | from shapes and numbers to cells of the terminal |
-//! | `seat` | playing and looking on, as one thing to wait for |
+//! | `seat` | playing, looking on and recordings, as one thing to wait for |
 //! | `screen`, `run` | the terminal itself, and the loop |
 //!
 //! All but the last two lines do no I/O and take the time as an argument.
@@ -34,5 +34,6 @@ mod view;
 mod words;
 
 pub use run::run;
+pub(crate) use screen::expect_panics;
 pub use seat::{Seat, Watcher};
 pub use words::printable;

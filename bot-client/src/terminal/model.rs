@@ -29,6 +29,17 @@ enum Stream {
     Leaving,
 }
 
+/// What is said of a recording.
+#[derive(Clone, Debug)]
+pub(super) struct Recorded {
+    /// Where it is.
+    pub(super) status: String,
+    /// What it is.
+    pub(super) about: Vec<String>,
+    /// Why it goes no further.
+    pub(super) trouble: Option<String>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Model {
@@ -48,6 +59,8 @@ pub(super) struct Model {
     camera: Camera,
     /// Whose surroundings a spectator sees; 0: the best player's.
     pub(super) target: i32,
+    /// None: it happens now.
+    pub(super) recorded: Option<Recorded>,
 }
 
 impl Model {
@@ -67,6 +80,7 @@ impl Model {
             notice: None,
             camera: Camera::default(),
             target,
+            recorded: None,
         }
     }
 
@@ -244,8 +258,12 @@ impl Model {
 
     /// What must be said in one line, if anything.
     pub(super) fn banner(&self, now: Instant) -> Option<String> {
+        if let Some(trouble) = self.recorded.as_ref().and_then(|r| r.trouble.as_ref()) {
+            return Some(printable(trouble));
+        }
         let grace = self.welcome.as_ref().map_or(0, |welcome| welcome.grace_ms);
         match self.stream {
+            Stream::Opening(false) if self.recorded.is_some() => return None,
             Stream::Opening(false) => return Some("Looking for a room…".to_owned()),
             Stream::Opening(true) => {
                 return Some("The server does not answer. Trying again…".to_owned());

@@ -39,7 +39,10 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, model: &Model, now: Inst
     } else {
         top.extend(kinds(model));
     }
-    let net = net(model, now);
+    let net = match &model.recorded {
+        Some(recorded) => about(&recorded.about, columns),
+        None => net(model, now),
+    };
     let heights = [
         Constraint::Length(top.len() as u16 + 1),
         Constraint::Fill(1),
@@ -177,6 +180,12 @@ fn feed(model: &Model, height: usize, now: Instant) -> Vec<Line<'static>> {
             Line::from(spans.collect::<Vec<_>>())
         })
         .collect()
+}
+
+/// What a recording is, in as many lines as it takes.
+fn about(lines: &[String], columns: usize) -> Vec<Line<'static>> {
+    let line = |line: &String| Line::styled(fitted(&printable(line), columns), text(colour::FAINT));
+    lines.iter().map(line).collect()
 }
 
 fn net(model: &Model, now: Instant) -> Vec<Line<'static>> {

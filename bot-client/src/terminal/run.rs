@@ -1,13 +1,13 @@
 //! The loop: events of the server, keys, and time.
 
-use super::keys::{Command, Hands};
-use super::model::Model;
+use super::keys::{self, Command, Hands};
+use super::model::{Model, Recorded};
 use super::screen::Screen;
 use super::seat::Seat;
 use super::{view, words};
 use crate::client::{Controls, Ended, Event};
 use anyhow::Context as _;
-use crossterm::event::{Event as Input, EventStream};
+use crossterm::event::{Event as Input, EventStream, KeyEvent};
 use futures_util::StreamExt as _;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -120,16 +120,22 @@ impl Game {
         if matches!(event, Event::Welcomed { .. }) {
             self.sent = None;
         }
-        self.model.handle(event, self.seat.session(), now.into_std());
+        self.model.handle(event, self.seat.session(), self.seat.time(now));
         Ok(())
     }
 
     fn handle_input(&mut self, input: &Input) {
         match input {
-            Input::Key(key) => match self.hands.handle(*key, Instant::now().into_std()) {
+            Input::Key(key) => match self.command(*key) {
                 Some(Command::Leave) => self.leave(),
                 Some(Command::Help) => self.help = !self.help,
                 Some(Command::Next) => self.look_at_next(),
+                Some(Command::Recording(control)) => {
+                    if let Seat::Recording(playback) = &mut self.seat {
+                        playback.control(control);
+                    }
+                    self.draw_due = Instant::now();
+                }
                 None => {}
             },
             Input::FocusLost => self.hands.let_go(),
@@ -138,10 +144,23 @@ impl Game {
         }
     }
 
+    fn command(&mut self, key: KeyEvent) -> Option<Command> {
+        match &self.seat {
+            Seat::Recording(_) => keys::command_of_viewer(&key),
+            _ => self.hands.handle(key, Instant::now().into_std()),
+        }
+    }
+
     fn look_at_next(&mut self) {
-        if let Seat::Watcher(watcher) = &mut self.seat {
-            self.model.target = self.model.next_target();
-            watcher.follow(self.model.target as u32);
+        if matches!(self.seat, Seat::Player(_)) {
+            return;
+        }
+        self.model.target = self.model.next_target();
+        let player = self.model.target as u32;
+        match &mut self.seat {
+            Seat::Player(_) => {}
+            Seat::Watcher(watcher) => watcher.follow(player),
+            Seat::Recording(playback) => playback.follow(player),
         }
     }
 
@@ -166,8 +185,15 @@ impl Game {
 
     fn draw(&mut self, now: Instant) -> std::io::Result<()> {
         let Self { screen, model, seat, help, .. } = self;
-        screen
-            .draw(|frame| view::render(frame, model, seat.session_mut(), *help, now.into_std()))?;
+        if let Seat::Recording(playback) = seat {
+            model.recorded = Some(Recorded {
+                status: playback.status(),
+                about: playback.about(),
+                trouble: playback.trouble().map(str::to_owned),
+            });
+        }
+        let time = seat.time(now);
+        screen.draw(|frame| view::render(frame, model, seat.session_mut(), *help, time))?;
         // A slow terminal gets fewer pictures, so that the rest of the time is for the server and the keys.
         let after = Instant::now();
         self.draw_due = (now + PICTURE).max(after + (after - now));
@@ -176,6 +202,9 @@ impl Game {
 
     /// What is said when the terminal is given back.
     fn farewell(&self) -> String {
+        if let Seat::Recording(playback) = &self.seat {
+            return playback.status();
+        }
         match &self.model.own {
             Some(own) => format!(
                 "You left with {} points, {} kills and {} deaths in this round.",

@@ -13,6 +13,7 @@ use crossterm::terminal::{
 };
 use ratatui::backend::CrosstermBackend;
 use ratatui::{Frame, Terminal};
+use std::cell::Cell;
 use std::io::{self, Stdout, stdout};
 use std::panic;
 use std::sync::Once;
@@ -22,6 +23,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 static HAS_RELEASES: AtomicBool = AtomicBool::new(false);
 static HOOK: Once = Once::new();
+
+thread_local! {
+    /// Panics of this thread are caught and shown in the picture.
+    static EXPECTS_PANICS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From now on this thread's panics neither give the terminal back nor are reported: whoever catches them tells.
+pub(crate) fn expect_panics() {
+    EXPECTS_PANICS.set(true);
+}
 
 /// The terminal, until it is dropped.
 pub(super) struct Screen {
@@ -36,8 +47,10 @@ impl Screen {
         HOOK.call_once(|| {
             let report = panic::take_hook();
             panic::set_hook(Box::new(move |info| {
-                give_back();
-                report(info);
+                if !EXPECTS_PANICS.get() {
+                    give_back();
+                    report(info);
+                }
             }));
         });
         enable_raw_mode()?;

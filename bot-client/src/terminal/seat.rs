@@ -1,6 +1,7 @@
-//! Playing and looking on, as one thing to wait for.
+//! Playing, looking on and recordings, as one thing to wait for.
 
 use crate::client::{Config, Controls, Ended, Event, Player, SendError, Session};
+use crate::replay::Playback;
 use fray_proto::v1::play_client::PlayClient;
 use fray_proto::v1::{self, play_response, watch_response};
 use prost::Message as _;
@@ -25,6 +26,8 @@ pub enum Seat {
     Player(Box<Player>),
     /// In front of it.
     Watcher(Box<Watcher>),
+    /// In front of what has been.
+    Recording(Box<Playback>),
 }
 
 impl Seat {
@@ -32,6 +35,7 @@ impl Seat {
         match self {
             Self::Player(player) => player.next().await,
             Self::Watcher(watcher) => watcher.next().await,
+            Self::Recording(playback) => playback.next().await,
         }
     }
 
@@ -39,6 +43,7 @@ impl Seat {
         match self {
             Self::Player(player) => player.session(),
             Self::Watcher(watcher) => &watcher.session,
+            Self::Recording(playback) => &playback.session,
         }
     }
 
@@ -46,6 +51,7 @@ impl Seat {
         match self {
             Self::Player(player) => player.session_mut(),
             Self::Watcher(watcher) => &mut watcher.session,
+            Self::Recording(playback) => &mut playback.session,
         }
     }
 
@@ -53,7 +59,7 @@ impl Seat {
     pub(super) fn steer(&mut self, controls: Controls) -> Result<(), SendError> {
         match self {
             Self::Player(player) => player.steer(controls).map(|_| ()),
-            Self::Watcher(_) => Ok(()),
+            Self::Watcher(_) | Self::Recording(_) => Ok(()),
         }
     }
 
@@ -62,6 +68,15 @@ impl Seat {
         match self {
             Self::Player(player) => player.leave(),
             Self::Watcher(watcher) => watcher.state = State::Over,
+            Self::Recording(playback) => playback.leave(),
+        }
+    }
+
+    /// What the picture takes for the time: a recording can stand still.
+    pub(super) fn time(&self, now: Instant) -> std::time::Instant {
+        match self {
+            Self::Player(_) | Self::Watcher(_) => now.into_std(),
+            Self::Recording(playback) => playback.time(now),
         }
     }
 }

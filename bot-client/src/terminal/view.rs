@@ -41,8 +41,11 @@ pub(super) fn render(
     } else if let Some(hint) = hint(model) {
         line(frame, left, left.height - 2, &hint, Style::new().fg(colour::FAINT));
     }
+    if let Some(recorded) = &model.recorded {
+        line(frame, left, left.height - 1, &recorded.status, Style::new().fg(colour::TEXT));
+    }
     if help {
-        keys(frame, left, model.is_spectator());
+        keys(frame, left, model);
     }
 }
 
@@ -70,7 +73,7 @@ fn line(frame: &mut Frame<'_>, area: Rect, y: u16, text: &str, style: Style) {
     frame.render_widget(Paragraph::new(line).style(style.bg(colour::SPACE)), place);
 }
 
-fn keys(frame: &mut Frame<'_>, area: Rect, is_spectator: bool) {
+fn keys(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let flying = [
         "↑ W     forward",
         "↓ S     back",
@@ -78,8 +81,19 @@ fn keys(frame: &mut Frame<'_>, area: Rect, is_spectator: bool) {
         "→ D     turn right",
         "space   fire",
     ];
+    let viewing = [
+        "space   pause, go on",
+        "← →     5 seconds",
+        ", .     1 tick",
+        "- +     slower, faster",
+        "home    beginning",
+        "end     end",
+    ];
     let mut lines: Vec<Line<'_>> = Vec::new();
-    if is_spectator {
+    if model.recorded.is_some() {
+        lines.extend(viewing.map(Line::from));
+    }
+    if model.is_spectator() {
         lines.push("tab     the next player".into());
     } else {
         lines.extend(flying.map(Line::from));

@@ -158,6 +158,18 @@ pub struct Published {
     pub global: Vec<Entity>,
 }
 
+impl Published {
+    /// Games are asked for ascending ids; one that forgets it must not take its clients apart.
+    pub fn put_in_order(&mut self) {
+        for shown in [&mut self.local, &mut self.global] {
+            if !shown.is_sorted_by(|a, b| a.id < b.id) {
+                shown.sort_by_key(|entity| entity.id);
+                shown.dedup_by_key(|entity| entity.id);
+            }
+        }
+    }
+}
+
 /// A rectangle of the world that a player should see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {

@@ -1,11 +1,12 @@
 //! A game that is fed from a recording.
 
 use super::Games;
-use crate::game::{Game, GameFactory};
+use crate::game::{Game, GameFactory, Published};
 use crate::store::{Checkpoint, End, Header, ReadError, Reader, Record, Tick};
 use std::collections::VecDeque;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// How many ticks are kept while looking for a later checkpoint to begin from; beyond that they are played.
 const SKIPPED_TICKS_MAX: usize = 4096;
@@ -79,30 +80,30 @@ pub enum Step {
 }
 
 /// A game that plays a recording.
-pub struct Simulation<'a, R> {
-    games: Games<'a>,
+pub struct Simulation<R> {
+    games: Vec<Arc<dyn GameFactory>>,
     reader: Reader<R>,
     /// Read and not played: ticks before the tick that was sought.
     ahead: VecDeque<Record>,
-    playing: Option<Playing<'a>>,
+    playing: Option<Playing>,
     /// How many hashes were compared.
     pub hashes_compared: u32,
     /// How often ticks were missing between two segments.
     pub gaps: u32,
 }
 
-struct Playing<'a> {
+struct Playing {
     header: Header,
-    factory: &'a dyn GameFactory,
+    factory: Arc<dyn GameFactory>,
     game: Option<Box<dyn Game>>,
     tick: u32,
 }
 
-impl<'a, R: Read> Simulation<'a, R> {
+impl<R: Read> Simulation<R> {
     /// Plays a recording of one of these games.
-    pub fn new(games: Games<'a>, from: R) -> Self {
+    pub fn new(games: Games<'_>, from: R) -> Self {
         Self {
-            games,
+            games: games.0.to_vec(),
             reader: Reader::new(from),
             ahead: VecDeque::new(),
             playing: None,
@@ -124,6 +125,11 @@ impl<'a, R: Read> Simulation<'a, R> {
     /// The header of what is played.
     pub fn header(&self) -> Option<&Header> {
         self.playing.as_ref().map(|playing| &playing.header)
+    }
+
+    /// Where in the recording the next record begins.
+    pub fn offset(&self) -> u64 {
+        self.reader.offset()
     }
 
     /// Whether the log came to its end.
@@ -181,7 +187,7 @@ impl<'a, R: Read> Simulation<'a, R> {
         match next {
             None => Ok(Step::Waiting),
             Some(Record::Header(header)) => {
-                let factory = self.games.of(&header)?;
+                let factory = Arc::clone(Games(&self.games).of(&header)?);
                 let last = self.playing.take();
                 self.gaps +=
                     u32::from(last.as_ref().is_some_and(|p| p.tick + 1 != header.first_tick));
@@ -245,6 +251,12 @@ impl<'a, R: Read> Simulation<'a, R> {
                 let _ = input.feed(game.as_mut());
             }
             game.step();
+            if tick.is_broken {
+                // The room did more than step when it broke.
+                game.publish(&mut Published::default());
+                game.view(None);
+                game.checkpoint();
+            }
             tick.hash.map(|_| game.state_hash())
         });
         if played.is_err() {

@@ -96,29 +96,73 @@ pub fn verify(
     ticks_max: u32,
     mut stop: impl FnMut() -> bool,
 ) -> Result<Report, Unanswered> {
-    let mut simulation = Simulation::new(games, from);
-    let mut report = Report {
-        verdict: Verdict::Same { panicked: None },
-        header: None,
-        end: None,
-        last_tick: 0,
-        ticks: 0,
-        hashes_compared: 0,
-        gaps: 0,
-        joins: 0,
-        moves: 0,
-        player_ticks: 0,
-    };
-    let mut present = BTreeSet::new();
+    let mut verification = Verification::new(games, from, ticks_max);
     loop {
-        if stop() {
-            return Err(Unanswered::Stopped);
+        if let Some(answer) = verification.advance(u32::MAX, &mut stop) {
+            return answer;
         }
-        match simulation.step() {
-            Ok(Step::Waiting) => break,
+    }
+}
+
+/// A recording that is being compared, a part at a time.
+pub struct Verification<R> {
+    simulation: Simulation<R>,
+    report: Report,
+    present: BTreeSet<u32>,
+    ticks_max: u32,
+}
+
+impl<R: Read> Verification<R> {
+    /// From the recording's beginning.
+    pub fn new(games: Games<'_>, from: R, ticks_max: u32) -> Self {
+        let report = Report {
+            verdict: Verdict::Same { panicked: None },
+            header: None,
+            end: None,
+            last_tick: 0,
+            ticks: 0,
+            hashes_compared: 0,
+            gaps: 0,
+            joins: 0,
+            moves: 0,
+            player_ticks: 0,
+        };
+        let simulation = Simulation::new(games, from);
+        Self { simulation, report, present: BTreeSet::new(), ticks_max }
+    }
+
+    /// Ticks played so far.
+    pub fn ticks(&self) -> u32 {
+        self.report.ticks
+    }
+
+    /// Plays so many records more; the answer, if that was all.
+    pub fn advance(
+        &mut self,
+        records: u32,
+        mut stop: impl FnMut() -> bool,
+    ) -> Option<Result<Report, Unanswered>> {
+        for _ in 0..records {
+            if stop() {
+                return Some(Err(Unanswered::Stopped));
+            }
+            match self.step() {
+                Ok(true) => {}
+                Ok(false) => return Some(Ok(self.finish())),
+                Err(unanswered) => return Some(Err(unanswered)),
+            }
+        }
+        None
+    }
+
+    /// Whether it goes on.
+    fn step(&mut self) -> Result<bool, Unanswered> {
+        let report = &mut self.report;
+        match self.simulation.step() {
+            Ok(Step::Waiting) => return Ok(false),
             Ok(Step::Began) => {
                 report.end = None;
-                report.header = report.header.take().or_else(|| simulation.header().cloned());
+                report.header = report.header.take().or_else(|| self.simulation.header().cloned());
             }
             Ok(Step::Checked) => {}
             Ok(Step::Ended(end)) => report.end = Some(end.reason),
@@ -127,43 +171,48 @@ pub fn verify(
                     match input {
                         Input::Join { player, .. } => {
                             report.joins += 1;
-                            present.insert(player);
+                            self.present.insert(player);
                         }
                         Input::Leave { player } => {
-                            present.remove(&player);
+                            self.present.remove(&player);
                         }
                         Input::Controls { .. } => report.moves += 1,
                         Input::Connected { .. } => {}
                     }
                 }
                 report.ticks += 1;
-                report.player_ticks += present.len() as u64;
-                if report.ticks > ticks_max {
-                    return Err(Unanswered::TooLong(ticks_max));
+                report.player_ticks += self.present.len() as u64;
+                if report.ticks > self.ticks_max {
+                    return Err(Unanswered::TooLong(self.ticks_max));
                 }
             }
             Err(Error::Panicked { message, as_recorded: true, .. }) => {
                 report.verdict = Verdict::Same { panicked: Some(message) };
-                if let Ok(Step::Ended(end)) = simulation.step() {
+                if let Ok(Step::Ended(end)) = self.simulation.step() {
                     report.end = Some(end.reason);
                 }
-                break;
+                return Ok(false);
             }
             Err(error) => {
                 report.verdict = verdict(error)?;
-                break;
+                return Ok(false);
             }
         }
+        Ok(true)
     }
-    if report.header.is_none() && matches!(report.verdict, Verdict::Same { .. }) {
-        // Nothing whole was there: nothing was shown to be the same.
-        let problem = "there is no whole header".to_owned();
-        report.verdict = Verdict::Damaged { offset: 0, problem };
+
+    fn finish(&mut self) -> Report {
+        let mut report = self.report.clone();
+        if report.header.is_none() && matches!(report.verdict, Verdict::Same { .. }) {
+            // Nothing whole was there: nothing was shown to be the same.
+            let problem = "there is no whole header".to_owned();
+            report.verdict = Verdict::Damaged { offset: 0, problem };
+        }
+        report.last_tick = self.simulation.tick();
+        report.hashes_compared = self.simulation.hashes_compared;
+        report.gaps = self.simulation.gaps;
+        report
     }
-    report.last_tick = simulation.tick();
-    report.hashes_compared = simulation.hashes_compared;
-    report.gaps = simulation.gaps;
-    Ok(report)
 }
 
 fn verdict(error: Error) -> Result<Verdict, Unanswered> {

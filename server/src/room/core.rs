@@ -1,11 +1,13 @@
 //! What a tick does, without a clock or a task.
 
 use super::handle::{Attached, Claim, Command};
+use super::log::TickLog;
 use super::seat::{MOVES_PER_TICK_MAX, Presence, Seat};
 use super::{Error, Settings};
 use crate::game::{Game, Profile, Published};
 use crate::replication::frame::PRIVATE_VALUES_MAX;
 use crate::replication::{Encoder, Grid, PlayerFrame, TickFrame};
+use crate::store::EndReason;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -26,6 +28,7 @@ pub struct Core {
     empty_since_tick: u32,
     published: Published,
     private: Vec<i32>,
+    log: TickLog,
 }
 
 /// What a tick did, for the metrics.
@@ -40,8 +43,8 @@ pub struct TickReport {
 }
 
 impl Core {
-    /// A room around a game that has not begun.
-    pub fn new(game: Box<dyn Game>, settings: Settings, capacity: u32) -> Self {
+    /// A room around a game that has not begun, with a log that was begun from it.
+    pub fn new(game: Box<dyn Game>, settings: Settings, capacity: u32, log: TickLog) -> Self {
         let grid = Grid::new(game.world(), game.motions());
         Self {
             encoder: Encoder::new(grid, settings.tick_rate_hz),
@@ -54,10 +57,11 @@ impl Core {
             empty_since_tick: 0,
             published: Published::default(),
             private: Vec::new(),
+            log,
         }
     }
 
-    /// One tick: inputs in a fixed order, the game's step, and what everybody may see of it.
+    /// One tick: inputs in a fixed order, the game's step, and what everybody may see of it. [`Self::note`] comes after it.
     pub fn tick(&mut self, now: Instant) -> (Arc<TickFrame>, TickReport) {
         self.tick += 1;
         let mut report = TickReport::default();
@@ -71,10 +75,28 @@ impl Core {
         (frame, report)
     }
 
+    /// Writes the tick that was made into the log. Apart from [`Self::tick`], so that players need not wait for it.
+    pub fn note(&mut self) {
+        self.log.tick(self.tick, self.game.as_ref());
+    }
+
+    /// The game's rules panicked, in a tick or between two: the log says so, and ends.
+    pub fn note_panic(&mut self, tick: u32) {
+        self.log.broken(tick);
+        self.log.end(EndReason::Panicked);
+    }
+
+    /// The room's log.
+    pub fn log(&mut self) -> &mut TickLog {
+        &mut self.log
+    }
+
     /// Answers a request, between ticks.
     pub(super) fn handle(&mut self, command: Command) {
         // Whoever asked may be gone by now; then nobody wants the answer.
         match command {
+            // The task keeps it; the game does not hear of it.
+            Command::Report(_) => {}
             Command::Reserve { player_id, profile, reply } => {
                 let _ = reply.send(self.reserve(player_id, profile));
             }
@@ -141,12 +163,13 @@ impl Core {
         let profile = (!resumed).then(|| seat.profile.clone());
         let attachment = seat.attach(tick);
         // The game hears of it between two ticks: an input of the tick to come.
-        match profile {
-            Some(profile) => {
-                let entity = self.game.join(player, &profile);
-                self.seat(player)?.entity = entity;
-            }
-            None => self.game.set_connected(player, true),
+        if let Some(profile) = profile {
+            self.log.join(player, &profile);
+            let entity = self.game.join(player, &profile);
+            self.seat(player)?.entity = entity;
+        } else {
+            self.log.connected(player, true);
+            self.game.set_connected(player, true);
         }
         let seat = self.seat(player)?;
         Ok(Attached {
@@ -184,20 +207,23 @@ impl Core {
         let grace_ticks = self.settings.ticks(self.settings.grace);
         let patience_ticks = self.settings.ticks(self.settings.idle_timeout);
         let shown_ticks = self.settings.tick_rate_hz * LEFT_SHOWN_S;
-        let game = &mut self.game;
+        let (game, log) = (&mut self.game, &mut self.log);
         self.seats.retain(|player, seat| {
             match seat.presence {
                 Presence::Playing if seat.has_lost_its_stream(tick, patience_ticks) => {
                     seat.detach();
                     seat.presence =
                         Presence::Dropped { until_tick: tick.saturating_add(grace_ticks) };
+                    log.connected(*player, false);
                     game.set_connected(*player, false);
                 }
                 Presence::Playing if seat.has_finished() => {
+                    log.leave(*player);
                     game.leave(*player);
                     seat.presence = Presence::Left { until_tick: tick.saturating_add(shown_ticks) };
                 }
                 Presence::Dropped { until_tick } if tick >= until_tick => {
+                    log.leave(*player);
                     game.leave(*player);
                     return false;
                 }
@@ -223,6 +249,7 @@ impl Core {
             }
             for _ in 0..MOVES_PER_TICK_MAX {
                 let Some(next) = seat.next_move() else { break };
+                self.log.controls(*player, &next.controls);
                 let refusal = self.game.apply(*player, &next.controls).err();
                 seat.applied(&next, refusal, self.tick, now);
                 report.moves_applied += 1;

@@ -1,8 +1,10 @@
 //! How everybody else reaches a room.
 
+use super::recorder::Trouble;
 use super::{Error, RoomId};
 use crate::game::{Controls, GameFactory, Profile};
 use crate::replication::TickFrame;
+use crate::store::Header;
 use crossbeam_queue::ArrayQueue;
 use fray_proto::update::MoveAck;
 use std::sync::Arc;
@@ -54,6 +56,14 @@ impl RoomInfo {
             players: AtomicU32::new(0),
             ended: AtomicBool::new(false),
         }
+    }
+
+    /// A room of a recording: nobody is in it any more.
+    pub fn recorded(header: &Header, game: &dyn GameFactory) -> Self {
+        let code = (!header.code.is_empty()).then(|| header.code.clone());
+        // The store takes only names that can be ids.
+        let id = RoomId::recorded(&header.room);
+        Self::new(id, header.room_name.clone(), header.capacity, code, game)
     }
 
     /// Seats taken now, reserved ones included.
@@ -165,9 +175,21 @@ pub enum Claim {
 
 #[derive(Debug)]
 pub(super) enum Command {
-    Reserve { player_id: String, profile: Profile, reply: oneshot::Sender<Result<(), Error>> },
-    Attach { claim: Claim, reply: oneshot::Sender<Result<Attached, Error>> },
-    Find { token_hash: [u8; 32], reply: oneshot::Sender<Result<String, Error>> },
+    Reserve {
+        player_id: String,
+        profile: Profile,
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
+    Attach {
+        claim: Claim,
+        reply: oneshot::Sender<Result<Attached, Error>>,
+    },
+    /// Something that a stream noticed.
+    Report(Trouble),
+    Find {
+        token_hash: [u8; 32],
+        reply: oneshot::Sender<Result<String, Error>>,
+    },
 }
 
 /// A room, as everybody else sees it. Cheap to clone.
@@ -215,6 +237,12 @@ impl Handle {
     /// Gives a seat to a stream; an older stream of the same player is over then.
     pub async fn attach(&self, claim: Claim) -> Result<Attached, Error> {
         self.ask(|reply| Command::Attach { claim, reply }).await
+    }
+
+    /// Tells the room of a client whose copy of the world is not what it should be. If the room has too much to do, it is
+    /// not told: what is to be kept is best kept by a room that keeps up.
+    pub fn report(&self, trouble: Trouble) {
+        let _ = self.commands.try_send(Command::Report(trouble));
     }
 
     /// Whose resume token this is.

@@ -4,6 +4,7 @@
 //! - [`clock`]: when ticks are due, and what happens when they are late. Pure.
 //! - [`core`]: what a tick does: drain inputs, step, publish. No clock and no task, so tests drive it by hand.
 //! - [`seat`]: one player's place in the room: its moves, its generation of streams, its grace period.
+//! - [`log`]: what the room writes down of itself; [`recorder`]: hands it to the store, and keeps incidents.
 //! - [`handle`]: how everybody else reaches a room; [`registry`]: all rooms of this process, for look-up only.
 //!
 //! Architecture Invariant: a room publishes `Arc<TickFrame>` on a watch and knows nothing of streams; a slow reader costs it
@@ -12,6 +13,8 @@
 pub mod clock;
 pub mod core;
 pub mod handle;
+pub mod log;
+pub mod recorder;
 pub mod registry;
 pub mod seat;
 pub mod task;
@@ -34,6 +37,11 @@ impl RoomId {
         let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         let fits = !id.is_empty() && id.len() <= Self::CHARS_MAX && id.chars().all(is_plain);
         fits.then(|| Self(id.to_owned()))
+    }
+
+    /// The id that a recording's header names: it was one when it was written.
+    fn recorded(id: &str) -> Self {
+        Self(id.to_owned())
     }
 
     /// As text.
@@ -63,9 +71,24 @@ pub struct Settings {
     pub empty_ttl: Duration,
     /// How many late ticks are made up for at once; beyond that, time is given up.
     pub catch_up_ticks_max: u32,
+    /// How often the whole state goes into the log.
+    pub checkpoint_every: Duration,
+    /// How often the log is handed to the store.
+    pub chunk_every: Duration,
+    /// A tick that begins later than this is an incident.
+    pub incident_lateness: Duration,
 }
 
 impl Settings {
+    /// How often the log does what.
+    pub fn rhythm(&self) -> log::Rhythm {
+        log::Rhythm {
+            hash_ticks: self.tick_rate_hz,
+            checkpoint_ticks: self.ticks(self.checkpoint_every),
+            chunk_ticks: self.ticks(self.chunk_every),
+        }
+    }
+
     /// A duration in whole ticks, at least one.
     pub fn ticks(&self, duration: Duration) -> u32 {
         let ticks = duration.as_millis() * u128::from(self.tick_rate_hz) / 1000;
@@ -91,4 +114,7 @@ pub enum Error {
     /// The server has all the rooms that it takes.
     #[error("the server has all the rooms that it takes")]
     RoomsExhausted,
+    /// The game's rules panicked.
+    #[error("the room failed")]
+    Failed,
 }

@@ -3,13 +3,18 @@
 use super::clock::Clock;
 use super::core::Core;
 use super::handle::{Handle, RoomInfo};
+use super::log::TickLog;
+use super::recorder::Recorder;
 use super::task;
 use super::{Error, RoomId, Settings};
 use crate::game::{GameFactory, Setup};
+use crate::store::{Header, Store};
 use crate::telemetry::{Metrics, spawn_named};
 use dashmap::DashMap;
 use rand::RngExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use xxhash_rust::xxh3::xxh3_64;
@@ -25,6 +30,15 @@ pub struct NewRoom {
     pub capacity: u32,
 }
 
+/// Where rooms write what they play.
+#[derive(Clone)]
+pub struct Recording {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// What wrote it, for people.
+    pub server: String,
+}
+
 /// The rooms, and the tasks that run them.
 pub struct Registry {
     settings: Settings,
@@ -35,6 +49,7 @@ pub struct Registry {
     opening: Mutex<()>,
     capacity_max: u32,
     seed: Option<u64>,
+    recording: Recording,
     tasks: TaskTracker,
     stop: CancellationToken,
     metrics: Arc<Metrics>,
@@ -48,6 +63,7 @@ impl Registry {
         rooms_max: usize,
         capacity_max: u32,
         seed: Option<u64>,
+        recording: Recording,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
@@ -58,6 +74,7 @@ impl Registry {
             opening: Mutex::new(()),
             capacity_max,
             seed,
+            recording,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             metrics,
@@ -67,6 +84,11 @@ impl Registry {
     /// How rooms run.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Where rooms write what they play.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.recording.store
     }
 
     /// The room of this id.
@@ -118,13 +140,20 @@ impl Registry {
 
         let seed = self.seed.unwrap_or_else(|| random.random());
         let setup = Setup { seed, tick_rate_hz: self.settings.tick_rate_hz, capacity };
-        let core = Core::new(self.factory.create(&setup), self.settings.clone(), capacity);
+        let header = self.header(&info, &setup);
+        let core = self.core(&setup)?;
         let phase = xxh3_64(id.as_str().as_bytes()) as u32;
         let now = tokio::time::Instant::now();
         let clock =
             Clock::new(now, self.settings.tick_rate_hz, phase, self.settings.catch_up_ticks_max);
-        let (handle, task) =
-            task::room(info, core, clock, Arc::clone(&self.metrics), self.stop.clone());
+        let parts = task::Parts {
+            core,
+            clock,
+            recorder: self.recorder(id.clone(), header),
+            metrics: Arc::clone(&self.metrics),
+            incident_lateness: self.settings.incident_lateness,
+        };
+        let (handle, task) = task::room(info, parts, self.stop.clone()).ok_or(Error::Failed)?;
         tracing::info!(room = %id, name = handle.info().name, capacity, seed, "room opened");
         self.rooms.insert(id.clone(), handle.clone());
         self.metrics.rooms.inc();
@@ -136,6 +165,46 @@ impl Registry {
             task.await;
         });
         Ok(handle)
+    }
+
+    /// The game and the log of a new room. A game whose rules panic at once harms nobody but who asked for it.
+    fn core(&self, setup: &Setup) -> Result<Core, Error> {
+        let create = || {
+            let game = self.factory.create(setup);
+            let log = TickLog::begin(self.settings.rhythm(), game.as_ref());
+            Core::new(game, self.settings.clone(), setup.capacity, log)
+        };
+        catch_unwind(AssertUnwindSafe(create)).map_err(|_| Error::Failed)
+    }
+
+    fn header(&self, info: &RoomInfo, setup: &Setup) -> Header {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Header {
+            game: info.game.to_owned(),
+            sim_version: info.sim_version,
+            seed: setup.seed,
+            configuration: self.factory.configuration(),
+            tick_rate_hz: setup.tick_rate_hz,
+            capacity: setup.capacity,
+            room: info.id.to_string(),
+            room_name: info.name.clone(),
+            code: info.code.clone().unwrap_or_default(),
+            epoch: 1,
+            first_tick: 1,
+            started_at_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
+            incident: String::new(),
+            server: self.recording.server.clone(),
+        }
+    }
+
+    /// A room whose log cannot be written plays all the same.
+    fn recorder(&self, id: RoomId, header: Header) -> Recorder {
+        let writer = self.recording.store.writer(header);
+        let writer = writer.inspect_err(|error| {
+            tracing::error!(room = %id, %error, "the room will not be recorded");
+        });
+        let tick_rate_hz = self.settings.tick_rate_hz;
+        Recorder::new(id, tick_rate_hz, writer.ok(), Arc::clone(&self.metrics))
     }
 
     /// Ends all rooms and waits for their tasks.

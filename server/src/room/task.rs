@@ -3,77 +3,163 @@
 use super::clock::Clock;
 use super::core::Core;
 use super::handle::{COMMANDS_WAITING_MAX, Command, Handle, RoomInfo};
+use super::recorder::{Recorder, Trouble};
 use crate::replication::TickFrame;
+use crate::store::EndReason;
 use crate::telemetry::Metrics;
+use std::any::Any;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// All that a room's task owns.
+pub(super) struct Parts {
+    pub(super) core: Core,
+    pub(super) clock: Clock,
+    pub(super) recorder: Recorder,
+    pub(super) metrics: Arc<Metrics>,
+    /// A tick that begins later than this is an incident.
+    pub(super) incident_lateness: Duration,
+}
+
 /// Makes a room's first tick, and returns its handle with the task that makes all others. The task ends when the room has
-/// been empty for long enough, or `stop` is cancelled; dropping it ends the room, too.
+/// been empty for long enough, or `stop` is cancelled; dropping it ends the room, too. `None`: the rules panic at once.
 pub(super) fn room(
     info: RoomInfo,
-    mut core: Core,
-    mut clock: Clock,
-    metrics: Arc<Metrics>,
+    parts: Parts,
     stop: CancellationToken,
-) -> (Handle, impl Future<Output = ()> + Send + 'static) {
-    let (first, _) = core.tick(Instant::now());
+) -> Option<(Handle, impl Future<Output = ()> + Send + 'static)> {
+    let mut room = Room { parts, is_broken: false };
+    let first = room.guarded(|core| core.tick(Instant::now()))?.0;
+    room.guarded(Core::note)?;
     let info = Arc::new(info);
     let (commands_in, mut commands) = mpsc::channel(COMMANDS_WAITING_MAX);
     let (frames, frames_out) = watch::channel(first);
     let handle = Handle::new(Arc::clone(&info), commands_in, frames_out);
     let task = async move {
+        let mut reason = EndReason::ShutDown;
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                () = tokio::time::sleep_until(clock.due()) => {
-                    tick(&mut core, &mut clock, &frames, &metrics);
-                    info.players.store(core.players(), Ordering::Relaxed);
-                    if core.is_over() {
+                () = tokio::time::sleep_until(room.parts.clock.due()) => {
+                    room.tick(&frames);
+                    if room.parts.core.is_over() {
+                        reason = EndReason::RoomOver;
                         break;
                     }
                 }
                 command = commands.recv() => {
                     let Some(command) = command else { break };
-                    handle_commands(&mut core, command, &mut commands);
-                    info.players.store(core.players(), Ordering::Relaxed);
+                    room.handle_commands(command, &mut commands);
                 }
             }
+            if room.is_broken {
+                // Its streams are told that it failed; nobody else notices.
+                return;
+            }
+            info.players.store(room.parts.core.players(), Ordering::Relaxed);
         }
+        room.parts.core.log().end(reason);
+        room.hand_over(true);
         info.ended.store(true, Ordering::Release);
-        tracing::info!(room = %info.id, ticks = core.tick_count(), "room ended");
+        tracing::info!(room = %info.id, ticks = room.parts.core.tick_count(), "room ended");
     };
-    (handle, task)
+    Some((handle, task))
 }
 
-fn tick(
-    core: &mut Core,
-    clock: &mut Clock,
-    frames: &watch::Sender<Arc<TickFrame>>,
-    metrics: &Metrics,
-) {
-    let started = Instant::now();
-    let due = clock.take(started);
-    let (frame, report) = core.tick(started);
-    frames.send_replace(frame);
-    metrics.tick_made(started.elapsed(), due.late, due.skipped);
-    metrics.moves_applied.inc_by(report.moves_applied);
-    metrics.moves_refused.inc_by(report.moves_refused);
+struct Room {
+    parts: Parts,
+    /// The game's rules panicked: nothing may look at the game any more.
+    is_broken: bool,
 }
 
-/// This command and those that wait with it, so that a rush of joins does not cost a wake-up each.
-fn handle_commands(core: &mut Core, first: Command, more: &mut mpsc::Receiver<Command>) {
-    const AT_ONCE_MAX: usize = 64;
-    core.handle(first);
-    for _ in 1..AT_ONCE_MAX {
-        match more.try_recv() {
-            Ok(command) => core.handle(command),
-            Err(_) => break,
+impl Room {
+    fn tick(&mut self, frames: &watch::Sender<Arc<TickFrame>>) {
+        let started = Instant::now();
+        let due = self.parts.clock.take(started);
+        let Some((frame, report)) = self.guarded(|core| core.tick(started)) else { return };
+        frames.send_replace(frame);
+        // The frame is out: players do not wait for what the log needs.
+        if self.guarded(Core::note).is_none() {
+            return;
+        }
+        self.hand_over(false);
+        let metrics = &self.parts.metrics;
+        metrics.tick_made(started.elapsed(), due.late, due.skipped);
+        metrics.moves_applied.inc_by(report.moves_applied);
+        metrics.moves_refused.inc_by(report.moves_refused);
+        if due.late > self.parts.incident_lateness {
+            let late_ms = u64::try_from(due.late.as_millis()).unwrap_or(u64::MAX);
+            self.keep(&Trouble::Late(late_ms));
         }
     }
+
+    /// This command and those that wait with it, so that a rush of joins does not cost a wake-up each.
+    fn handle_commands(&mut self, first: Command, more: &mut mpsc::Receiver<Command>) {
+        const AT_ONCE_MAX: usize = 64;
+        let mut next = Some(first);
+        for handled in 1..=AT_ONCE_MAX {
+            match next.take() {
+                None => return,
+                Some(Command::Report(trouble)) => self.keep(&trouble),
+                Some(command) => {
+                    if self.guarded(|core| core.handle(command)).is_none() {
+                        return;
+                    }
+                }
+            }
+            if handled < AT_ONCE_MAX {
+                next = more.try_recv().ok();
+            }
+        }
+    }
+
+    /// Keeps the last seconds, up to the tick that was made last.
+    fn keep(&mut self, trouble: &Trouble) {
+        self.hand_over(true);
+        self.parts.recorder.keep(self.parts.core.tick_count(), trouble);
+    }
+
+    fn hand_over(&mut self, all: bool) {
+        while let Some(chunk) = self.parts.core.log().take(all) {
+            self.parts.recorder.append(chunk);
+        }
+    }
+
+    /// Lets the game's rules run. The room's border: a panic in them ends this room alone, and its last seconds are kept.
+    fn guarded<T>(&mut self, run: impl FnOnce(&mut Core) -> T) -> Option<T> {
+        if self.is_broken {
+            return None;
+        }
+        let before = self.parts.core.tick_count();
+        match catch_unwind(AssertUnwindSafe(|| run(&mut self.parts.core))) {
+            Ok(done) => Some(done),
+            Err(panic) => {
+                self.break_down(before, panic.as_ref());
+                None
+            }
+        }
+    }
+
+    fn break_down(&mut self, tick_before: u32, panic: &(dyn Any + Send)) {
+        self.is_broken = true;
+        // Between two ticks, what was fed is an input of the next one.
+        let tick = self.parts.core.tick_count().max(tick_before + 1);
+        self.parts.core.note_panic(tick);
+        self.hand_over(true);
+        let trouble = Trouble::Panic(panic_message(panic));
+        self.parts.recorder.keep(tick, &trouble);
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "(it did not say)".into())
 }

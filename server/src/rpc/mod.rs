@@ -1,16 +1,18 @@
 //! The gRPC services; the only place that knows tonic.
 //!
-//! - [`lobby`]: finding rooms. [`play`]: the streams. [`status`]: every error's gRPC status.
+//! - [`lobby`]: finding rooms. [`play`]: the streams. [`replays`]: recordings. [`status`]: every error's gRPC status.
 //! - [`health`]: what this process says of itself, under the names that probes ask for.
 
 pub mod health;
 pub mod lobby;
 pub mod play;
+pub mod replays;
 pub mod status;
 
 use crate::session::Lobby;
 use crate::telemetry::Health;
 use fray_proto::v1::lobby_server::LobbyServer;
+use fray_proto::v1::replays_server::ReplaysServer;
 use std::sync::Arc;
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
@@ -27,8 +29,10 @@ pub fn router(
             // So that tools can show the details of our statuses.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
+    let replays = ReplaysServer::new(replays::Service::new(Arc::clone(lobby.sessions())));
     let routes = Routes::new(LobbyServer::new(lobby::Service::new(Arc::clone(lobby))))
         .add_service(play::Service::new(Arc::clone(lobby)))
+        .add_service(replays.max_decoding_message_size(replays::MESSAGE_BYTES_MAX))
         .add_service(health::service(health))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

@@ -7,6 +7,7 @@ use super::status::from_transport;
 use crate::session::lobby::RoomChoice;
 use crate::session::message::Incoming;
 use crate::session::play;
+use crate::session::watch_past::{self, Past};
 use crate::session::{Error, Lobby};
 use crate::wire;
 use bytes::Bytes;
@@ -71,6 +72,10 @@ impl Service {
                 return Status::from(error).into_http();
             }
         };
+        if !request.recording.is_empty() {
+            let outgoing = watch_past::watch(sessions, past(request));
+            return respond(outgoing.map(|item| item.map(wire::frame_watch)));
+        }
         let room = match (request.room_id, request.code) {
             (id, _) if !id.is_empty() => RoomChoice::Id(id),
             (_, code) if !code.is_empty() => RoomChoice::Code(code),
@@ -79,6 +84,11 @@ impl Service {
         let outgoing = play::watch(self.lobby, room, request.player);
         respond(outgoing.map(|item| item.map(wire::frame_watch)))
     }
+}
+
+fn past(request: v1::WatchRequest) -> Result<Past, Error> {
+    let past = Past::of(&request.recording, request.code)?.at_speed(request.speed_percent)?;
+    Ok(past.from_tick(request.from_tick).still(request.still).following(request.player))
 }
 
 impl NamedService for Service {

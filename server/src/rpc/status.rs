@@ -13,16 +13,19 @@ const DOMAIN: &str = "fray.v1";
 pub fn code(error: &Error) -> Code {
     match error {
         Error::Invalid { .. } | Error::HelloExpected => Code::InvalidArgument,
-        Error::HelloTimeout | Error::IdleTimeout | Error::DeadlineExceeded => {
-            Code::DeadlineExceeded
-        }
+        Error::HelloTimeout
+        | Error::IdleTimeout
+        | Error::UploadTimeout(_)
+        | Error::DeadlineExceeded => Code::DeadlineExceeded,
         Error::TicketMissing | Error::TicketInvalid(_) => Code::Unauthenticated,
-        Error::ProtocolUnsupported(_) => Code::FailedPrecondition,
-        Error::RoomNotFound | Error::SessionNotFound => Code::NotFound,
+        Error::ProtocolUnsupported(_) | Error::SimVersionUnsupported(_) => Code::FailedPrecondition,
+        Error::RoomNotFound | Error::SessionNotFound | Error::RecordingNotFound => Code::NotFound,
+        Error::RecordingDamaged { .. } => Code::DataLoss,
         Error::RoomFull
         | Error::RoomsExhausted
         | Error::Overloaded
         | Error::MoveFlood
+        | Error::RecordingTooLarge(_)
         | Error::TooLarge => Code::ResourceExhausted,
         Error::RoomEnded | Error::RoomFailed | Error::TakenOver => Code::Aborted,
         Error::ShuttingDown => Code::Unavailable,
@@ -43,6 +46,9 @@ impl From<Error> for Status {
                 let version = fray_proto::PROTOCOL_VERSION.to_string();
                 metadata.insert("min".to_owned(), version.clone());
                 metadata.insert("max".to_owned(), version);
+            }
+            Error::RecordingDamaged { offset } => {
+                metadata.insert("offset".to_owned(), offset.to_string());
             }
             Error::UseWebSocket => {
                 metadata.insert("path".to_owned(), "/ws".to_owned());

@@ -1,6 +1,8 @@
 //! Why a request is refused, or a stream ends.
 
+use crate::replay::{self, pool};
 use crate::room;
+use crate::store::{self, ReadError};
 
 /// Each has one reason on the wire; [`crate::rpc::status`] gives each its gRPC status.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +72,24 @@ pub enum Error {
     /// A message beyond the limit.
     #[error("the message is too large")]
     TooLarge,
+    /// No such recording, or whoever asks may not know of it.
+    #[error("there is no such recording, or not any more; of a private room, its code is needed")]
+    RecordingNotFound,
+    /// A recording that cannot be played here, and why.
+    #[error("the recording cannot be played here: {0}")]
+    SimVersionUnsupported(String),
+    /// The server's own copy of a recording is not as it was written.
+    #[error("the recording is damaged at offset {offset}")]
+    RecordingDamaged {
+        /// Where.
+        offset: u64,
+    },
+    /// A recording that is longer than what is taken.
+    #[error("the recording is too large: more than {0}")]
+    RecordingTooLarge(String),
+    /// An upload that does not come to its end.
+    #[error("the upload takes too long: {0}")]
+    UploadTimeout(&'static str),
     /// The call took longer than its deadline.
     #[error("the deadline has passed")]
     DeadlineExceeded,
@@ -102,6 +122,11 @@ impl Error {
             Self::UseWebSocket => "USE_WEBSOCKET",
             Self::Broken(_) => "STREAM_BROKEN",
             Self::TooLarge => "MESSAGE_TOO_LARGE",
+            Self::RecordingNotFound => "RECORDING_NOT_FOUND",
+            Self::SimVersionUnsupported(_) => "SIM_VERSION_UNSUPPORTED",
+            Self::RecordingDamaged { .. } => "RECORDING_DAMAGED",
+            Self::RecordingTooLarge(_) => "RECORDING_TOO_LARGE",
+            Self::UploadTimeout(_) => "UPLOAD_TIMEOUT",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::Transport(..) => "MALFORMED_MESSAGE",
         }
@@ -116,6 +141,61 @@ impl From<room::Error> for Error {
             room::Error::Ended => Self::RoomNotFound,
             room::Error::Overloaded => Self::Overloaded,
             room::Error::RoomsExhausted => Self::RoomsExhausted,
+            room::Error::Failed => Self::RoomFailed,
+        }
+    }
+}
+
+impl From<pool::Error> for Error {
+    fn from(error: pool::Error) -> Self {
+        match error {
+            pool::Error::Overloaded => Self::Overloaded,
+            pool::Error::Closed => Self::ShuttingDown,
+            // What runs there is the rules of a game.
+            pool::Error::Panicked(_) => Self::RoomFailed,
+        }
+    }
+}
+
+impl Error {
+    /// What a recording of this server's own means to whoever asked for it, when it cannot be read on from `offset`.
+    pub(super) fn of_read(error: ReadError, offset: u64) -> Self {
+        match error {
+            ReadError::Damaged { offset, .. } => Self::RecordingDamaged { offset },
+            ReadError::Newer(_) => Self::SimVersionUnsupported(error.to_string()),
+            // The oldest part of a log may be let go while it is read.
+            ReadError::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Self::RecordingNotFound
+            }
+            ReadError::Io(error) => {
+                tracing::error!(%error, "a recording cannot be read");
+                Self::RecordingDamaged { offset }
+            }
+        }
+    }
+
+    /// The same, of the store itself.
+    pub(super) fn of_store(error: store::Error) -> Self {
+        match error {
+            store::Error::Read(error) => Self::of_read(error, 0),
+            store::Error::Io(error) => Self::of_read(error.into(), 0),
+            _ => Self::RecordingNotFound,
+        }
+    }
+
+    /// The same, of playing it.
+    pub(super) fn of_replay(error: replay::Error, offset: u64) -> Self {
+        match error {
+            replay::Error::Read(error) => Self::of_read(error, offset),
+            replay::Error::Checkpoint { offset, .. } => Self::RecordingDamaged { offset },
+            replay::Error::Unsupported { .. } => Self::SimVersionUnsupported(error.to_string()),
+            replay::Error::Panicked { .. } => Self::RoomFailed,
+            replay::Error::Stopped => Self::ShuttingDown,
+            // It is not what was played: nothing of it may be shown.
+            replay::Error::Differs { .. } | replay::Error::NoPanic { .. } => {
+                tracing::error!(%error, "a recording does not come out the same");
+                Self::RecordingDamaged { offset }
+            }
         }
     }
 }

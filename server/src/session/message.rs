@@ -33,6 +33,12 @@ pub enum Incoming {
     Resync {
         /// Why, for the metrics.
         reason: &'static str,
+        /// The update's checksum was another: the client holds another world.
+        is_desync: bool,
+        /// The tick of the update that failed.
+        tick: u32,
+        /// The cell, where it is known.
+        cell: Option<u32>,
     },
     /// Something from a newer client; skipped.
     Unknown,
@@ -76,6 +82,10 @@ pub enum Outgoing {
 pub struct Welcome {
     /// The room.
     pub room: Arc<RoomInfo>,
+    /// Counts the room's owners.
+    pub epoch: u64,
+    /// The first tick of this owner.
+    pub first_tick: u32,
     /// Ticks per second.
     pub tick_rate_hz: u32,
     /// The world.

@@ -3,6 +3,7 @@
 //! - [`lobby`]: finds or opens rooms, reserves seats, hands out tickets.
 //! - [`ticket`]: what a ticket says and who signed it; [`token`]: how a session is resumed.
 //! - [`message`]: what clients and server tell each other, in our own types.
+//! - [`replays`]: recordings: found, fetched, verified. [`watch_past`]: a stream that looks back.
 //! - [`play`]: a player's stream and a spectator's, whatever door they came by. [`player`] decides, [`play`] waits.
 //!
 //! Architecture Invariant: no transport is known here. Doors turn bytes into [`message::Incoming`] and [`message::Outgoing`] into bytes.
@@ -12,17 +13,20 @@ pub mod lobby;
 pub mod message;
 pub mod play;
 pub mod player;
+pub mod replays;
 pub mod ticket;
 pub mod token;
+pub mod watch_past;
 
 pub use error::Error;
 pub use lobby::Lobby;
+pub use replays::Replays;
 
 use crate::room::Registry;
 use crate::telemetry::Metrics;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Limits and times of streams.
@@ -58,7 +62,9 @@ pub struct Sessions {
     pub server_name: String,
     /// Every open stream holds a token of it.
     pub streams: TaskTracker,
-    draining: AtomicBool,
+    /// What was played, and the threads that play it again.
+    pub replays: Arc<Replays>,
+    draining: CancellationToken,
 }
 
 impl Sessions {
@@ -69,6 +75,7 @@ impl Sessions {
         limits: Limits,
         metrics: Arc<Metrics>,
         server_name: String,
+        replays: Arc<Replays>,
     ) -> Self {
         Self {
             rooms,
@@ -78,17 +85,23 @@ impl Sessions {
             metrics,
             server_name,
             streams: TaskTracker::new(),
-            draining: AtomicBool::new(false),
+            replays,
+            draining: CancellationToken::new(),
         }
     }
 
     /// From now on no seats are given, and streams end at their next tick.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.draining.cancel();
     }
 
     /// Whether the server is going away.
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.draining.is_cancelled()
+    }
+
+    /// Waits until the server goes away.
+    pub async fn drained(&self) {
+        self.draining.cancelled().await;
     }
 }

@@ -80,6 +80,7 @@ pub fn play(
             };
             match step {
                 Ok(Step::Wait) => {}
+                Ok(Step::Report(trouble)) => room.report(trouble),
                 Ok(Step::Write(outgoing)) => yield Ok(outgoing),
                 Ok(Step::Finish(last)) => {
                     if let Some(last) = last {
@@ -210,10 +211,11 @@ async fn claim(
 fn welcome(sessions: &Sessions, room: &Handle, player: Option<WelcomePlayer>) -> Welcome {
     let frame = Arc::clone(&room.frames().borrow());
     let settings = sessions.rooms.settings();
-    let ms =
-        |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
     Welcome {
         room: Arc::clone(room.info()),
+        // One server owns its rooms from their first tick on.
+        epoch: 1,
+        first_tick: 1,
         tick_rate_hz: settings.tick_rate_hz,
         world: frame.grid().world,
         motions: frame.grid().motions.clone(),
@@ -226,22 +228,26 @@ fn welcome(sessions: &Sessions, room: &Handle, player: Option<WelcomePlayer>) ->
     }
 }
 
+pub(super) fn ms(duration: std::time::Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
 fn end_reason(room: &Handle) -> Error {
     if room.ended_well() { Error::RoomEnded } else { Error::RoomFailed }
 }
 
 /// Counts a refusal, once, on its way out.
-fn note(sessions: &Sessions, error: Error) -> Error {
+pub(super) fn note(sessions: &Sessions, error: Error) -> Error {
     sessions.metrics.refused(error.reason());
     tracing::debug!(reason = error.reason(), %error, "a stream ends");
     error
 }
 
 /// One more for as long as this lives.
-struct Counted(Gauge);
+pub(super) struct Counted(Gauge);
 
 impl Counted {
-    fn new(gauge: &Gauge) -> Self {
+    pub(super) fn new(gauge: &Gauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }

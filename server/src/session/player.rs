@@ -4,6 +4,7 @@ use super::message::{Incoming, Outgoing};
 use super::{Error, Limits};
 use crate::replication::{Splicer, TickFrame};
 use crate::room::handle::MOVES_WAITING_MAX;
+use crate::room::recorder::Trouble;
 use crate::room::{Attached, Move};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Reason;
@@ -28,6 +29,7 @@ pub struct PlayerStream {
     input_ack: u32,
     last_resync_tick: u32,
     wants_resync: bool,
+    has_reported: bool,
     heard: Instant,
     said: Instant,
 }
@@ -39,6 +41,8 @@ pub enum Step {
     Wait,
     /// Write this and go on.
     Write(Outgoing),
+    /// Tell the room, and go on.
+    Report(Trouble),
     /// Write this, if anything, and end with OK.
     Finish(Option<Outgoing>),
 }
@@ -65,6 +69,7 @@ impl PlayerStream {
             seen_tick: 0,
             last_resync_tick: 0,
             wants_resync: false,
+            has_reported: false,
             heard: now,
             said: now,
         }
@@ -101,9 +106,14 @@ impl PlayerStream {
                 }
             }
             Incoming::Leave => self.close(),
-            Incoming::Resync { reason } => {
+            Incoming::Resync { reason, is_desync, tick, cell } => {
                 self.metrics.resyncs.get_or_create(&Reason { reason }).inc();
                 self.wants_resync = true;
+                // Once per stream: whoever says it again and again must not keep the room busy.
+                if is_desync && !std::mem::replace(&mut self.has_reported, true) {
+                    let player = self.attached.player;
+                    return Ok(Step::Report(Trouble::Desync { player, tick, cell }));
+                }
             }
             Incoming::Unknown => {}
         }

@@ -8,6 +8,24 @@ use std::io::Read;
 /// How much is gathered before it is given on.
 const PIECE_BYTES: usize = 64 * 1024;
 
+/// A part of a recording as a recording of its own, piece by piece; see [`super::cut`].
+pub struct Cutter<R> {
+    reader: Reader<R>,
+    copy: Copy,
+}
+
+impl<R: Read> Cutter<R> {
+    /// The reader must stand at its beginning.
+    pub fn new(reader: Reader<R>, from_tick: u32, to_tick: u32, incident: &str) -> Self {
+        Self { reader, copy: Copy::new(from_tick, to_tick, incident) }
+    }
+
+    /// The next bytes; `None` after the last. May take its time.
+    pub fn next_piece(&mut self) -> Result<Option<BytesMut>, Error> {
+        self.copy.next_piece(&mut self.reader)
+    }
+}
+
 /// See [`super::cut`].
 pub(super) fn cut(
     reader: &mut Reader<impl Read>,
@@ -16,42 +34,23 @@ pub(super) fn cut(
     incident: &str,
     out: &mut dyn FnMut(&mut BytesMut) -> bool,
 ) -> Result<(), Error> {
-    let mut copy = Copy { from_tick, incident, written: None, piece: BytesMut::new() };
-    let mut last_tick = None;
-    while let Some(record) = reader.next_record()? {
-        if let Record::Tick(tick) = &record {
-            if tick.tick > to_tick {
-                break;
-            }
-            last_tick = Some(tick.tick);
-        }
-        let is_end = matches!(record, Record::End(_));
-        copy.take(record);
-        if copy.has_begun(last_tick) && copy.piece.len() >= PIECE_BYTES && !out(&mut copy.piece) {
-            return Ok(());
-        }
-        if is_end && last_tick == Some(to_tick) {
+    let mut copy = Copy::new(from_tick, to_tick, incident);
+    while let Some(mut piece) = copy.next_piece(reader)? {
+        if !out(&mut piece) {
             break;
         }
-    }
-    // What was cut off by a crash stays so; what ends here because it was asked to says so.
-    if last_tick == Some(to_tick) && !reader.is_complete() {
-        End { tick: to_tick, reason: EndReason::Cut }.put(&mut copy.piece);
-    }
-    if copy.written.is_none() {
-        return Err(Error::NotFound);
-    }
-    if !copy.piece.is_empty() {
-        out(&mut copy.piece);
     }
     Ok(())
 }
 
-struct Copy<'a> {
+struct Copy {
     from_tick: u32,
-    incident: &'a str,
+    to_tick: u32,
+    incident: String,
     /// The newest header that was read, and whether it is in the piece, with the tick that it was written for.
     written: Option<Written>,
+    last_tick: Option<u32>,
+    is_done: bool,
     piece: BytesMut,
 }
 
@@ -61,10 +60,49 @@ struct Written {
     next_tick: u32,
 }
 
-impl Copy<'_> {
+impl Copy {
+    fn new(from_tick: u32, to_tick: u32, incident: &str) -> Self {
+        Self {
+            from_tick,
+            to_tick,
+            incident: incident.to_owned(),
+            written: None,
+            last_tick: None,
+            is_done: false,
+            piece: BytesMut::new(),
+        }
+    }
+
+    fn next_piece(&mut self, reader: &mut Reader<impl Read>) -> Result<Option<BytesMut>, Error> {
+        while !self.is_done {
+            let Some(record) = reader.next_record()? else { break };
+            if let Record::Tick(tick) = &record {
+                if tick.tick > self.to_tick {
+                    break;
+                }
+                self.last_tick = Some(tick.tick);
+            }
+            self.is_done = matches!(record, Record::End(_)) && self.last_tick == Some(self.to_tick);
+            self.take(record);
+            if self.has_begun() && self.piece.len() >= PIECE_BYTES {
+                return Ok(Some(self.piece.split()));
+            }
+        }
+        self.is_done = true;
+        // What was cut off by a crash stays so; what ends here because it was asked to says so.
+        if self.last_tick == Some(self.to_tick) && !reader.is_complete() {
+            self.last_tick = None;
+            End { tick: self.to_tick, reason: EndReason::Cut }.put(&mut self.piece);
+        }
+        if self.written.is_none() {
+            return Err(Error::NotFound);
+        }
+        Ok(if self.piece.is_empty() { None } else { Some(self.piece.split()) })
+    }
+
     /// Whether what is in the piece is sure to stay: a later checkpoint cannot begin the copy any more.
-    fn has_begun(&self, last_tick: Option<u32>) -> bool {
-        last_tick.is_some_and(|tick| tick > self.from_tick)
+    fn has_begun(&self) -> bool {
+        self.last_tick.is_some_and(|tick| tick > self.from_tick)
     }
 
     fn take(&mut self, record: Record) {
@@ -73,7 +111,7 @@ impl Copy<'_> {
                 let mut header = *header;
                 header.code.clear();
                 if !self.incident.is_empty() {
-                    self.incident.clone_into(&mut header.incident);
+                    header.incident.clone_from(&self.incident);
                 }
                 match &mut self.written {
                     // The next segment of the same log: one header is enough.

@@ -61,7 +61,7 @@ pub(super) fn put_input(out: &mut BytesMut, input: InputRef<'_>) {
         InputRef::Join(player, profile) => {
             head(JOIN, player);
             put_varint(out, u64::from(profile.hue));
-            put_text(out, &profile.name);
+            put_short_text(out, &profile.name);
         }
         InputRef::Leave(player) => head(LEAVE, player),
         InputRef::Connected(player, false) => head(DROPPED, player),
@@ -157,8 +157,16 @@ pub(super) fn put_mark(out: &mut BytesMut, mark: &Mark) {
     });
     put_varint(out, u64::from(mark.player));
     put_varint(out, u64::from(mark.other));
-    let end = mark.text.floor_char_boundary(TEXT_BYTES_MAX);
-    put_text(out, &mark.text[..end]);
+    put_short_text(out, &mark.text);
+}
+
+/// What is longer than what is read again is cut.
+fn put_short_text(out: &mut BytesMut, text: &str) {
+    let mut end = text.len().min(TEXT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    put_text(out, &text[..end]);
 }
 
 fn take_mark(from: &mut Bytes) -> Result<Mark, Malformed> {

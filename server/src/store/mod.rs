@@ -9,11 +9,14 @@
 //! Architecture Invariant: nothing here knows of rooms, streams or clocks. A store takes bytes in order, and gives them back in order.
 
 pub mod bytes;
+pub mod file;
 pub mod inputs;
 pub mod memory;
 pub mod reader;
 pub mod record;
 
+pub use copy::Cutter;
+pub use file::FileStore;
 pub use inputs::InputRef;
 pub use memory::MemoryStore;
 pub use reader::{ReadError, Reader};

@@ -37,24 +37,32 @@ pub struct Reader<R> {
     buffer: BytesMut,
     /// Of the buffer's first byte.
     offset: u64,
+    /// Nothing but zeros follows.
+    is_at_a_hole: bool,
     order: Order,
 }
 
 impl<R: Read> Reader<R> {
     /// Reads from the beginning of a recording.
     pub fn new(from: R) -> Self {
-        Self { from, buffer: BytesMut::new(), offset: 0, order: Order::default() }
+        Self {
+            from,
+            buffer: BytesMut::new(),
+            offset: 0,
+            is_at_a_hole: false,
+            order: Order::default(),
+        }
     }
 
     /// The next record; `None` when there is no further whole record. More may come later if the source grows.
     pub fn next_record(&mut self) -> Result<Option<Record>, ReadError> {
-        if !self.fill(HEAD_BYTES)? {
+        if self.is_at_a_hole || !self.fill(HEAD_BYTES)? {
             return Ok(None);
         }
         let head = [self.buffer[0], self.buffer[1], self.buffer[2], self.buffer[3]];
         let check = u16::from_le_bytes([self.buffer[4], self.buffer[5]]);
         if check != head_check(head) {
-            return if self.is_a_hole()? { Ok(None) } else { Err(self.damaged("not a record")) };
+            return self.hole_or(HEAD_BYTES, "not a record");
         }
         let length = u32::from_le_bytes([head[0], head[1], head[2], 0]) as usize;
         // Three bytes cannot say more than the limit.
@@ -65,7 +73,7 @@ impl<R: Read> Reader<R> {
         }
         let checksum = crc32fast::hash(&self.buffer[..whole - CHECKSUM_BYTES]);
         if checksum.to_le_bytes() != self.buffer[whole - CHECKSUM_BYTES..whole] {
-            return Err(self.damaged("a record's checksum is wrong"));
+            return self.hole_or(whole, "a record's checksum is wrong");
         }
         // A copy: slices of this buffer would keep all of it for as long as one of them lives.
         let payload = bytes::Bytes::copy_from_slice(&self.buffer[HEAD_BYTES..HEAD_BYTES + length]);
@@ -115,18 +123,24 @@ impl<R: Read> Reader<R> {
         Ok(true)
     }
 
-    /// Whether nothing but zeros follows: a file system may leave them after a crash, where the file had grown before its
-    /// bytes were there.
-    fn is_a_hole(&mut self) -> Result<bool, ReadError> {
+    /// Whether these bytes end with a zero, and nothing but zeros follows: a file system may leave them after a crash, where the
+    /// file had grown before its bytes were there. Then the record was cut off; otherwise it is damaged.
+    fn hole_or(
+        &mut self,
+        length: usize,
+        problem: &'static str,
+    ) -> Result<Option<Record>, ReadError> {
+        let mut start = length - 1;
         loop {
-            if self.buffer.iter().any(|byte| *byte != 0) {
-                return Ok(false);
+            if self.buffer[start..].iter().any(|byte| *byte != 0) {
+                return Err(self.damaged(problem));
             }
-            // Zeros that were looked at need not be kept, but for the head of what might be a record.
-            self.offset += (self.buffer.len() - 1) as u64;
-            self.buffer.truncate(1);
-            if !self.fill(READ_BYTES)? && self.buffer.iter().all(|byte| *byte == 0) {
-                return Ok(true);
+            // Zeros that were looked at need not be kept.
+            self.buffer.truncate(length);
+            start = length;
+            if !self.fill(length + 1)? {
+                self.is_at_a_hole = true;
+                return Ok(None);
             }
         }
     }

@@ -19,8 +19,15 @@ pub struct Reason {
 /// By which door something came in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Door {
-    /// "grpc", "websocket" or "watch".
+    /// "grpc", "websocket", "watch" or "replay".
     pub door: &'static str,
+}
+
+/// How a recording came out that was verified.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Verdict {
+    /// "same", "differs", "damaged" or "panicked".
+    pub verdict: &'static str,
 }
 
 /// All metrics of a server.
@@ -33,6 +40,14 @@ pub struct Metrics {
     pub players: Gauge,
     /// Streams of spectators.
     pub spectators: Gauge,
+    /// Streams that show a recording.
+    pub replays: Gauge,
+    /// Jobs that wait for the threads of replays.
+    pub replay_jobs_waiting: Gauge,
+    /// Ticks played again, to watch or to verify.
+    pub replayed_ticks: Counter,
+    /// Recordings verified, by verdict.
+    pub verifications: Family<Verdict, Counter>,
     /// Streams opened, by door.
     pub streams: Family<Door, Counter>,
     /// Updates written.
@@ -53,6 +68,12 @@ pub struct Metrics {
     pub resyncs: Family<Reason, Counter>,
     /// Requests refused and streams ended with an error, by reason.
     pub refusals: Family<Reason, Counter>,
+    /// Bytes of rooms' logs handed to the store.
+    pub log_bytes: Counter,
+    /// Parts of rooms' logs that the store could not take.
+    pub log_chunks_lost: Counter,
+    /// Late ticks, desyncs and panics.
+    pub incidents: Family<Reason, Counter>,
     ticks_skipped: Counter,
     tick_duration: Histogram,
     tick_lateness: Histogram,
@@ -72,6 +93,10 @@ impl Default for Metrics {
             rooms: Gauge::default(),
             players: Gauge::default(),
             spectators: Gauge::default(),
+            replays: Gauge::default(),
+            replay_jobs_waiting: Gauge::default(),
+            replayed_ticks: Counter::default(),
+            verifications: Family::default(),
             streams: Family::default(),
             updates: Counter::default(),
             update_bytes: Counter::default(),
@@ -82,6 +107,9 @@ impl Default for Metrics {
             resumes: Counter::default(),
             resyncs: Family::default(),
             refusals: Family::default(),
+            log_bytes: Counter::default(),
+            log_chunks_lost: Counter::default(),
+            incidents: Family::default(),
             ticks_skipped: Counter::default(),
             tick_duration: Histogram::new(tick_buckets()),
             tick_lateness: Histogram::new(tick_buckets()),
@@ -98,6 +126,14 @@ impl Metrics {
         r.register("players", "Open streams of players", self.players.clone());
         r.register("spectators", "Open streams of spectators", self.spectators.clone());
         r.register("streams", "Streams opened", self.streams.clone());
+        r.register("replays", "Open streams of recordings", self.replays.clone());
+        r.register(
+            "replay_jobs_waiting",
+            "Jobs that wait for the threads of replays",
+            self.replay_jobs_waiting.clone(),
+        );
+        r.register("replayed_ticks", "Ticks played again", self.replayed_ticks.clone());
+        r.register("verifications", "Recordings verified", self.verifications.clone());
         r.register("updates", "Updates written", self.updates.clone());
         r.register_with_unit(
             "update",
@@ -119,6 +155,22 @@ impl Metrics {
             "refusals",
             "Requests refused and streams ended with an error",
             self.refusals.clone(),
+        );
+        r.register_with_unit(
+            "log",
+            "Bytes of rooms' logs handed to the store",
+            Unit::Bytes,
+            self.log_bytes.clone(),
+        );
+        r.register(
+            "log_chunks_lost",
+            "Parts of rooms' logs that the store could not take",
+            self.log_chunks_lost.clone(),
+        );
+        r.register(
+            "incidents",
+            "Late ticks, desyncs reported by clients, panics of a game's rules",
+            self.incidents.clone(),
         );
         r.register(
             "ticks_skipped",

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
 
+pub mod recorded;
+
 use clap::Parser as _;
 use fray_proto::hash::applied_hash;
 use fray_proto::replica::Replica;
@@ -9,11 +11,13 @@ use fray_proto::v1::lobby_client::LobbyClient;
 use fray_proto::v1::play_client::PlayClient;
 use fray_proto::v1::play_request::Message as Request;
 use fray_proto::v1::play_response::Message as Response;
+use fray_proto::v1::replays_client::ReplaysClient;
 use fray_proto::v1::{self, PlayRequest};
 use fray_server::app::Parts;
 use fray_server::config::Config;
 use fray_server::game::GameFactory;
 use fray_server::game::arena::Arena;
+use fray_server::store::Store;
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +57,40 @@ impl Net {
         let config = Config::parse_from(flags);
         let parts = Parts::new(&config, game).expect("a server");
         Self { parts: Arc::new(parts), connections: TaskTracker::new() }
+    }
+
+    /// A server that keeps these recordings. Without threads for them, time may be virtual: nothing happens elsewhere.
+    pub fn with_recordings(store: Arc<dyn Store>, replay_threads: usize) -> Self {
+        Self::with_recordings_of(Arc::new(Arena::default()), store, replay_threads)
+    }
+
+    pub fn with_recordings_of(
+        game: Arc<dyn GameFactory>,
+        store: Arc<dyn Store>,
+        replay_threads: usize,
+    ) -> Self {
+        let config = Config::parse_from(["fray-server", "--seed", "7"]);
+        let parts = Parts::with_store(&config, game, store, replay_threads).expect("a server");
+        parts.health().bound();
+        Self { parts: Arc::new(parts), connections: TaskTracker::new() }
+    }
+
+    pub async fn replays(&self) -> ReplaysClient<Channel> {
+        ReplaysClient::new(self.connect().await)
+    }
+
+    /// Opens a spectator's stream and takes its Welcome.
+    pub async fn watch(&self, request: v1::WatchRequest) -> Result<Watcher, Status> {
+        let mut client = PlayClient::new(self.connect().await);
+        let mut responses = client.watch(request).await?.into_inner();
+        match responses.message().await?.and_then(|message| message.message) {
+            Some(v1::watch_response::Message::Welcome(welcome)) => Ok(Watcher {
+                replica: Replica::for_welcome(&welcome).expect("a sound world"),
+                welcome,
+                responses,
+            }),
+            other => panic!("a Welcome is expected, not {other:?}"),
+        }
     }
 
     /// A connection as bytes.
@@ -150,6 +188,39 @@ impl Raw {
     pub async fn end(&mut self) -> Result<(), Status> {
         while self.next().await?.is_some() {}
         Ok(())
+    }
+}
+
+/// A spectator that keeps a replica.
+pub struct Watcher {
+    pub responses: Streaming<v1::WatchResponse>,
+    pub welcome: v1::Welcome,
+    pub replica: Replica,
+}
+
+impl Watcher {
+    /// The next update, applied; `None`: ended with OK.
+    pub async fn update(&mut self) -> Result<Option<v1::Update>, Status> {
+        loop {
+            let next = tokio::time::timeout(Duration::from_secs(600), self.responses.message());
+            let Some(message) = next.await.expect("an answer in time")? else { return Ok(None) };
+            if let Some(v1::watch_response::Message::Update(update)) = message.message {
+                self.replica.apply(&update).expect("an update that fits");
+                return Ok(Some(update));
+            }
+        }
+    }
+
+    /// The ticks of all updates to come, and how it ends.
+    pub async fn ticks(&mut self) -> (Vec<u32>, Result<(), Status>) {
+        let mut ticks = Vec::new();
+        loop {
+            match self.update().await {
+                Ok(Some(update)) => ticks.push(update.tick),
+                Ok(None) => return (ticks, Ok(())),
+                Err(status) => return (ticks, Err(status)),
+            }
+        }
     }
 }
 

@@ -1,0 +1,136 @@
+//! Hands a room's log to the store, and keeps incidents. Never waits: a store that does not keep up loses a part of the
+//! recording, not the room its tick.
+
+use super::RoomId;
+use crate::store::{Chunk, Error, Incident, Name, Writer};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::Reason;
+use std::fmt;
+use std::sync::Arc;
+
+/// How much before an incident is kept, at least.
+const INCIDENT_BEFORE_S: u32 = 10;
+/// A room keeps no more than one incident in this time, but for the one that ends it.
+const INCIDENT_PAUSE_S: u32 = 60;
+
+/// Something that somebody will want to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// A tick began so late, ms.
+    Late(u64),
+    /// A client's copy of the world is not what it should be at this tick.
+    Desync {
+        /// The player's number.
+        player: u32,
+        /// The tick of the update that failed there.
+        tick: u32,
+        /// The cell, where it is known.
+        cell: Option<u32>,
+    },
+    /// The game's rules panicked, with these words.
+    Panic(String),
+}
+
+impl Trouble {
+    /// For metrics and names.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Late(_) => "late",
+            Self::Desync { .. } => "desync",
+            Self::Panic(_) => "panic",
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Late(ms) => write!(f, "the tick began {ms} ms late"),
+            Self::Desync { player, tick, cell: Some(cell) } => {
+                write!(f, "player {player} reports another checksum at tick {tick} in cell {cell}")
+            }
+            Self::Desync { player, tick, cell: None } => {
+                write!(f, "player {player} reports another checksum at tick {tick}")
+            }
+            Self::Panic(message) => write!(f, "the game's rules panicked: {message}"),
+        }
+    }
+}
+
+/// A room's way to the store.
+pub struct Recorder {
+    room: RoomId,
+    tick_rate_hz: u32,
+    writer: Option<Box<dyn Writer>>,
+    metrics: Arc<Metrics>,
+    /// A chunk was refused: what follows makes sense only from the next checkpoint on.
+    has_gap: bool,
+    last_incident_tick: Option<u32>,
+}
+
+impl Recorder {
+    /// Without a writer, nothing is kept.
+    pub fn new(
+        room: RoomId,
+        tick_rate_hz: u32,
+        writer: Option<Box<dyn Writer>>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { room, tick_rate_hz, writer, metrics, has_gap: false, last_incident_tick: None }
+    }
+
+    /// Hands over what was gathered.
+    pub fn append(&mut self, chunk: Chunk) {
+        let Some(writer) = &mut self.writer else { return };
+        if self.has_gap && !chunk.has_checkpoint {
+            self.metrics.log_chunks_lost.inc();
+            return;
+        }
+        let (tick, bytes) = (chunk.first_tick, chunk.records.len());
+        match writer.append(chunk) {
+            Ok(()) => {
+                self.has_gap = false;
+                self.metrics.log_bytes.inc_by(bytes as u64);
+            }
+            Err(error) => {
+                self.metrics.log_chunks_lost.inc();
+                if !self.has_gap {
+                    tracing::error!(room = %self.room, tick, %error, "a part of the room's recording is lost");
+                }
+                self.has_gap = true;
+                if let Error::Fenced(_) = error {
+                    self.writer = None;
+                }
+            }
+        }
+    }
+
+    /// Keeps the last seconds, which were handed over before, as a recording of its own.
+    pub fn keep(&mut self, tick: u32, trouble: &Trouble) {
+        self.metrics.incidents.get_or_create(&Reason { reason: trouble.kind() }).inc();
+        let pause_ticks = INCIDENT_PAUSE_S * self.tick_rate_hz;
+        let is_last = matches!(trouble, Trouble::Panic(_));
+        let is_too_soon =
+            self.last_incident_tick.is_some_and(|last| tick.saturating_sub(last) < pause_ticks);
+        if is_too_soon && !is_last {
+            return;
+        }
+        self.last_incident_tick = Some(tick);
+        let room = &self.room;
+        let name = Name::parse(&format!("{room}-{tick}-{}", trouble.kind()));
+        let (Some(writer), Some(name)) = (&mut self.writer, name) else {
+            tracing::warn!(%room, tick, %trouble, "an incident, and no store that could keep it");
+            return;
+        };
+        let what = format!("tick {tick}: {trouble}");
+        let from_tick = tick.saturating_sub(INCIDENT_BEFORE_S * self.tick_rate_hz);
+        match writer.keep(Incident { name: name.clone(), what, from_tick }) {
+            Ok(()) => {
+                tracing::warn!(%room, tick, %trouble, recording = %name, "an incident; its recording is kept");
+            }
+            Err(error) => {
+                tracing::error!(%room, tick, %trouble, %error, "an incident, and its recording cannot be kept");
+            }
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! What went wrong is kept: a late tick, a client's desync, a panic in the game's rules. Only the room that broke ends.
+
+mod support;
+
+use fray_proto::v1;
+use fray_proto::v1::play_request::Message as Request;
+use fray_server::game::arena::Arena;
+use fray_server::game::{
+    Controls, Game, GameFactory, Motions, Profile, Published, Refusal, RestoreError, Setup, View,
+    WorldLimits,
+};
+use fray_server::replay::{Games, Report, Verdict, verify};
+use fray_server::store::{EndReason, Name, Summary};
+use std::sync::Arc;
+use std::time::Duration;
+use support::{Net, Player, reason};
+use tonic::Code;
+
+/// In a move: the rules panic when it is applied; or in the step after it.
+const BREAKS_APPLY: u32 = 1 << 30;
+const BREAKS_STEP: u32 = 1 << 31;
+/// Whoever comes by this name breaks the room.
+const BREAKS_JOIN: &str = "breaker";
+
+/// The arena with a fault.
+struct Fragile;
+
+struct FragileGame {
+    inner: Box<dyn Game>,
+    breaks: bool,
+}
+
+impl GameFactory for Fragile {
+    fn name(&self) -> &'static str {
+        "fragile"
+    }
+
+    fn sim_version(&self) -> u32 {
+        1
+    }
+
+    fn create(&self, setup: &Setup) -> Box<dyn Game> {
+        Box::new(FragileGame { inner: Arena::default().create(setup), breaks: false })
+    }
+
+    fn restore(&self, checkpoint: &[u8]) -> Result<Box<dyn Game>, RestoreError> {
+        Ok(Box::new(FragileGame { inner: Arena::default().restore(checkpoint)?, breaks: false }))
+    }
+}
+
+impl Game for FragileGame {
+    fn world(&self) -> WorldLimits {
+        self.inner.world()
+    }
+
+    fn motions(&self) -> Motions {
+        self.inner.motions()
+    }
+
+    fn join(&mut self, player: u32, profile: &Profile) -> u32 {
+        assert!(profile.name != BREAKS_JOIN, "somebody came who breaks rooms");
+        self.inner.join(player, profile)
+    }
+
+    fn leave(&mut self, player: u32) {
+        self.inner.leave(player);
+    }
+
+    fn set_connected(&mut self, player: u32, connected: bool) {
+        self.inner.set_connected(player, connected);
+    }
+
+    fn apply(&mut self, player: u32, controls: &Controls) -> Result<(), Refusal> {
+        assert!(controls.buttons & BREAKS_APPLY == 0, "this move breaks the room");
+        self.breaks |= controls.buttons & BREAKS_STEP != 0;
+        self.inner.apply(player, controls)
+    }
+
+    fn step(&mut self) {
+        assert!(!self.breaks, "this step breaks the room");
+        self.inner.step();
+    }
+
+    fn publish(&self, out: &mut Published) {
+        self.inner.publish(out);
+    }
+
+    fn view(&self, player: Option<u32>) -> View {
+        self.inner.view(player)
+    }
+
+    fn private(&self, player: u32, out: &mut Vec<i32>) {
+        self.inner.private(player, out);
+    }
+
+    fn checkpoint(&self) -> Vec<u8> {
+        self.inner.checkpoint()
+    }
+}
+
+fn games() -> Vec<Arc<dyn GameFactory>> {
+    vec![Arc::new(Fragile), Arc::new(Arena::default())]
+}
+
+/// The recordings that are not rooms.
+fn incidents(net: &Net) -> Vec<Summary> {
+    let all = net.parts.sessions().rooms.store().list().expect("a list");
+    all.into_iter().filter(|recording| !recording.header.incident.is_empty()).collect()
+}
+
+fn replayed(net: &Net, name: &Name) -> Report {
+    let from = net.parts.sessions().rooms.store().read(name, 0).expect("a recording");
+    verify(Games(&games()), from, u32::MAX, || false).expect("an answer")
+}
+
+async fn play(player: &mut Player, ticks: u32) {
+    let until = player.replica.tick() + ticks;
+    player.until("time passes", |player| player.replica.tick() >= until).await;
+}
+
+async fn send(player: &mut Player, buttons: u32) {
+    let sequence = player.sent.len() as u32 + 1;
+    let message = v1::Move { sequence, buttons, ..Default::default() };
+    player.sent.push(message.clone());
+    player.raw.send(Request::Move(message)).await;
+}
+
+/// In a room of its own.
+async fn alone(net: &Net, name: &str) -> Player {
+    let create = v1::CreateRoom { name: format!("{name}'s"), ..Default::default() };
+    let room = Some(v1::join_request::Room::Create(create));
+    let request = v1::JoinRequest { player_name: name.into(), room, ..Default::default() };
+    let ticket = net.lobby().await.join(request).await.expect("joined").into_inner().ticket;
+    net.open(support::hello_with_ticket(&ticket)).await.expect("seated")
+}
+
+/// Both play in rooms of their own; one room breaks by a move with these buttons.
+async fn a_panic_ends_its_room_alone(buttons: u32, words: &str) {
+    let net = Net::with_game(&[], Arc::new(Fragile));
+    let (mut unlucky, mut other) = (alone(&net, "unlucky").await, alone(&net, "other").await);
+    play(&mut unlucky, 250).await;
+    unlucky.steer(5, 5).await;
+    send(&mut unlucky, buttons).await;
+    let end = loop {
+        match unlucky.update().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("a room that broke does not end with OK"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!((end.code(), reason(&end).as_str()), (Code::Aborted, "ROOM_FAILED"));
+    play(&mut other, 100).await;
+    other.steer(1, 1).await;
+    other.until_all_is_acked().await;
+
+    let [incident] = &incidents(&net)[..] else { panic!("one incident is kept") };
+    let room = unlucky.welcome.room.as_ref().expect("a room").room_id.clone();
+    let name = incident.name.to_string();
+    assert!(name.starts_with(&room) && name.ends_with("-panic"), "{name}");
+    assert!(incident.header.incident.contains(words), "{}", incident.header.incident);
+    for name in [&incident.name, &Name::parse(&room).expect("a name")] {
+        let report = replayed(&net, name);
+        let Verdict::Same { panicked: Some(message) } = &report.verdict else {
+            panic!("the same panic again, not {report:?}");
+        };
+        assert!(message.contains(words), "{message}");
+        assert_eq!(report.end, Some(EndReason::Panicked));
+        assert!(report.last_tick > 240, "up to the tick before it broke: {report:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_a_move_ends_its_room_alone_and_can_be_played_again() {
+    a_panic_ends_its_room_alone(BREAKS_APPLY, "this move breaks").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_a_step_ends_its_room_alone_and_can_be_played_again() {
+    a_panic_ends_its_room_alone(BREAKS_STEP, "this step breaks").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_between_two_ticks_can_be_played_again() {
+    let net = Net::with_game(&[], Arc::new(Fragile));
+    let mut first = net.player("first").await;
+    play(&mut first, 30).await;
+    let ticket = net.ticket(BREAKS_JOIN).await;
+    let status = net.open(support::hello_with_ticket(&ticket)).await.err().expect("refused");
+    assert_ne!(status.code(), Code::Ok);
+    let end = first.raw.end().await.expect_err("the room broke");
+    assert_eq!(reason(&end), "ROOM_FAILED");
+    let [incident] = &incidents(&net)[..] else { panic!("one incident is kept") };
+    let report = replayed(&net, &incident.name);
+    assert!(matches!(report.verdict, Verdict::Same { panicked: Some(_) }), "{report:?}");
+    // The server takes players as before.
+    play(&mut net.player("later").await, 10).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reports_a_desync_leaves_a_recording_and_no_more_than_one() {
+    let net = Net::new(&[]);
+    let mut player = net.player("doubter").await;
+    play(&mut player, 250).await;
+    let resync = |reason: v1::resync::Reason| {
+        let tick = 249;
+        Request::Resync(v1::Resync { reason: reason.into(), tick, cell: Some(3) })
+    };
+    player.raw.send(resync(v1::resync::Reason::BaseMismatch)).await;
+    play(&mut player, 40).await;
+    assert_eq!(incidents(&net).len(), 0, "a lost base is no desync");
+    for _ in 0..3 {
+        player.raw.send(resync(v1::resync::Reason::ChecksumMismatch)).await;
+        play(&mut player, 20).await;
+    }
+    let [incident] = &incidents(&net)[..] else { panic!("one incident is kept") };
+    assert!(incident.name.as_str().ends_with("-desync"), "{}", incident.name);
+    assert!(
+        incident.header.incident.contains("at tick 249 in cell 3"),
+        "{}",
+        incident.header.incident
+    );
+    let report = replayed(&net, &incident.name);
+    assert_eq!(report.verdict, Verdict::Same { panicked: None });
+    assert!(report.last_tick >= 249, "the tick in question is in it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_tick_leaves_a_recording() {
+    let net = Net::new(&["--incident-lateness", "300ms"]);
+    let mut player = net.player("patient").await;
+    play(&mut player, 100).await;
+    tokio::time::advance(Duration::from_millis(200)).await;
+    play(&mut player, 20).await;
+    assert_eq!(incidents(&net).len(), 0, "not late enough");
+    tokio::time::advance(Duration::from_millis(900)).await;
+    play(&mut player, 20).await;
+    let [incident] = &incidents(&net)[..] else { panic!("one incident is kept") };
+    assert!(incident.name.as_str().ends_with("-late"), "{}", incident.name);
+    assert!(incident.header.incident.contains("ms late"), "{}", incident.header.incident);
+    assert_eq!(replayed(&net, &incident.name).verdict, Verdict::Same { panicked: None });
+}

@@ -1,0 +1,572 @@
+//! Service `Replays`: finding, fetching and verifying recordings, and every status that it ends with.
+//!
+//! What is about time has virtual time and a pool without threads; what is about work in progress has real threads.
+
+mod support;
+
+use bytes::BytesMut;
+use fray_proto::v1::verify_response::Verdict;
+use fray_proto::v1::{self, ReplaysListRequest, TimelineRequest, VerifyRequest, marker::Kind};
+use fray_server::game::{GameFactory, Profile};
+use fray_server::replay::{self, Games};
+use fray_server::store::{
+    Checkpoint, Chunk, EndReason, Header, InputRef, MemoryStore, Reader, Record, Store, TickDraft,
+};
+use futures_util::StreamExt as _;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+use support::recorded::{Hooked, Recorded, factory, store_of};
+use support::{Net, reason};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt as _;
+
+static RECORDED: LazyLock<Recorded> = LazyLock::new(|| Recorded::finished("past", 400));
+
+fn is(status: &Status, code: Code, why: &str) {
+    assert_eq!((status.code(), reason(status).as_str()), (code, why), "{status:?}");
+}
+
+fn net() -> Net {
+    Net::with_recordings(store_of(&[&RECORDED]), 0)
+}
+
+/// A file in messages.
+fn pieces(file: &[u8]) -> Vec<VerifyRequest> {
+    file.chunks(60_000).map(|data| VerifyRequest { data: data.to_vec().into() }).collect()
+}
+
+async fn verify(net: &Net, file: &[u8]) -> Result<v1::VerifyResponse, Status> {
+    let upload = tokio_stream::iter(pieces(file));
+    Ok(net.replays().await.verify(upload).await?.into_inner())
+}
+
+async fn download(net: &Net, request: v1::DownloadRequest) -> Result<Vec<u8>, Status> {
+    let mut chunks = net.replays().await.download(request).await?.into_inner();
+    let mut file = Vec::new();
+    while let Some(chunk) = chunks.message().await? {
+        assert!(!chunk.data.is_empty() && chunk.data.len() <= 64 * 1024);
+        file.extend_from_slice(&chunk.data);
+    }
+    Ok(file)
+}
+
+fn verified(file: &[u8]) -> replay::Report {
+    let games: [Arc<dyn GameFactory>; 1] = [Arc::new(factory())];
+    replay::verify(Games(&games), file, u32::MAX, || false).expect("an answer")
+}
+
+fn whole(name: &str) -> v1::DownloadRequest {
+    v1::DownloadRequest { name: name.into(), ..Default::default() }
+}
+
+/// Recordings of nothing much, opened one after the other.
+fn many(count: u64) -> Arc<MemoryStore> {
+    let store = Arc::new(MemoryStore::new(64 << 20));
+    let mut small = Recorded::finished("small", 3);
+    for index in 0..count {
+        small.header.room = format!("room-{index}");
+        small.header.started_at_ms = 1000 + index / 2;
+        small.header.code = if index == 3 { "SECRET22".into() } else { String::new() };
+        drop(small.write(store.as_ref()));
+    }
+    store
+}
+
+#[tokio::test(start_paused = true)]
+async fn recordings_are_listed_newest_first_in_pages_and_private_ones_are_not() {
+    let net = Net::with_recordings(many(8), 0);
+    let mut replays = net.replays().await;
+    let mut names = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = ReplaysListRequest { page_size: 3, page_token };
+        let page = replays.list(request).await.expect("listed").into_inner();
+        assert!(page.recordings.len() <= 3);
+        names.extend(page.recordings.into_iter().map(|recording| recording.name));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(names, ["room-7", "room-6", "room-5", "room-4", "room-2", "room-1", "room-0"]);
+    for wrong in [
+        ReplaysListRequest { page_token: "!".into(), ..Default::default() },
+        ReplaysListRequest { page_token: "5-UPPER".into(), ..Default::default() },
+        ReplaysListRequest { page_size: -1, ..Default::default() },
+    ] {
+        let refused = replays.list(wrong).await.expect_err("refused");
+        is(&refused, Code::InvalidArgument, "INVALID_ARGUMENT");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_says_what_is_known_of_a_recording() {
+    let net = net();
+    let listed = net.replays().await.list(ReplaysListRequest::default()).await;
+    let listed = listed.expect("listed").into_inner().recordings;
+    let [one] = listed.as_slice() else { panic!("one recording") };
+    assert_eq!((one.name.as_str(), one.room_name.as_str()), ("past", "The past"));
+    assert_eq!((one.game.as_str(), one.tick_rate_hz), ("arena", 20));
+    assert_eq!((one.first_tick, one.last_tick, one.running), (1, 400, false));
+    assert_eq!((one.started_at_ms, one.epoch), (1000, 1));
+    assert!(one.size_bytes > 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_line_has_everybody_who_came_and_what_the_game_marked() {
+    let net = net();
+    let mut replays = net.replays().await;
+    let request = TimelineRequest { name: "past".into(), ..Default::default() };
+    let line = replays.timeline(request.clone()).await.expect("a time line").into_inner();
+    assert_eq!(line.recording.expect("which").last_tick, 400);
+    let joined: Vec<_> = line.markers.iter().filter(|m| m.kind() == Kind::Joined).collect();
+    let expected = &RECORDED.joins;
+    assert_eq!(joined.iter().map(|m| (m.tick, m.player)).collect::<Vec<_>>(), *expected);
+    assert_eq!(joined[0].text, format!("pilot {}", joined[0].player));
+    assert!(line.markers.is_sorted_by_key(|marker| marker.tick));
+
+    let after_tick = joined[1].tick;
+    let later = TimelineRequest { after_tick, ..request };
+    let later = replays.timeline(later).await.expect("a time line").into_inner();
+    let expected: Vec<_> =
+        line.markers.iter().filter(|marker| marker.tick > after_tick).cloned().collect();
+    assert_eq!(later.markers, expected);
+}
+
+/// A log in which so many players join in each tick.
+fn crowd(joins_per_tick: u32, ticks: u32) -> Arc<MemoryStore> {
+    let recorded = Recorded::new("crowd", 20);
+    let mut records = BytesMut::new();
+    Checkpoint::put(0, 0, b"never played", &mut records);
+    let mut draft = TickDraft::default();
+    let profile = Profile { name: "x".into(), hue: 1 };
+    for tick in 1..=ticks {
+        for index in 0..joins_per_tick {
+            draft.input(InputRef::Join(tick * joins_per_tick + index, &profile));
+        }
+        draft.finish(tick, None, false, &mut records);
+    }
+    let store = Arc::new(MemoryStore::new(64 << 20));
+    let mut writer = store.writer(recorded.header.clone()).expect("a writer");
+    let records = records.freeze();
+    let chunk =
+        Chunk { records, has_checkpoint: true, first_tick: 1, last_tick: ticks, has_end: false };
+    writer.append(chunk).expect("taken");
+    store
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_time_line_comes_in_parts_and_nothing_is_missed_between_them() {
+    let net = Net::with_recordings(crowd(7, 3000), 0);
+    let mut replays = net.replays().await;
+    let mut request = TimelineRequest { name: "crowd".into(), ..Default::default() };
+    let mut players = Vec::new();
+    loop {
+        let line = replays.timeline(request.clone()).await.expect("a time line").into_inner();
+        assert!(line.markers.len() <= 10_000);
+        let Some(last) = line.markers.last() else { break };
+        request.after_tick = last.tick;
+        players.extend(line.markers.iter().map(|marker| marker.player));
+    }
+    assert_eq!(players, (7..7 + 21_000).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_download_is_the_whole_recording_and_verifies() {
+    let net = net();
+    let file = download(&net, whole("past")).await.expect("fetched");
+    let report = verified(&file);
+    assert_eq!(report.verdict, replay::Verdict::Same { panicked: None });
+    assert_eq!((report.ticks, report.last_tick), (400, 400));
+    assert_eq!(report.end, Some(EndReason::RoomOver));
+    let answer = verify(&net, &file).await.expect("an answer");
+    assert_eq!(answer.verdict(), Verdict::Same);
+    assert!(!answer.incomplete);
+    assert_eq!((answer.first_tick, answer.last_tick), (1, 400));
+    assert_eq!(answer.hashes_compared, report.hashes_compared);
+    assert!(answer.hashes_compared >= 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_of_a_recording_is_a_recording() {
+    let net = net();
+    for (from_tick, to_tick, first, last) in [
+        (150, 222, 101, 222),
+        (1, 1, 1, 1),
+        (0, 99, 1, 99),
+        (100, 100, 101, 100),
+        (399, 0, 301, 400),
+    ] {
+        let request = v1::DownloadRequest { from_tick, to_tick, ..whole("past") };
+        let file = download(&net, request).await.expect("fetched");
+        let report = verified(&file);
+        assert_eq!(report.verdict, replay::Verdict::Same { panicked: None });
+        let header = report.header.expect("a header");
+        assert_eq!((header.first_tick, report.last_tick), (first, last), "{from_tick}..{to_tick}");
+        // Of ticks that are there, the last one asked for is followed by an end.
+        assert_eq!(report.end.is_some(), last >= first, "{from_tick}..{to_tick}");
+    }
+    let wrong = v1::DownloadRequest { from_tick: 5, to_tick: 4, ..whole("past") };
+    is(
+        &download(&net, wrong).await.expect_err("refused"),
+        Code::InvalidArgument,
+        "INVALID_ARGUMENT",
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_private_rooms_recording_needs_its_code_and_leaves_without_it() {
+    let mut recorded = Recorded::new("den", 20);
+    recorded.header.code = "ABCD2345".into();
+    recorded.play(30);
+    let net = Net::with_recordings(store_of(&[&recorded]), 0);
+    let mut replays = net.replays().await;
+    let unknown = download(&net, whole("nowhere")).await.expect_err("unknown");
+    is(&unknown, Code::NotFound, "RECORDING_NOT_FOUND");
+    for code in ["", "abcd", "ABCD2346"] {
+        let fetched = v1::DownloadRequest { code: code.into(), ..whole("den") };
+        let refused = download(&net, fetched).await.expect_err("refused");
+        assert_eq!((refused.code(), refused.message()), (unknown.code(), unknown.message()));
+        assert_eq!(refused.details(), unknown.details());
+        let line = TimelineRequest { name: "den".into(), code: code.into(), after_tick: 0 };
+        let refused = replays.timeline(line).await.expect_err("refused");
+        assert_eq!((refused.message(), refused.details()), (unknown.message(), unknown.details()));
+    }
+    let line = TimelineRequest { name: "den".into(), code: "abcd2345".into(), after_tick: 0 };
+    replays.timeline(line).await.expect("a time line");
+    let fetched = v1::DownloadRequest { code: "abcd2345".into(), ..whole("den") };
+    let file = download(&net, fetched).await.expect("fetched");
+    assert!(!file.windows(8).any(|part| part == b"ABCD2345"), "the code stays here");
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_cannot_be_are_malformed() {
+    let net = net();
+    for name in ["", "../x", "A", "a/b", &"x".repeat(65)] {
+        let refused = download(&net, whole(name)).await.expect_err("refused");
+        is(&refused, Code::InvalidArgument, "INVALID_ARGUMENT");
+        let line = TimelineRequest { name: name.into(), ..Default::default() };
+        let refused = net.replays().await.timeline(line).await.expect_err("refused");
+        is(&refused, Code::InvalidArgument, "INVALID_ARGUMENT");
+        let info = refused.get_details_error_info().expect("details");
+        assert_eq!(info.metadata.get("field").map(String::as_str), Some("name"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_servers_own_damage_is_data_loss_and_says_where() {
+    let store = Arc::new(MemoryStore::new(64 << 20));
+    let mut writer = store.writer(RECORDED.header.clone()).expect("a writer");
+    for (index, chunk) in RECORDED.chunks.iter().enumerate() {
+        let mut chunk = chunk.clone();
+        if index == 2 {
+            let mut bytes = chunk.records.to_vec();
+            bytes[40] ^= 1;
+            chunk.records = bytes.into();
+        }
+        writer.append(chunk).expect("taken");
+    }
+    let net = Net::with_recordings(store, 0);
+    let damaged = download(&net, whole("past")).await.expect_err("damaged");
+    is(&damaged, Code::DataLoss, "RECORDING_DAMAGED");
+    let info = damaged.get_details_error_info().expect("details");
+    let offset: u64 = info.metadata["offset"].parse().expect("a number");
+    assert!(offset > 100);
+    let line = TimelineRequest { name: "past".into(), ..Default::default() };
+    let damaged = net.replays().await.timeline(line).await.expect_err("damaged");
+    is(&damaged, Code::DataLoss, "RECORDING_DAMAGED");
+}
+
+/// The file with one of its ticks changed: somebody leaves in it.
+fn forged(file: &[u8], forged_tick: u32) -> Vec<u8> {
+    let mut reader = Reader::new(file);
+    let mut out = BytesMut::new();
+    while let Some(record) = reader.next_record().expect("sound") {
+        match record {
+            Record::Header(header) => header.put(&mut out),
+            Record::Checkpoint(c) => Checkpoint::put(c.tick, c.hash, &c.state, &mut out),
+            Record::Tick(tick) if tick.tick == forged_tick => {
+                let mut draft = TickDraft::default();
+                tick.inputs().for_each(|input| draft.input(InputRef::from(&input)));
+                draft.input(InputRef::Leave(RECORDED.joins[0].1));
+                draft.finish(tick.tick, tick.hash, tick.is_broken, &mut out);
+            }
+            Record::Tick(tick) => tick.put(&mut out),
+            Record::End(end) => end.put(&mut out),
+            Record::Unknown => {}
+        }
+    }
+    out.to_vec()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verdict_says_what_is_wrong_and_where() {
+    let net = net();
+    let file = RECORDED.file();
+    // Checkpoints are made every 100 ticks, hashes every 10.
+    let answer = verify(&net, &forged(&file, 255)).await.expect("an answer");
+    assert_eq!((answer.verdict(), answer.tick), (Verdict::Differs, 260));
+    assert_eq!(answer.recorded_hash, RECORDED.states[260].hash);
+    assert_ne!(answer.recorded_hash, answer.replayed_hash);
+
+    let mut damaged = file.clone();
+    let middle = file.len() / 2;
+    damaged[middle] ^= 4;
+    let answer = verify(&net, &damaged).await.expect("an answer");
+    assert_eq!(answer.verdict(), Verdict::Damaged);
+    assert!(answer.offset <= middle as u64 && answer.offset > 0 && !answer.detail.is_empty());
+
+    let answer = verify(&net, &file[..middle]).await.expect("an answer");
+    assert_eq!((answer.verdict(), answer.incomplete), (Verdict::Same, true));
+    assert!(answer.last_tick > 0 && answer.last_tick < 400);
+
+    for nothing in [&b""[..], b"not a recording at all, whatever anybody says of it"] {
+        let answer = verify(&net, nothing).await.expect("an answer");
+        assert_eq!(answer.verdict(), Verdict::Damaged);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_game_that_panics_is_a_verdict() {
+    let steps = AtomicU32::new(0);
+    let bomb = Hooked(Arc::new(move || {
+        assert!(steps.fetch_add(1, Ordering::Relaxed) < 30, "a bomb in a test");
+    }));
+    let net = Net::with_recordings_of(Arc::new(bomb), store_of(&[]), 0);
+    let answer = verify(&net, &RECORDED.file()).await.expect("an answer");
+    assert_eq!((answer.verdict(), answer.tick), (Verdict::Panicked, 31));
+    assert!(answer.detail.contains("a bomb in a test"), "{}", answer.detail);
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_rules_are_not_verified() {
+    let net = net();
+    let with = |header: Header| {
+        let mut out = BytesMut::new();
+        header.put(&mut out);
+        RECORDED.chunks.iter().for_each(|chunk| out.extend_from_slice(&chunk.records));
+        out.to_vec()
+    };
+    let other_game = Header { game: "chess".into(), ..RECORDED.header.clone() };
+    let other_rules =
+        Header { sim_version: RECORDED.header.sim_version + 1, ..RECORDED.header.clone() };
+    for header in [other_game, other_rules] {
+        let refused = verify(&net, &with(header)).await.expect_err("refused");
+        is(&refused, Code::FailedPrecondition, "SIM_VERSION_UNSUPPORTED");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_is_too_large_is_refused_as_soon_as_it_is() {
+    let net = net();
+    let endless = futures_util::stream::repeat(VerifyRequest { data: vec![0; 60_000].into() });
+    let sent = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&sent);
+    let upload = endless.inspect(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    let refused = net.replays().await.verify(upload).await.expect_err("refused");
+    is(&refused, Code::ResourceExhausted, "RECORDING_TOO_LARGE");
+    assert!(sent.load(Ordering::Relaxed) < 300, "16 MiB, and what was on its way");
+
+    let one = tokio_stream::iter([VerifyRequest { data: vec![0; 200_000].into() }]);
+    let refused = net.replays().await.verify(one).await.expect_err("refused");
+    is(&refused, Code::ResourceExhausted, "MESSAGE_TOO_LARGE");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_uploader_is_told_after_ten_seconds() {
+    let net = net();
+    for first in [None, Some(VerifyRequest { data: vec![1; 10].into() })] {
+        let (send, upload) = mpsc::channel(4);
+        if let Some(first) = first {
+            send.send(first).await.expect("sent");
+        }
+        let begun = Instant::now();
+        let refused =
+            net.replays().await.verify(ReceiverStream::new(upload)).await.expect_err("refused");
+        is(&refused, Code::DeadlineExceeded, "UPLOAD_TIMEOUT");
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_secs(10) && took < Duration::from_secs(11), "{took:?}");
+        drop(send);
+    }
+}
+
+/// An upload of so many bytes every second, for ever.
+fn drip(bytes: usize) -> impl futures_util::Stream<Item = VerifyRequest> {
+    futures_util::stream::unfold((), move |()| async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Some((VerifyRequest { data: vec![0; bytes].into() }, ()))
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_drips_is_told_in_time_too() {
+    let net = net();
+    // Messages without bytes are silence; with a byte each, they end after a minute.
+    for (bytes, seconds) in [(0, 10), (1, 60)] {
+        let begun = Instant::now();
+        let refused = net.replays().await.verify(drip(bytes)).await.expect_err("refused");
+        is(&refused, Code::DeadlineExceeded, "UPLOAD_TIMEOUT");
+        assert_eq!(begun.elapsed().as_secs(), seconds);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clients_deadline_is_kept() {
+    let net = net();
+    let mut request = Request::new(drip(1));
+    request.set_timeout(Duration::from_secs(3));
+    let begun = Instant::now();
+    let refused = net.replays().await.verify(request).await.expect_err("refused");
+    assert_eq!(refused.code(), Code::DeadlineExceeded);
+    assert_eq!(begun.elapsed().as_secs(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn uploads_are_told_that_the_server_goes_away() {
+    let net = net();
+    let mut replays = net.replays().await;
+    let told = replays.verify(drip(1));
+    let drain = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        net.parts.sessions().drain();
+    };
+    let (told, ()) = tokio::join!(told, drain);
+    is(&told.expect_err("told"), Code::Unavailable, "SHUTTING_DOWN");
+    let refused = net.replays().await.list(ReplaysListRequest::default()).await;
+    is(&refused.expect_err("told"), Code::Unavailable, "SHUTTING_DOWN");
+    let refused = download(&net, whole("past")).await.expect_err("told");
+    is(&refused, Code::Unavailable, "SHUTTING_DOWN");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ninth_upload_is_refused_at_once() {
+    let net = net();
+    let mut open = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let mut replays = net.replays().await;
+        open.spawn(async move { replays.verify(drip(1)).await });
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let begun = Instant::now();
+    let refused = verify(&net, &RECORDED.file()).await.expect_err("refused");
+    is(&refused, Code::ResourceExhausted, "OVERLOADED");
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    open.shutdown().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    verify(&net, &RECORDED.file()).await.expect("taken again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_uploads_at_once_are_all_answered() {
+    let net = Net::with_recordings(store_of(&[&RECORDED]), 1);
+    let file = Arc::new(RECORDED.file());
+    let mut all = tokio::task::JoinSet::new();
+    let clients = [net.replays().await, net.replays().await];
+    for index in 0..200 {
+        let (mut replays, file) = (clients[index % 2].clone(), Arc::clone(&file));
+        all.spawn(async move { replays.verify(tokio_stream::iter(pieces(&file))).await });
+    }
+    let (mut same, mut refused) = (0, 0);
+    let answers = tokio::time::timeout(Duration::from_secs(120), all.join_all()).await;
+    for answer in answers.expect("none hangs") {
+        match answer {
+            Ok(answer) => {
+                assert_eq!(answer.into_inner().verdict(), Verdict::Same);
+                same += 1;
+            }
+            Err(status) => {
+                is(&status, Code::ResourceExhausted, "OVERLOADED");
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!(same + refused, 200);
+    assert!(same >= 8, "{same} verdicts, {refused} refusals");
+}
+
+/// A game that counts its steps and never has enough of them, and shows whether it is still there.
+fn endless() -> (Hooked, Arc<AtomicU32>) {
+    let steps = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&steps);
+    let hook = move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        std::thread::park_timeout(Duration::from_millis(20));
+    };
+    (Hooked(Arc::new(hook)), steps)
+}
+
+async fn until_true(mut holds: impl FnMut() -> bool) {
+    while !holds() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn who_gives_up_in_the_middle_of_a_verification_stops_it() {
+    for deadline in [None, Some(Duration::from_millis(300))] {
+        let (game, steps) = endless();
+        let hook = Arc::clone(&game.0);
+        let held_before = Arc::strong_count(&hook);
+        let net = Net::with_recordings_of(Arc::new(game), store_of(&[]), 1);
+        let mut replays = net.replays().await;
+        let mut request = Request::new(tokio_stream::iter(pieces(&RECORDED.file())));
+        if let Some(deadline) = deadline {
+            request.set_timeout(deadline);
+        }
+        let verifying = replays.verify(request);
+        let begun = until_true(|| steps.load(Ordering::SeqCst) > 5);
+        tokio::select! {
+            // Cancelled in the middle.
+            () = begun, if deadline.is_none() => {}
+            answer = verifying => {
+                assert_eq!(answer.expect_err("too slow").code(), Code::DeadlineExceeded);
+            }
+        }
+        // The game is let go: nobody holds its hook any more but the factory.
+        let gone = until_true(|| Arc::strong_count(&hook) == held_before);
+        tokio::time::timeout(Duration::from_secs(5), gone).await.expect("the job is gone");
+        let stopped_at = steps.load(Ordering::SeqCst);
+        assert!(stopped_at < 300, "it would have taken 400");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(steps.load(Ordering::SeqCst), stopped_at, "nothing goes on");
+    }
+}
+
+#[tokio::test]
+async fn closing_ends_a_verification_in_the_middle() {
+    let (game, steps) = endless();
+    let net = Net::with_recordings_of(Arc::new(game), store_of(&[]), 1);
+    let mut replays = net.replays().await;
+    let verifying = replays.verify(tokio_stream::iter(pieces(&RECORDED.file())));
+    let closing = async {
+        until_true(|| steps.load(Ordering::SeqCst) > 5).await;
+        let closed = net.parts.sessions().replays.close();
+        tokio::time::timeout(Duration::from_secs(5), closed).await.expect("the threads end");
+    };
+    let (answer, ()) = tokio::join!(verifying, closing);
+    is(&answer.expect_err("told"), Code::Unavailable, "SHUTTING_DOWN");
+}
+
+#[tokio::test(start_paused = true)]
+async fn operators_see_what_was_verified_and_refused() {
+    let net = net();
+    verify(&net, &RECORDED.file()).await.expect("an answer");
+    verify(&net, b"nonsense").await.expect("an answer");
+    download(&net, whole("nowhere")).await.expect_err("unknown");
+    let text = net.parts.sessions().metrics.render();
+    for line in [
+        "fray_verifications_total{verdict=\"same\"} 1",
+        "fray_verifications_total{verdict=\"damaged\"} 1",
+        "fray_replayed_ticks_total 400",
+        "fray_replay_jobs_waiting 0",
+        "fray_refusals_total{reason=\"RECORDING_NOT_FOUND\"} 1",
+    ] {
+        assert!(text.contains(line), "{line} is missing in\n{text}");
+    }
+}
