@@ -64,9 +64,13 @@ describe("a time line", () => {
     const timeline = new Timeline(timelineOf([], { running: true }), 1000);
     expect([1000, 2000, 3025, 100_000].map((now) => timeline.last(now))).toEqual([1100, 1120, 1140, 1220]);
     expect(new Timeline(timelineOf([]), 1000).last(9000)).toBe(1100);
-    // The room stands still.
+    // Asked again at once it is as it was, and goes on; later it stands still.
+    timeline.grow(timelineOf([], { running: true }), 1100);
+    expect(timeline.last(2100)).toBe(1120);
     timeline.grow(timelineOf([], { running: true }), 4000);
     expect(timeline.last(6000)).toBe(1100);
+    timeline.saw(1130);
+    expect(timeline.last(6000)).toBe(1130);
   });
 
   it("adds what came since, each once", () => {

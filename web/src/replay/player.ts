@@ -85,7 +85,7 @@ export class Player {
   }
 
   get last(): number {
-    return Math.max(this.timeline.last(this.host.now()), this.scene?.tick ?? 0);
+    return this.timeline.last(this.host.now());
   }
 
   get isSeeking(): boolean {
@@ -240,6 +240,7 @@ export class Player {
       updated: (update) => {
         if (next === undefined || this.#stream !== stream) return;
         next.updated(update, this.host.now());
+        this.timeline.saw(update.tick);
         this.events.updated(update);
         if (stream.scene !== undefined) {
           const now = this.host.now();
@@ -291,6 +292,7 @@ export class Player {
         next.updated(update, this.host.now());
         next.hold(update.tick);
         this.trouble = undefined;
+        this.timeline.saw(update.tick);
         this.events.updated(update);
         this.#show(next, update.tick);
       },

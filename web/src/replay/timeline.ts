@@ -6,6 +6,8 @@ import { Marker_Kind, type Marker, type Recording, type TimelineResponse } from 
 const MARKERS_MANY = 5000;
 /** A growing recording is taken to have grown this long since it was last asked, and no longer. */
 const GROWTH_MS_MAX = 6000;
+/** One that has not grown in so long does not grow. */
+const STILL_MS = 1000;
 /** To see a kill one begins this long before it. */
 const KILL_LEAD_S = 1.5;
 /** Back from just after a kill leads to the one before. */
@@ -17,6 +19,7 @@ export class Timeline {
   readonly #names = new Map<number, [number, string][]>();
   #heardAt: number;
   #askFrom = 0;
+  #seen = 0;
   #isGrowing = false;
 
   constructor(first: TimelineResponse, now: number) {
@@ -42,7 +45,12 @@ export class Timeline {
   last(now: number): number {
     const { lastTick } = this.recording;
     const grown = this.#isGrowing ? (Math.min(GROWTH_MS_MAX, now - this.#heardAt) / 1000) * this.ticksPerS : 0;
-    return Math.max(this.first, lastTick) + Math.max(0, Math.floor(grown));
+    return Math.max(this.first, this.#seen, lastTick + Math.max(0, Math.floor(grown)));
+  }
+
+  /** That tick was there, whatever was said. */
+  saw(tick: number): void {
+    this.#seen = Math.max(this.#seen, tick);
   }
 
   /** What to ask for next: all that came after this tick. */
@@ -54,8 +62,9 @@ export class Timeline {
   grow(answer: TimelineResponse, now: number): boolean {
     const before = this.recording.lastTick;
     if (answer.recording !== undefined) this.recording = answer.recording;
-    // A room may stand still for a while.
-    if (now > this.#heardAt) this.#isGrowing = this.recording.running && this.recording.lastTick > before;
+    // A room may stand still for a while; and logs are handed on in pieces.
+    if (now - this.#heardAt >= STILL_MS) this.#isGrowing = this.recording.running && this.recording.lastTick > before;
+    else if (!this.recording.running) this.#isGrowing = false;
     this.#heardAt = now;
     let { markers } = answer;
     const isCut = markers.length >= MARKERS_MANY;
