@@ -8,7 +8,7 @@ mod support;
 use fray_proto::replica::Replica;
 use fray_proto::v1::WatchRequest;
 use fray_server::replay::{Games, Simulation};
-use fray_server::store::{EndReason, Header, MemoryStore, Name, Store};
+use fray_server::store::{Checkpoint, Chunk, EndReason, Header, MemoryStore, Name, Store};
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -208,6 +208,65 @@ async fn a_room_that_still_plays_is_followed_to_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_room_that_has_not_played_yet_is_waited_for() {
+    let store = Arc::new(MemoryStore::new(64 << 20));
+    let mut recorded = Recorded::new("past", 20);
+    recorded.play(20);
+    // Only the checkpoint that the log begins with.
+    let mut writer = store.writer(recorded.header.clone()).expect("a writer");
+    let mut records = bytes::BytesMut::new();
+    let factory = factory();
+    let setup =
+        fray_server::game::Setup { seed: recorded.header.seed, tick_rate_hz: 20, capacity: 8 };
+    let state = fray_server::game::GameFactory::create(&factory, &setup).checkpoint();
+    Checkpoint::put(0, recorded.states[0].hash, &state, &mut records);
+    let records = records.freeze();
+    let begun =
+        Chunk { records, has_checkpoint: true, first_tick: 1, last_tick: 0, has_end: false };
+    writer.append(begun).expect("taken");
+    let net = Net::with_recordings(store, 0);
+    let mut watcher = net.watch(request(5)).await.expect("opens");
+    let early = tokio::time::timeout(Duration::from_secs(30), watcher.update()).await;
+    assert!(early.is_err(), "nothing was played yet");
+    writer.append(recorded.chunks[0].clone()).expect("taken");
+    for tick in 1..=20 {
+        assert_eq!(watcher.update().await.expect("goes on").expect("an update").tick, tick);
+        assert_shows(&watcher.replica, &recorded.states[tick as usize]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_goes_on_where_ticks_are_missing_and_where_a_later_owner_went_back() {
+    // By chunks of 20 ticks: 1 to 100, then from 201 in the same epoch, then the next owner from 101.
+    let store = Arc::new(MemoryStore::new(64 << 20));
+    for (epoch, parts) in [
+        (1, [&RECORDED.chunks[..5], &RECORDED.chunks[10..12]]),
+        (2, [&RECORDED.chunks[5..20], &[]]),
+    ] {
+        let mut writer =
+            store.writer(Header { epoch, ..RECORDED.header.clone() }).expect("a writer");
+        for chunk in parts.into_iter().flatten() {
+            writer.append(chunk.clone()).expect("taken");
+        }
+    }
+    let net = Net::with_recordings(store, 0);
+    let played: Vec<u32> = (1..=100).chain(201..=240).chain(101..=400).collect();
+    for speed_percent in [100, 700, 1600] {
+        let asked = WatchRequest { speed_percent, ..request(0) };
+        let mut watcher = net.watch(asked).await.expect("opens");
+        let mut ticks = Vec::new();
+        while let Some(update) = watcher.update().await.expect("ends well") {
+            assert_shows(&watcher.replica, state(update.tick));
+            ticks.push(update.tick);
+        }
+        assert_eq!(ticks.last(), Some(&400));
+        if speed_percent == 100 {
+            assert_eq!(ticks, played);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_log_whose_writer_is_gone_ends_at_its_last_tick() {
     let store = Arc::new(MemoryStore::new(64 << 20));
     let mut recorded = Recorded::new("past", 20);
@@ -272,13 +331,13 @@ async fn another_versions_recording_is_not_played() {
 }
 
 /// A store whose recording has these records from this chunk on.
-fn store_with_chunk(recorded: &Recorded, index: usize, bytes: Vec<u8>) -> Arc<MemoryStore> {
+fn store_with_chunk(recorded: &Recorded, index: usize, bytes: &[u8]) -> Arc<MemoryStore> {
     let store = Arc::new(MemoryStore::new(64 << 20));
     let mut writer = store.writer(Header { ..recorded.header.clone() }).expect("a writer");
     for (at, chunk) in recorded.chunks.iter().enumerate() {
         let mut chunk = chunk.clone();
         if at == index {
-            chunk.records = bytes.clone().into();
+            chunk.records = bytes.to_owned().into();
         }
         writer.append(chunk).expect("taken");
     }
@@ -290,7 +349,7 @@ async fn damage_ends_the_replay_after_the_last_sound_tick() {
     let mut bytes = RECORDED.chunks[3].records.to_vec();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x10;
-    let net = Net::with_recordings(store_with_chunk(&RECORDED, 3, bytes), 0);
+    let net = Net::with_recordings(store_with_chunk(&RECORDED, 3, &bytes), 0);
     let mut watcher = net.watch(request(0)).await.expect("opens");
     let (ticks, end) = watcher.ticks().await;
     let last = *ticks.last().expect("some");

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 /// One of the two.
 struct Side<'a> {
     recording: &'a Recording,
-    simulation: Simulation<'a, Box<dyn Read + Send>>,
+    simulation: Simulation<Box<dyn Read + Send>>,
     /// Why it goes no further.
     ended: Option<String>,
 }

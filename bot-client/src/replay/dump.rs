@@ -48,7 +48,7 @@ pub(super) fn dump(
 
 /// Goes to the state after this very tick.
 pub(super) fn seek(
-    simulation: &mut Simulation<'_, impl Read>,
+    simulation: &mut Simulation<impl Read>,
     tick: u32,
     is_stopped: &dyn Fn() -> bool,
 ) -> anyhow::Result<()> {

@@ -84,7 +84,7 @@ impl Engine {
 struct Worker<'a> {
     games: Games<'a>,
     recording: &'a Recording,
-    simulation: Option<Simulation<'a, Box<dyn Read + Send>>>,
+    simulation: Option<Simulation<Box<dyn Read + Send>>>,
     encoder: Option<Encoder>,
     published: Published,
     /// The log's end was come to.
@@ -136,7 +136,7 @@ impl<'a> Worker<'a> {
     }
 
     fn seek(&mut self, tick: u32, player: u32, is_skipped: impl Fn() -> bool) -> Answer {
-        let is_ahead = |simulation: &mut Simulation<'_, _>| {
+        let is_ahead = |simulation: &mut Simulation<_>| {
             simulation.tick() <= tick && simulation.game().is_some()
         };
         let mut simulation = match self.simulation.take_if(is_ahead) {

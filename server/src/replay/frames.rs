@@ -86,10 +86,6 @@ impl<R: Read> Playback<R> {
             self.encode();
         }
         let frame = self.frame.as_ref()?;
-        if frame.tick < self.splicer.base() {
-            // A later owner of the room went back to the last tick that it knew.
-            self.splicer.restart();
-        }
         self.splicer.update(frame, None, frame.spectator_view)
     }
 
@@ -130,6 +126,9 @@ impl<R: Read> Playback<R> {
         self.published.put_in_order();
         let follows = self.frame.as_ref().is_some_and(|frame| frame.tick + 1 == tick);
         let mut encoder = self.encoder.take().filter(|_| follows).unwrap_or_else(|| {
+            // Nothing that was written is a base for what follows: ticks are missing here, or were not looked at, or a later
+            // owner of the room went back to the last tick that it knew.
+            self.splicer.restart();
             Encoder::new(Grid::new(game.world(), game.motions()), header.tick_rate_hz)
         });
         let view = game.view(Some(self.followed_player).filter(|player| *player != 0));

@@ -256,6 +256,17 @@ mod tests {
         assert_eq!(name, Ok(Some("replay-0".to_owned())));
     }
 
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn its_threads_alone_are_nicer() {
+        let niceness = || rustix::process::getpriority_process(None).expect("known");
+        let before = niceness();
+        let pool = pool(1);
+        let theirs = pool.admit().expect("room").run(move |_| niceness()).await;
+        assert_eq!(theirs, Ok((before + NICENESS).min(19)));
+        assert_eq!(niceness(), before);
+    }
+
     #[tokio::test]
     async fn a_panic_is_an_answer_and_the_thread_goes_on() {
         let pool = pool(1);
@@ -311,13 +322,19 @@ mod tests {
     async fn closing_ends_what_waits_and_what_runs() {
         let pool = pool(1);
         let (mut one, mut two) = (pool.admit().expect("room"), pool.admit().expect("room"));
-        let endless = one.run(|stop| {
+        let (begun, has_begun) = oneshot::channel();
+        let endless = one.run(move |stop| {
+            begun.send(()).expect("somebody listens");
             while !stop.is_set() {
                 std::thread::yield_now();
             }
         });
         let waits = two.run(|_| ());
-        let (one, two, ()) = tokio::join!(endless, waits, pool.close());
+        let closes = async {
+            has_begun.await.expect("it begins");
+            pool.close().await;
+        };
+        let (one, two, ()) = tokio::join!(endless, waits, closes);
         assert_eq!((one, two), (Ok(()), Err(Error::Closed)));
         assert_eq!(pool.admit().err(), Some(Error::Closed));
     }

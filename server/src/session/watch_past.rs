@@ -192,7 +192,9 @@ async fn open(sessions: &Sessions, past: Past) -> Result<(Welcome, Show), Error>
     let one = replays.stream()?;
     let mut admitted = replays.admit()?;
     let recording = replays.find(&mut admitted, name.clone(), &code).await?;
-    let tick = from_tick.clamp(recording.header.first_tick, recording.last_tick.max(1));
+    let first_tick = recording.header.first_tick;
+    // A log may hold no tick yet.
+    let tick = from_tick.min(recording.last_tick).max(first_tick);
     let store = Arc::clone(&replays.store);
     let games = replays.games().to_vec();
     let sought = admitted.run(move |stop: &Stop| {

@@ -103,7 +103,7 @@ impl Store for MemoryStore {
             logs: Arc::clone(&self.logs),
             name: name.clone(),
             next: log.gone + start as u64,
-            epoch: None,
+            before: None,
             bytes: Bytes::new(),
         }))
     }
@@ -262,8 +262,8 @@ struct MemoryReader {
     name: Name,
     /// Counted from the log's first chunk, let go or not.
     next: u64,
-    /// Of the chunk before.
-    epoch: Option<u64>,
+    /// Of the chunk before: its epoch, and the tick that should follow.
+    before: Option<(u64, u32)>,
     bytes: Bytes,
 }
 
@@ -278,8 +278,9 @@ impl Read for MemoryReader {
             let Some((epoch, chunk)) = log.chunks.get(index as usize) else { return Ok(0) };
             self.next += 1;
             self.bytes = chunk.records.clone();
-            if self.epoch != Some(*epoch) {
-                self.epoch = Some(*epoch);
+            // A header of its own for each owner, and after ticks that are missing.
+            let before = self.before.replace((*epoch, chunk.last_tick.saturating_add(1)));
+            if before != Some((*epoch, chunk.first_tick)) {
                 let mut whole = BytesMut::new();
                 let first_tick = chunk.first_tick;
                 Header { first_tick, epoch: *epoch, ..log.header.clone() }.put(&mut whole);

@@ -136,7 +136,9 @@ impl Recorded {
         self.game().step();
         let mut marks = Vec::new();
         self.game().marks(&mut marks);
-        marks.iter().for_each(|mark| self.draft.mark(mark));
+        for mark in &marks {
+            self.draft.mark(mark);
+        }
         let mut hash = self.game().state_hash();
         if self.lie_about_hash_of == Some(tick) {
             hash ^= 1;
