@@ -12,7 +12,8 @@ const problems = [];
 const count = (pattern) => page.match(pattern)?.length ?? 0;
 if (count(/<script/g) !== 1) problems.push("there must be exactly one <script");
 if (count(/<style/g) !== 1) problems.push("there must be exactly one <style");
-const markup = page.replace(/<(script|style)[\s\S]*?<\/\1>/g, "");
+// Where a link leads is not fetched.
+const markup = page.replace(/<(script|style)[\s\S]*?<\/\1>/g, "").replace(/<a\s[^>]*>/g, "<a>");
 if (/\son\w+=/i.test(markup)) problems.push("there must be no inline event handlers");
 if (/\sstyle=/i.test(markup)) problems.push("there must be no style attributes");
 if (/(src|href)="(?!data:)/i.test(markup)) problems.push("there must be nothing to fetch");

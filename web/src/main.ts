@@ -1,7 +1,11 @@
 import "./view/style.css";
+import "./replay/style.css";
 import { App } from "./app";
+import { ReplayApp } from "./replay/app";
+import { isReplayPath } from "./replay/link";
 
-const app = new App();
+// One page, two ways to look at a server: the game, and what was played.
+const app = isReplayPath(location.pathname) ? new ReplayApp() : new App();
 app.start();
 
 // While developing: everything, from the console.
@@ -18,5 +22,7 @@ window.fray = Object.freeze({
   get state() {
     return app.debug();
   },
-  cutSocket: () => app.flight?.session.cutSocket(),
+  cutSocket: () => {
+    if (app instanceof App) app.flight?.session.cutSocket();
+  },
 });

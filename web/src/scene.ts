@@ -45,6 +45,14 @@ export interface Ending {
 const decoder = new TextDecoder();
 
 const UNSEEN_MS_MAX = 4000;
+/** The picture goes back this far rather than wait, at the speed of life. */
+const BACK_TICKS_MIN = 20;
+
+/** How fast a room's time passes here, and how many ticks its updates are expected to span. */
+export interface Pace {
+  speed: number;
+  span: number;
+}
 
 export class Scene {
   readonly clock: TickClock;
@@ -69,8 +77,9 @@ export class Scene {
   constructor(
     readonly welcome: Welcome,
     readonly replica: Replica,
+    pace: Pace = { speed: 1, span: 1 },
   ) {
-    this.clock = new TickClock(welcome.tickRateHz);
+    this.clock = new TickClock(welcome.tickRateHz, pace.speed, pace.span);
     this.ownNumber = welcome.player;
     this.ownEntity = welcome.entity;
     this.world = replica.world;
@@ -133,8 +142,14 @@ export class Scene {
   advance(now: number): number {
     const tick = this.clock.at(now) - this.clock.delay();
     // A clock that was set anew may be far from what was shown.
-    this.shownTick = Math.abs(tick - this.shownTick) > 20 ? tick : Math.max(this.shownTick, tick);
+    const back = BACK_TICKS_MIN * Math.max(1, this.clock.speed);
+    this.shownTick = Math.abs(tick - this.shownTick) > back ? tick : Math.max(this.shownTick, tick);
     return this.shownTick;
+  }
+
+  /** To be drawn as it was at this tick, for as long as it is not told to advance. */
+  hold(tick: number): void {
+    this.shownTick = tick;
   }
 
   /** What happened up to the tick that is shown, each once. */

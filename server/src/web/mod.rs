@@ -46,10 +46,13 @@ fn is_local_name(host: &str) -> bool {
     name == "localhost" || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
 }
 
-/// The page at `/`, the WebSocket at `/ws`.
+/// The page at `/` and, since it knows by its address what to show, at `/replay`; the WebSocket at `/ws`.
 pub fn router(lobby: &Arc<Lobby>, origins: Arc<Origins>) -> Router {
     let door = websocket::Door { lobby: Arc::clone(lobby), origins };
-    Router::new().route("/", get(page::serve)).route("/ws", get(websocket::open).with_state(door))
+    Router::new()
+        .route("/", get(page::serve))
+        .route("/replay", get(page::serve))
+        .route("/ws", get(websocket::open).with_state(door))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 });
 
-/// `GET /`.
+/// `GET /` and `GET /replay`.
 pub(super) async fn serve() -> Response {
     let headers = [
         (header::CONTENT_SECURITY_POLICY, POLICY.clone()),

@@ -5,6 +5,7 @@ import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { Lobby, type JoinRequest, type JoinResponse } from "../gen/fray/v1/lobby_pb";
 import { Play, type Notice, type Update, type Welcome } from "../gen/fray/v1/play_pb";
 import type { Room } from "../gen/fray/v1/world_pb";
+import { reasonOf } from "./refusals";
 import { Replica, ReplicaError } from "./replica";
 import { Refused, type Host, type Socket, type SocketEvents } from "./session";
 
@@ -147,16 +148,6 @@ const FINAL_CODES = new Set([
 function refusal(error: unknown): unknown {
   const connectError = ConnectError.from(error);
   return FINAL_CODES.has(connectError.code) ? new Refused(reasonOf(connectError)) : error;
-}
-
-/** The reason of `google.rpc.ErrorInfo` in the status details: its field 1. */
-function reasonOf(error: ConnectError): string {
-  for (const detail of error.details) {
-    if (!("type" in detail) || !detail.type.endsWith("google.rpc.ErrorInfo") || !(detail.value instanceof Uint8Array)) continue;
-    const [tag, length = 0] = detail.value;
-    if (tag === 0x0a) return new TextDecoder().decode(detail.value.subarray(2, 2 + length));
-  }
-  return Code[error.code] ?? "UNKNOWN";
 }
 
 function randomId(): string {

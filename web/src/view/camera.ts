@@ -62,6 +62,11 @@ export class Camera {
     this.#isPlaced = true;
   }
 
+  /** What it looks at next it looks at at once. */
+  cut(): void {
+    this.#isPlaced = false;
+  }
+
   jolt(strength: number): void {
     this.#shake = Math.min(14, this.#shake + strength);
   }

@@ -25,6 +25,8 @@ export class Hud {
   readonly #hint = element("hint");
   readonly #banner = element("banner");
   readonly #status = element("status");
+  /** Whose line stands out for a spectator; 0: nobody's. */
+  followed = 0;
   #rankingKey = "";
   #bannerUntil = 0;
   #hasKilled = false;
@@ -109,16 +111,19 @@ export class Hud {
   #showRanking(scene: Scene): void {
     const ranking = scene.ranking();
     const shown = ranking.slice(0, RANKS).map((player, index) => ({ player, place: index + 1 }));
-    const own = ranking.findIndex((player) => player.number === scene.ownNumber);
+    const looked = scene.ownNumber === 0 ? this.followed : scene.ownNumber;
+    const own = ranking.findIndex((player) => player.number === looked);
     if (own >= RANKS) shown.push({ player: ranking[own]!, place: own + 1 });
-    const key = shown.map(({ player: p, place }) => `${place} ${p.number} ${p.name} ${p.score} ${p.hue} ${p.isConnected}`).join();
+    const key = this.followed + shown.map(({ player: p, place }) => `${place} ${p.number} ${p.name} ${p.score} ${p.hue} ${p.isConnected}`).join();
     if (key === this.#rankingKey) return;
     this.#rankingKey = key;
     const lines = shown.map(({ player, place }) => {
       const isOwn = player.number === scene.ownNumber;
       const mark = make("span", "mark");
       mark.style.setProperty("--hue", String(player.hue));
-      const line = make("li", `${isOwn ? "own" : ""} ${player.isConnected ? "" : "away"}`);
+      const isFollowed = player.number === this.followed;
+      const line = make("li", `${isOwn ? "own" : isFollowed ? "followed" : ""} ${player.isConnected ? "" : "away"}`);
+      line.dataset.player = String(player.number);
       line.append(make("span", "place", `${place}`), mark, make("span", "name", player.name), make("span", "score", `${player.score}`));
       return line;
     });

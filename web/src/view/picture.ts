@@ -23,7 +23,7 @@ export interface Sight {
   /** The own ship, ahead of the server, and the tick that it is shown at. */
   own: Pose | undefined;
   ownTick: number;
-  /** Since the page was opened, and since the last picture. */
+  /** Of what only looks alive: since the page was opened, and since the last picture. Stands still with the game. */
   time: number;
   seconds: number;
   showsCells: boolean;
@@ -73,6 +73,12 @@ export class Picture {
     this.fine = pixel * growth;
     this.camera.resize(width, height);
     this.#sprites = new Sprites(this.camera.zoom, this.fine);
+  }
+
+  /** What things left behind is gone: what is shown next does not follow from what was shown. */
+  cut(): void {
+    this.particles.clear();
+    this.#trails.clear();
   }
 
   /** Only the sky, drifting. */
@@ -224,7 +230,8 @@ export class Picture {
     cos: number, sin: number, sternX: number, sternY: number, seconds: number,
   ): void {
     const back = Math.sign(pose.thrust);
-    const side = this.camera.zoom * (20 + 8 * Math.random()) * (0.4 + 0.6 * power);
+    const flicker = seconds > 0 ? Math.random() : 0.5;
+    const side = this.camera.zoom * (20 + 8 * flicker) * (0.4 + 0.6 * power);
     this.#blit(this.#sprites.glow(hue, side), ...head);
     this.#blit(this.#sprites.glow(0, side * 0.5, true), ...head);
     if (Math.random() > 26 * seconds * power) return;

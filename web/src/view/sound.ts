@@ -4,6 +4,8 @@ const VOICES_MAX = 12;
 
 export class Sound {
   isOn = false;
+  /** What goes by too fast is not heard. */
+  isMuted = false;
   #context: AudioContext | undefined;
   #voices = 0;
 
@@ -18,7 +20,7 @@ export class Sound {
   }
 
   play(kind: "shot" | "hit" | "boom" | "gain", nearness: number): void {
-    if (!this.isOn || nearness < 0.05 || this.#voices >= VOICES_MAX) return;
+    if (!this.isOn || this.isMuted || nearness < 0.05 || this.#voices >= VOICES_MAX) return;
     const volume = nearness * nearness;
     if (kind === "shot") this.#tone("triangle", 760, 190, 0.09, 0.05 * volume);
     else if (kind === "hit") this.#tone("square", 210, 90, 0.07, 0.05 * volume);

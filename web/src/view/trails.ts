@@ -104,6 +104,10 @@ export class Trails {
     draw.lineTo(this.#xs[index]! - (dy / length) * reach, this.#ys[index]! + (dx / length) * reach);
   }
 
+  clear(): void {
+    this.#trails.clear();
+  }
+
   /** Forgets the ships that were not seen lately. */
   sweep(time: number): void {
     for (const [id, trail] of this.#trails) if (time - trail.seenAt > 2) this.#trails.delete(id);
