@@ -32,8 +32,8 @@ swarm: ## Send PLAYERS bots (200) to a running server at URL for SECONDS (60)
 	cargo run --release --locked -p fray-bot -- swarm --players $(or $(PLAYERS),200) \
 	  --url $(or $(URL),http://127.0.0.1:7777) --duration $(or $(SECONDS),60)s
 
-soak: ## What takes too long for every change (nothing yet)
-	@echo "There are no soak tests yet." >&2; exit 1
+soak: ## What takes too long for every change: kills, damage, a match in real time (20 minutes)
+	@exec scripts/soak.sh
 
 clean: ## Remove what was built
 	cargo clean

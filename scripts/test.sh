@@ -106,11 +106,8 @@ else
 fi
 
 step "tests" cargo test --locked --workspace
-if [ -f server/tests/determinism.rs ]; then
-  step "determinism in release" cargo test --locked --release -p fray-server --test determinism
-else
-  skip "determinism in release" "there is no server/tests/determinism.rs"
-fi
+step "determinism in release" cargo test --locked --release -p fray-server \
+  --test determinism --test golden_recordings --test recorded_play
 if [ -x web/e2e/run.sh ]; then
   step "browser end to end" web/e2e/run.sh
 else
