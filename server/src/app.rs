@@ -140,6 +140,7 @@ impl Parts {
         let recording = Recording {
             store: Arc::clone(&store),
             server: format!("fray-server {}", env!("CARGO_PKG_VERSION")),
+            is_on: config.record,
         };
         let pool = Pool::new(replay_threads, metrics.replay_jobs_waiting.clone());
         let pool = pool.map_err(Error::Threads)?;

@@ -73,6 +73,10 @@ pub struct Config {
     #[arg(long, env = "FRAY_SEED", value_name = "NUMBER")]
     pub seed: Option<u64>,
 
+    /// Record what rooms play; without it there are no recordings, and nothing is kept of an incident
+    #[arg(long, env = "FRAY_RECORD", value_name = "BOOL", num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub record: bool,
+
     /// Keep what rooms play in this folder, for recordings; without it, the newest is kept in memory
     #[arg(long, env = "FRAY_STORE", value_name = "DIR")]
     pub store: Option<PathBuf>,

@@ -2,13 +2,15 @@
 
 mod support;
 
+use bytes::{Bytes, BytesMut};
+use fray_proto::v1;
 use fray_server::game::arena::Arena;
 use fray_server::game::{Controls, GameFactory, Profile, Steering};
 use fray_server::replay::{Games, Report, Verdict, verify};
 use fray_server::room::handle::Claim;
 use fray_server::room::registry::NewRoom;
 use fray_server::room::{Attached, Handle, Move};
-use fray_server::store::{EndReason, Name, Store};
+use fray_server::store::{EndReason, MemoryStore, Name, Reader, Store, cut};
 use std::sync::Arc;
 use support::Net;
 use tokio::time::Instant;
@@ -20,7 +22,7 @@ fn arena() -> Vec<Arc<dyn GameFactory>> {
     vec![Arc::new(Arena::default())]
 }
 
-/// A number that depends on a tick and a bot alone (Steele, Lea and Flood's SplitMix64).
+/// A number that depends on a tick and a bot alone (Steele, Lea and Flood's `SplitMix64`).
 fn noise(tick: u32, bot: u32) -> u64 {
     let mut x = (u64::from(tick) << 32 | u64::from(bot)).wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -107,6 +109,15 @@ fn replayed(store: &dyn Store, name: &str) -> Report {
     verify(Games(&arena()), from, u32::MAX, || false).expect("an answer")
 }
 
+async fn upload(net: &Net, file: &Bytes) -> v1::VerifyResponse {
+    let pieces: Vec<_> = (0..file.len())
+        .step_by(64 * 1024)
+        .map(|at| v1::VerifyRequest { data: file.slice(at..file.len().min(at + 64 * 1024)) })
+        .collect();
+    let answer = net.replays().await.verify(tokio_stream::iter(pieces)).await;
+    answer.expect("an answer").into_inner()
+}
+
 #[tokio::test(start_paused = true)]
 async fn ten_minutes_of_64_bots_come_out_the_same() {
     let net = Net::new(&[]);
@@ -129,6 +140,20 @@ async fn ten_minutes_of_64_bots_come_out_the_same() {
         report.moves > u64::from(PLAYERS) * 600,
         "bots that hardly play would prove little: {report:?}"
     );
+
+    // And by whoever uploads it to another server, with nothing but the file.
+    let name = Name::parse(room.info().id.as_str()).expect("a name");
+    let mut reader = Reader::new(store.read(&name, 0).expect("a recording"));
+    let mut file = BytesMut::new();
+    let whole = cut(&mut reader, 0, u32::MAX, "", |piece| {
+        file.unsplit(piece.split());
+        true
+    });
+    whole.expect("a file");
+    let elsewhere = Net::with_recordings(Arc::new(MemoryStore::new(1)), 0);
+    let verdict = upload(&elsewhere, &file.freeze()).await;
+    assert_eq!(verdict.verdict(), v1::verify_response::Verdict::Same, "{verdict:?}");
+    assert_eq!((verdict.last_tick, verdict.incomplete), (report.last_tick, false));
 
     let summary = store.find(&Name::parse(room.info().id.as_str()).expect("a name"));
     let bytes = summary.expect("it is there").size_bytes;

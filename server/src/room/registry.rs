@@ -37,6 +37,8 @@ pub struct Recording {
     pub store: Arc<dyn Store>,
     /// What wrote it, for people.
     pub server: String,
+    /// Whether they do.
+    pub is_on: bool,
 }
 
 /// The rooms, and the tasks that run them.
@@ -171,7 +173,9 @@ impl Registry {
     fn core(&self, setup: &Setup) -> Result<Core, Error> {
         let create = || {
             let game = self.factory.create(setup);
-            let log = TickLog::begin(self.settings.rhythm(), game.as_ref());
+            let rhythm = self.settings.rhythm();
+            let is_on = self.recording.is_on;
+            let log = if is_on { TickLog::begin(rhythm, game.as_ref()) } else { TickLog::off() };
             Core::new(game, self.settings.clone(), setup.capacity, log)
         };
         catch_unwind(AssertUnwindSafe(create)).map_err(|_| Error::Failed)
@@ -199,12 +203,15 @@ impl Registry {
 
     /// A room whose log cannot be written plays all the same.
     fn recorder(&self, id: RoomId, header: Header) -> Recorder {
-        let writer = self.recording.store.writer(header);
-        let writer = writer.inspect_err(|error| {
-            tracing::error!(room = %id, %error, "the room will not be recorded");
+        let writer = self.recording.is_on.then(|| self.recording.store.writer(header));
+        let writer = writer.and_then(|writer| {
+            let failed = |error: &_| {
+                tracing::error!(room = %id, %error, "the room will not be recorded");
+            };
+            writer.inspect_err(failed).ok()
         });
         let tick_rate_hz = self.settings.tick_rate_hz;
-        Recorder::new(id, tick_rate_hz, writer.ok(), Arc::clone(&self.metrics))
+        Recorder::new(id, tick_rate_hz, writer, Arc::clone(&self.metrics))
     }
 
     /// Ends all rooms and waits for their tasks.
