@@ -174,6 +174,20 @@ fn what_does_not_fit_the_queue_is_refused_until_the_next_checkpoint() {
         assert!(matches!(log.append(chunk(1, false)), Err(Error::Full)), "something is missing");
     }
     log.append(chunk(QUEUE_BYTES_MAX + 1, true)).expect("alone, it has to fit");
+    writer.turn(NOW);
+
+    // Also if nothing but the queue was in the way, and that of others.
+    let mut two = store.writer(header("two", 1, 1)).expect("the first");
+    let mut play = Play::new(1, 2, Rhythm { checkpoint: 15, ..RHYTHM });
+    two.append(play.next_chunk()).expect("taken");
+    while log.append(chunk(1, true)).is_ok() {}
+    assert!(two.append(play.next_chunk()).is_err());
+    writer.turn(NOW);
+    assert!(matches!(two.append(play.next_chunk()), Err(Error::Full)), "it has no checkpoint");
+    assert!(two.append(play.next_chunk()).is_ok(), "it has one");
+    writer.turn(NOW);
+    let report = verified(read(&store, "two", 0).as_slice());
+    assert_eq!((&report.verdict, report.gaps, report.last_tick), (&SAME, 1, 20));
 }
 
 #[test]
