@@ -77,6 +77,27 @@ fn a_folder_has_one_server_and_any_number_of_readers() {
     std::fs::remove_dir_all(&folder).expect("removed");
 }
 
+#[tokio::test]
+async fn the_thread_makes_safe_what_is_written_also_if_nothing_more_comes() {
+    let folder = std::env::temp_dir().join(format!("fray-store-sync-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    let sync_interval = Duration::from_millis(20);
+    let options = Options { sync: Sync::Interval, sync_interval, ..Options::default() };
+    let store = FileStore::open(&folder, options).expect("nobody has it");
+    let mut log = store.writer(header("one", 1, 1)).expect("the first");
+    let mut progress = store.progress(&name("one")).expect("it runs");
+    let mut play = Play::new(1, 2, RHYTHM);
+    for tick in [5, 10] {
+        log.append(play.next_chunk()).expect("taken");
+        let safe = progress.wait_for(|progress| progress.durable_tick == tick);
+        let safe = tokio::time::timeout(Duration::from_secs(20), safe).await;
+        assert!(safe.expect("soon").expect("it goes on").last_tick == tick);
+    }
+    store.close().expect("closed");
+    assert!(progress.borrow().has_ended);
+    std::fs::remove_dir_all(&folder).expect("removed");
+}
+
 #[test]
 fn what_was_there_before_is_found_again_and_its_owner_stays_fenced() {
     let disk = SimDisk::default();
