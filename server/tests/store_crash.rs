@@ -4,7 +4,10 @@
 //! what was synced, and of the rest nothing, all, or any part. Whatever is found must be a recording that comes out the same when
 //! it is played again, as far as it goes, and hold every tick that was reported as durable.
 //!
-//! Changes that were tried in `store/file`, and what failed then, are listed at the end.
+//! Changes that were tried in `store/file`, each alone, and a test here failed: no sync of a file; of a room's folder; of `rooms`; of
+//! the store's folder; none before the next segment; durable published when written; durable in spite of a failed sync; nothing
+//! cut off when a room goes on, or after a failed write; an incident renamed before its sync, or its name not synced; cut-off
+//! records shown to readers; a torn header left behind; a hole within a record taken for damage.
 
 mod recorded;
 

@@ -1,7 +1,7 @@
 //! The input log and its checkpoints: what rooms play, kept, so that it can be played again.
 //!
 //! - [`record`]: what a log is made of, and its bytes; [`inputs`]: those of a tick. [`reader`]: records from bytes, in order.
-//! - [`memory`]: a store that is gone with the process; [`file`]: one that is not.
+//! - [`memory`]: a store that is gone with the process; [`mod@file`]: one that is not.
 //!
 //! A room writes whole [`Chunk`]s of records as the [`Writer`] of its epoch, and never waits for the store. Everything else
 //! reads: recordings and verification, spectators of the past, and, on a cluster, whoever takes the room over.
