@@ -22,6 +22,9 @@ cargo test --locked --release -p fray-server --test soak_kill -- --ignored --noc
 echo "=== Any bytes for a recording, 50,000 cases"
 PROPTEST_CASES=50000 cargo test --locked --release -p fray-server --test recording_damage
 
+echo "=== Ten minutes of fuzzing recordings"
+scripts/fuzz.sh recording 600
+
 echo "=== $minutes minutes of 64 bots in real time, recorded, verified"
 cargo build --locked --release -p fray-server -p fray-bot
 "$bin/fray-server" --listen 127.0.0.1:0 --admin 127.0.0.1:0 --store "$work/store" 2>"$work/server.log" &

@@ -113,5 +113,10 @@ if [ -x web/e2e/run.sh ]; then
 else
   skip "browser end to end" "there is no web/e2e/run.sh that can be executed"
 fi
+if type -P c++ >/dev/null; then
+  step "fuzzing recordings, ${FUZZ_SECONDS:-30} s" scripts/fuzz.sh recording "${FUZZ_SECONDS:-30}"
+else
+  skip "fuzzing recordings" "libFuzzer needs a C++ compiler, and there is no c++"
+fi
 step "packages" packages_list
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps

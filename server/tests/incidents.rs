@@ -212,6 +212,11 @@ async fn a_client_that_reports_a_desync_leaves_a_recording_and_no_more_than_one(
         player.raw.send(resync(v1::resync::Reason::ChecksumMismatch)).await;
         play(&mut player, 20).await;
     }
+    // Nor does another stream get a second one at once.
+    let mut second = net.player("second doubter").await;
+    play(&mut second, 5).await;
+    second.raw.send(resync(v1::resync::Reason::ChecksumMismatch)).await;
+    play(&mut second, 20).await;
     let [incident] = &incidents(&net)[..] else { panic!("one incident is kept") };
     assert!(incident.name.as_str().ends_with("-desync"), "{}", incident.name);
     assert!(

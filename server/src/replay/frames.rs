@@ -124,7 +124,8 @@ impl<R: Read> Playback<R> {
         self.published.global.clear();
         game.publish(&mut self.published);
         self.published.put_in_order();
-        let follows = self.frame.as_ref().is_some_and(|frame| frame.tick + 1 == tick);
+        let follows =
+            self.frame.as_ref().is_some_and(|frame| frame.tick.checked_add(1) == Some(tick));
         let mut encoder = self.encoder.take().filter(|_| follows).unwrap_or_else(|| {
             // Nothing that was written is a base for what follows: ticks are missing here, or were not looked at, or a later
             // owner of the room went back to the last tick that it knew.

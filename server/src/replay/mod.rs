@@ -1,7 +1,7 @@
 //! Recordings, played again.
 //!
 //! - [`simulation`]: a game that is fed from a recording, tick by tick, from any tick on.
-//! - [`verify`]: whether a recording comes out the same, under limits.
+//! - [`mod@verify`]: whether a recording comes out the same, under limits.
 //! - [`frames`]: what streams show of a recording: the same updates as of a room that plays.
 //! - [`pool`]: the threads on which all this is done.
 //!

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 /// How many ticks are kept while looking for a later checkpoint to begin from; beyond that they are played.
 const SKIPPED_TICKS_MAX: usize = 4096;
+/// So many bytes of them, too.
+const SKIPPED_BYTES_MAX: usize = 32 << 20;
 
 /// Why a recording cannot be played on.
 #[derive(Debug, thiserror::Error)]
@@ -140,21 +142,24 @@ impl<R: Read> Simulation<R> {
     /// Goes to a tick as directly as checkpoints allow: from the newest before it. Only forward; a tick after the last means
     /// the last. `stop` is asked before each tick.
     pub fn seek(&mut self, tick: u32, mut stop: impl FnMut() -> bool) -> Result<(), Error> {
-        let mut skipped = 0;
+        let (mut skipped, mut skipped_bytes) = (0, 0);
         loop {
             if stop() {
                 return Err(Error::Stopped);
             }
             let Some(record) = self.reader.next_record()? else { break };
             let is_beyond = match &record {
-                Record::Tick(next) => next.tick >= tick,
+                Record::Tick(next) => {
+                    skipped_bytes += next.size_bytes();
+                    next.tick >= tick
+                }
                 Record::Checkpoint(checkpoint) if checkpoint.tick <= tick => {
                     // What came before need not be played, but for the header.
                     self.ahead.retain(|record| matches!(record, Record::Header(_)));
                     if self.tick() != checkpoint.tick {
                         self.let_go();
                     }
-                    skipped = 0;
+                    (skipped, skipped_bytes) = (0, 0);
                     checkpoint.tick == tick
                 }
                 Record::Checkpoint(_) => true,
@@ -165,7 +170,7 @@ impl<R: Read> Simulation<R> {
                 break;
             }
             skipped += 1;
-            if skipped > SKIPPED_TICKS_MAX {
+            if skipped > SKIPPED_TICKS_MAX || skipped_bytes > SKIPPED_BYTES_MAX {
                 break;
             }
         }
@@ -189,9 +194,10 @@ impl<R: Read> Simulation<R> {
             Some(Record::Header(header)) => {
                 let factory = Arc::clone(Games(&self.games).of(&header)?);
                 let last = self.playing.take();
-                self.gaps +=
-                    u32::from(last.as_ref().is_some_and(|p| p.tick + 1 != header.first_tick));
-                let goes_on = last.filter(|playing| playing.tick + 1 == header.first_tick);
+                let had_begun = last.is_some();
+                let goes_on =
+                    last.filter(|last| last.tick.checked_add(1) == Some(header.first_tick));
+                self.gaps += u32::from(had_begun && goes_on.is_none());
                 let (game, tick) = goes_on.map_or((None, 0), |last| (last.game, last.tick));
                 self.playing = Some(Playing { header: *header, factory, game, tick });
                 Ok(Step::Began)

@@ -143,6 +143,11 @@ impl Tick {
         put_tick(out, self.tick, self.hash, self.is_broken, &self.inputs, &self.marks);
     }
 
+    /// How much memory its inputs and marks take.
+    pub fn size_bytes(&self) -> usize {
+        self.inputs.len() + self.marks.len()
+    }
+
     /// What a time line should show of it.
     pub fn marks(&self) -> impl Iterator<Item = Mark> + use<> {
         inputs::marks(self.marks.clone())
