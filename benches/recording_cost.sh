@@ -16,7 +16,8 @@ finish() {
 }
 trap finish EXIT
 
-cpu_ticks() { awk '{ print $14 + $15 }' "/proc/$1/stat"; } # of the process and all its threads, 1/100 s
+# User and system time of all threads, in ns: /proc/PID/stat counts in hundredths of a second, too coarse for one per cent.
+cpu_ns() { cat /proc/"$1"/task/*/schedstat | awk '{ sum += $1 } END { printf "%.0f", sum }'; }
 
 measure() { # true|false: prints the CPU time per second of play, in ms
   "$bin/fray-server" --listen 127.0.0.1:0 --admin 127.0.0.1:0 --seed 7 --record="$1" \
@@ -31,15 +32,15 @@ measure() { # true|false: prints the CPU time per second of play, in ms
   "$bin/fray-bot" swarm --url "$url" --players "$players" --ramp 1s --duration 0 --quiet >/dev/null 2>&1 &
   bots_pid=$!
   sleep 4
-  from=$(cpu_ticks "$server_pid")
+  from=$(cpu_ns "$server_pid")
   sleep "$seconds"
-  to=$(cpu_ticks "$server_pid")
+  to=$(cpu_ns "$server_pid")
   kill -TERM "$bots_pid"
   wait "$bots_pid" 2>/dev/null || true
   kill -TERM "$server_pid"
   wait "$server_pid" 2>/dev/null || true
   bots_pid='' server_pid=''
-  echo "$from $to $seconds" | awk '{ printf "%.2f", ($2 - $1) * 10 / $3 }'
+  echo "$from $to $seconds" | awk '{ printf "%.3f", ($2 - $1) / 1e6 / $3 }'
 }
 
 echo "# $(nproc) cores, $(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo), load $(cut -d' ' -f1 /proc/loadavg)"
