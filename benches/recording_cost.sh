@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
 # What recording costs: the server's CPU time (user + system) with and without it, for the same number of bots.
-# Pairs are interleaved, so that a noisy machine disturbs both alike; what is printed is the ratio within each pair.
+# The two of a pair run at the same time, each with its own bots, so that a noisy machine disturbs both alike, and which of them
+# starts first changes from pair to pair; what is printed is the ratio within each pair.
 #   PAIRS     how many (10)        SECONDS_EACH   how long each run is measured (20)
 #   PLAYERS   how many bots (64)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-pairs=${PAIRS:-10} seconds=${SECONDS_EACH:-20} players=${PLAYERS:-64}
+pairs=${PAIRS:-10} seconds=${SECONDS_EACH:-25} players=${PLAYERS:-64}
 bin=${BIN:-${CARGO_TARGET_DIR:-target}/release}
 work=$(mktemp -d)
-server_pid='' bots_pid=''
+pids=()
 finish() {
-  for pid in $bots_pid $server_pid; do kill -KILL "$pid" 2>/dev/null || true; done
+  local pid
+  for pid in ${pids[@]+"${pids[@]}"}; do kill -KILL "$pid" 2>/dev/null || true; done
+  { wait; } 2>/dev/null || true
   rm -rf "$work"
 }
 trap finish EXIT
@@ -19,36 +22,43 @@ trap finish EXIT
 # User and system time of all threads, in ns: /proc/PID/stat counts in hundredths of a second, too coarse for one per cent.
 cpu_ns() { cat /proc/"$1"/task/*/schedstat | awk '{ sum += $1 } END { printf "%.0f", sum }'; }
 
-measure() { # true|false: prints the CPU time per second of play, in ms
+start() { # true|false: a server that records or not, and its bots; its pid is then in `server`
+  local url='' log=$work/log-$1
   "$bin/fray-server" --listen 127.0.0.1:0 --admin 127.0.0.1:0 --seed 7 --record="$1" \
-    --store "$work/store-$1-$RANDOM" 2>"$work/log" &
-  server_pid=$!
-  local url='' from to
+    --store "$work/store-$1-$RANDOM" 2>"$log" &
+  server=$!
+  pids+=("$server")
   for _ in $(seq 100); do
-    url=$(sed -nE 's/.*play at (http:\/\/[0-9.:]+)\/.*/\1/p' "$work/log" | head -n 1)
+    url=$(sed -nE 's/.*play at (http:\/\/[0-9.:]+)\/.*/\1/p' "$log" | head -n 1)
     [ -z "$url" ] || break
     sleep 0.1
   done
   "$bin/fray-bot" swarm --url "$url" --players "$players" --ramp 1s --duration 0 --quiet >/dev/null 2>&1 &
-  bots_pid=$!
+  pids+=($!)
+}
+
+pair() { # which first: prints the CPU time per second of play without and with recording, in ms
+  local on off
+  start "$1"
+  if [ "$1" = true ]; then on=$server; start false; off=$server; else off=$server; start true; on=$server; fi
   sleep 4
-  from=$(cpu_ns "$server_pid")
+  local off_from on_from off_to on_to
+  off_from=$(cpu_ns "$off") on_from=$(cpu_ns "$on")
   sleep "$seconds"
-  to=$(cpu_ns "$server_pid")
-  kill -TERM "$bots_pid"
-  wait "$bots_pid" 2>/dev/null || true
-  kill -TERM "$server_pid"
-  wait "$server_pid" 2>/dev/null || true
-  bots_pid='' server_pid=''
-  echo "$from $to $seconds" | awk '{ printf "%.3f", ($2 - $1) / 1e6 / $3 }'
+  off_to=$(cpu_ns "$off") on_to=$(cpu_ns "$on")
+  local pid
+  for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
+  for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+  pids=()
+  echo "$off_from $off_to $on_from $on_to $seconds" |
+    awk '{ printf "without %.3f  with %.3f  ratio %.4f\n", ($2-$1)/1e6/$5, ($4-$3)/1e6/$5, ($4-$3)/($2-$1) }'
 }
 
 echo "# $(nproc) cores, $(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo), load $(cut -d' ' -f1 /proc/loadavg)"
 echo "# $players bots in one room, 20 Hz, $pairs pairs of $seconds s; CPU ms per second of play"
-for pair in $(seq "$pairs"); do
-  # Which comes first changes, so that neither always has the warmer machine.
-  if [ $((pair % 2)) -eq 0 ]; then off=$(measure false) on=$(measure true); else on=$(measure true) off=$(measure false); fi
-  echo "$off $on" | awk '{ printf "without %s  with %s  ratio %.4f\n", $1, $2, $2 / $1 }' | tee -a "$work/ratios"
+for number in $(seq "$pairs"); do
+  pair "$([ $((number % 2)) -eq 0 ] && echo true || echo false)" >>"$work/ratios"
+  tail -n 1 "$work/ratios"
 done
 awk '{ print $NF }' "$work/ratios" | sort -n | awk '
   { r[NR] = $1 }

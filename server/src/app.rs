@@ -278,7 +278,12 @@ impl App {
                     "streams whose peers take no bytes are cut off"
                 );
             }
-            sessions.replays.close().await;
+            // What others asked to be played again must not keep the rooms from writing their ends.
+            let replayed =
+                tokio::time::timeout(self.shutdown_timeout / 4, sessions.replays.close()).await;
+            if replayed.is_err() {
+                tracing::warn!("recordings that are being played are cut off");
+            }
             stop_players.cancel();
             players.close();
             players.wait().await;

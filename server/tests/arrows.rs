@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("game", &[]),
     ("replication", &["game"]),
     ("store", &["game"]),
-    ("replay", &["game", "replication", "store"]),
+    ("replay", &["game", "replication", "store", "telemetry"]),
     ("room", &["game", "replication", "store", "telemetry"]),
     ("session", &["game", "replay", "replication", "room", "store", "telemetry"]),
     ("wire", &["game", "room", "session"]),

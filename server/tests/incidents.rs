@@ -2,15 +2,21 @@
 
 mod support;
 
+use bytes::BytesMut;
 use fray_proto::v1;
 use fray_proto::v1::play_request::Message as Request;
 use fray_server::game::arena::Arena;
 use fray_server::game::{
-    Controls, Game, GameFactory, Motions, Profile, Published, Refusal, RestoreError, Setup, View,
-    WorldLimits,
+    Controls, Game, GameFactory, Mark, Motions, Profile, Published, Refusal, RestoreError, Setup,
+    View, WorldLimits,
 };
-use fray_server::replay::{Games, Report, Verdict, verify};
-use fray_server::store::{EndReason, Name, Summary};
+use fray_server::replay::{Games, Report, Unanswered, Verdict, verify};
+use fray_server::store::{
+    Checkpoint, Chunk, EndReason, Header, Incident, InputRef, MemoryStore, Name, Reader, Store,
+    Summary, TickDraft,
+};
+use rand_core::Rng as _;
+use rand_pcg::Pcg32;
 use std::sync::Arc;
 use std::time::Duration;
 use support::{Net, Player, reason};
@@ -19,6 +25,10 @@ use tonic::Code;
 /// In a move: the rules panic when it is applied; or in the step after it.
 const BREAKS_APPLY: u32 = 1 << 30;
 const BREAKS_STEP: u32 = 1 << 31;
+/// The rules panic when the time line's marks are taken, a player's view, or with a very long message.
+const BREAKS_MARKS: u32 = 1 << 29;
+const BREAKS_VIEW: u32 = 1 << 28;
+const BREAKS_AT_LENGTH: u32 = 1 << 27;
 /// Whoever comes by this name breaks the room.
 const BREAKS_JOIN: &str = "breaker";
 
@@ -28,6 +38,14 @@ struct Fragile;
 struct FragileGame {
     inner: Box<dyn Game>,
     breaks: bool,
+    breaks_marks: bool,
+    breaks_view: bool,
+}
+
+impl FragileGame {
+    fn around(inner: Box<dyn Game>) -> Box<dyn Game> {
+        Box::new(Self { inner, breaks: false, breaks_marks: false, breaks_view: false })
+    }
 }
 
 impl GameFactory for Fragile {
@@ -40,11 +58,11 @@ impl GameFactory for Fragile {
     }
 
     fn create(&self, setup: &Setup) -> Box<dyn Game> {
-        Box::new(FragileGame { inner: Arena::default().create(setup), breaks: false })
+        FragileGame::around(Arena::default().create(setup))
     }
 
     fn restore(&self, checkpoint: &[u8]) -> Result<Box<dyn Game>, RestoreError> {
-        Ok(Box::new(FragileGame { inner: Arena::default().restore(checkpoint)?, breaks: false }))
+        Ok(FragileGame::around(Arena::default().restore(checkpoint)?))
     }
 }
 
@@ -72,7 +90,11 @@ impl Game for FragileGame {
 
     fn apply(&mut self, player: u32, controls: &Controls) -> Result<(), Refusal> {
         assert!(controls.buttons & BREAKS_APPLY == 0, "this move breaks the room");
+        let long = "so it does, ".repeat(500);
+        assert!(controls.buttons & BREAKS_AT_LENGTH == 0, "this move breaks the room, {long}");
         self.breaks |= controls.buttons & BREAKS_STEP != 0;
+        self.breaks_marks |= controls.buttons & BREAKS_MARKS != 0;
+        self.breaks_view |= controls.buttons & BREAKS_VIEW != 0;
         self.inner.apply(player, controls)
     }
 
@@ -85,7 +107,13 @@ impl Game for FragileGame {
         self.inner.publish(out);
     }
 
+    fn marks(&self, out: &mut Vec<Mark>) {
+        assert!(!self.breaks_marks, "these marks break the room");
+        self.inner.marks(out);
+    }
+
     fn view(&self, player: Option<u32>) -> View {
+        assert!(!self.breaks_view || player.is_none(), "this view breaks the room");
         self.inner.view(player)
     }
 
@@ -177,6 +205,143 @@ async fn a_panic_in_a_move_ends_its_room_alone_and_can_be_played_again() {
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_a_step_ends_its_room_alone_and_can_be_played_again() {
     a_panic_ends_its_room_alone(BREAKS_STEP, "this step breaks").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_beside_the_step_ends_its_room_alone_and_can_be_played_again() {
+    a_panic_ends_its_room_alone(BREAKS_MARKS, "these marks break").await;
+    a_panic_ends_its_room_alone(BREAKS_VIEW, "this view breaks").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_long_a_panic_speaks_its_recording_is_kept() {
+    a_panic_ends_its_room_alone(BREAKS_AT_LENGTH, "this move breaks").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_incident_of_a_private_room_is_for_who_has_the_code() {
+    let net = Net::new(&[]);
+    let create = v1::CreateRoom { name: "den".into(), private: true, ..Default::default() };
+    let room = Some(v1::join_request::Room::Create(create));
+    let request = v1::JoinRequest { player_name: "quiet".into(), room, ..Default::default() };
+    let joined = net.lobby().await.join(request).await.expect("joined").into_inner();
+    let code = joined.room.expect("a room").code;
+    let mut player = net.open(support::hello_with_ticket(&joined.ticket)).await.expect("seated");
+    play(&mut player, 250).await;
+    let reason = v1::resync::Reason::ChecksumMismatch.into();
+    player.raw.send(Request::Resync(v1::Resync { reason, tick: 249, cell: None })).await;
+    play(&mut player, 40).await;
+
+    let [incident] = &incidents(&net)[..] else { panic!("one incident is kept") };
+    let name = incident.name.to_string();
+    let mut replays = net.replays().await;
+    let listed = replays.list(v1::ReplaysListRequest::default()).await.expect("a list");
+    assert_eq!(listed.into_inner().recordings, []);
+    let ask = |code: &str| v1::TimelineRequest {
+        name: name.clone(),
+        code: code.into(),
+        ..Default::default()
+    };
+    let refused = replays.timeline(ask("")).await.expect_err("without the code");
+    assert_eq!(refused.code(), Code::NotFound);
+    replays.timeline(ask(&code)).await.expect("with the code");
+}
+
+/// The smallest game that there can be, and chunks of its log.
+fn chunk(first_tick: u32, noise: &[u8]) -> Chunk {
+    let mut records = BytesMut::new();
+    assert!(Checkpoint::put(first_tick - 1, 1, noise, &mut records));
+    for tick in first_tick..first_tick + 10 {
+        TickDraft::default().finish(tick, None, false, &mut records);
+    }
+    let records = records.freeze();
+    Chunk { records, has_checkpoint: true, first_tick, last_tick: first_tick + 9, has_end: false }
+}
+
+#[test]
+fn a_full_store_in_memory_keeps_its_incidents_and_lets_go_of_older_play() {
+    let store = MemoryStore::new(200_000);
+    let header =
+        Header { room: "room".into(), tick_rate_hz: 20, first_tick: 1, ..Header::default() };
+    let mut writer = store.writer(header).expect("a writer");
+    let mut random = Pcg32::new(1, 1);
+    let mut noise = [0; 5000];
+    for turn in 0..60 {
+        random.fill_bytes(&mut noise);
+        writer.append(chunk(turn * 10 + 1, &noise)).expect("taken");
+    }
+    let name = Name::parse("room-600-panic").expect("a name");
+    let incident = Incident { name: name.clone(), what: "it broke".into(), from_tick: 580 };
+    writer.keep(incident).expect("kept");
+    for turn in 60..120 {
+        random.fill_bytes(&mut noise);
+        writer.append(chunk(turn * 10 + 1, &noise)).expect("taken");
+    }
+    let kept = store.find(&name).expect("it is still there");
+    assert!(kept.header.first_tick <= 581 && kept.last_tick == 600, "{kept:?}");
+    let mut reader = Reader::new(store.read(&name, 0).expect("its bytes"));
+    while reader.next_record().expect("a record").is_some() {}
+    assert!(reader.is_complete());
+    let bytes: u64 = store.list().expect("a list").iter().map(|log| log.size_bytes).sum();
+    assert!(bytes <= 200_000, "{bytes}");
+}
+
+#[test]
+fn a_hostile_tick_of_many_inputs_is_given_up_when_nobody_waits() {
+    let game = Arena::default().create(&Setup { seed: 1, tick_rate_hz: 20, capacity: 64 });
+    let mut file = BytesMut::new();
+    let header = Header {
+        game: "arena".into(),
+        sim_version: 1,
+        tick_rate_hz: 20,
+        first_tick: 1,
+        ..Header::default()
+    };
+    header.put(&mut file);
+    Checkpoint::put(0, game.state_hash(), &game.checkpoint(), &mut file);
+    let mut draft = TickDraft::default();
+    for player in 1..=2000 {
+        draft.input(InputRef::Join(player, &Profile::default()));
+    }
+    draft.finish(1, None, false, &mut file);
+    let mut asked = 0;
+    let stopped = verify(Games(&games()), file.as_ref(), u32::MAX, || {
+        asked += 1;
+        // Before the header, the checkpoint and the tick; then within the tick.
+        asked > 4
+    });
+    assert!(matches!(stopped, Err(Unanswered::Stopped)), "{stopped:?}");
+    assert_eq!(asked, 5);
+
+    for _ in 0..1 << 18 {
+        draft.input(InputRef::Leave(1));
+    }
+    file.clear();
+    header.put(&mut file);
+    Checkpoint::put(0, game.state_hash(), &game.checkpoint(), &mut file);
+    draft.finish(1, None, false, &mut file);
+    let report = verify(Games(&games()), file.as_ref(), u32::MAX, || false).expect("an answer");
+    assert!(matches!(report.verdict, Verdict::Damaged { .. }), "no room has so many: {report:?}");
+}
+
+#[test]
+fn ticks_at_the_end_of_all_numbers_are_damage() {
+    let game = Arena::default().create(&Setup { seed: 1, tick_rate_hz: 20, capacity: 64 });
+    let header = Header {
+        game: "arena".into(),
+        sim_version: 1,
+        tick_rate_hz: 20,
+        first_tick: u32::MAX,
+        epoch: 1,
+        ..Header::default()
+    };
+    let mut file = BytesMut::new();
+    header.put(&mut file);
+    Checkpoint::put(u32::MAX - 1, game.state_hash(), &game.checkpoint(), &mut file);
+    TickDraft::default().finish(u32::MAX, None, false, &mut file);
+    Header { epoch: 2, ..header }.put(&mut file);
+    let report = verify(Games(&games()), file.as_ref(), u32::MAX, || false).expect("an answer");
+    assert!(matches!(report.verdict, Verdict::Damaged { offset: 0, .. }), "{report:?}");
 }
 
 #[tokio::test(start_paused = true)]

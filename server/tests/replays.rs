@@ -290,7 +290,9 @@ fn forged(file: &[u8], forged_tick: u32) -> Vec<u8> {
     while let Some(record) = reader.next_record().expect("sound") {
         match record {
             Record::Header(header) => header.put(&mut out),
-            Record::Checkpoint(c) => Checkpoint::put(c.tick, c.hash, &c.state, &mut out),
+            Record::Checkpoint(c) => {
+                Checkpoint::put(c.tick, c.hash, &c.state, &mut out);
+            }
             Record::Tick(tick) if tick.tick == forged_tick => {
                 let mut draft = TickDraft::default();
                 tick.inputs().for_each(|input| draft.input(InputRef::from(&input)));

@@ -99,7 +99,7 @@ impl<R: Read> Playback<R> {
             if stop() {
                 break Then::Failed(Error::Stopped);
             }
-            match self.simulation.step() {
+            match self.simulation.step_until(&mut stop) {
                 Ok(Step::Ticked(_)) => {
                     played += 1;
                     if ticks <= GATHERED_TICKS_MAX {

@@ -3,7 +3,7 @@
 //! Whoever wants work done is admitted first; an [`Admitted`] has one job at a time, so what waits is bounded by how many are
 //! admitted. Long work is done in turns, so that a few long jobs do not keep the short ones waiting.
 
-use super::simulation::panic_message;
+use crate::telemetry::panic_message;
 use prometheus_client::metrics::gauge::Gauge;
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,9 +1,10 @@
 //! A game that is fed from a recording.
 
 use super::Games;
-use crate::game::{Game, GameFactory, Published};
+use crate::game::{Game, GameFactory, Input, Published};
 use crate::store::{Checkpoint, End, Header, ReadError, Reader, Record, Tick};
-use std::collections::VecDeque;
+use crate::telemetry::panic_message;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,6 +13,11 @@ use std::sync::Arc;
 const SKIPPED_TICKS_MAX: usize = 4096;
 /// So many bytes of them, too.
 const SKIPPED_BYTES_MAX: usize = 32 << 20;
+
+/// How many inputs are fed before somebody asks whether they are still wanted.
+const INPUTS_AT_ONCE: usize = 256;
+/// How many players are remembered; more than any room has.
+const PLAYERS_MAX: usize = 16_384;
 
 /// Why a recording cannot be played on.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +105,7 @@ struct Playing {
     factory: Arc<dyn GameFactory>,
     game: Option<Box<dyn Game>>,
     tick: u32,
+    players: BTreeSet<u32>,
 }
 
 impl<R: Read> Simulation<R> {
@@ -178,7 +185,7 @@ impl<R: Read> Simulation<R> {
             if stop() {
                 return Err(Error::Stopped);
             }
-            if self.step()? == Step::Waiting {
+            if self.step_until(&mut stop)? == Step::Waiting {
                 break;
             }
         }
@@ -187,6 +194,11 @@ impl<R: Read> Simulation<R> {
 
     /// Plays the next record.
     pub fn step(&mut self) -> Result<Step, Error> {
+        self.step_until(&mut || false)
+    }
+
+    /// Plays the next record, and asks now and then whether it is still wanted: a tick of a hostile recording may be long.
+    pub fn step_until(&mut self, stop: &mut dyn FnMut() -> bool) -> Result<Step, Error> {
         let next =
             self.ahead.pop_front().map_or_else(|| self.reader.next_record(), |r| Ok(Some(r)))?;
         match next {
@@ -199,7 +211,8 @@ impl<R: Read> Simulation<R> {
                     last.filter(|last| last.tick.checked_add(1) == Some(header.first_tick));
                 self.gaps += u32::from(had_begun && goes_on.is_none());
                 let (game, tick) = goes_on.map_or((None, 0), |last| (last.game, last.tick));
-                self.playing = Some(Playing { header: *header, factory, game, tick });
+                let players = BTreeSet::new();
+                self.playing = Some(Playing { header: *header, factory, game, tick, players });
                 Ok(Step::Began)
             }
             Some(Record::Checkpoint(checkpoint)) => {
@@ -207,7 +220,7 @@ impl<R: Read> Simulation<R> {
                 Ok(Step::Checked)
             }
             Some(Record::Tick(tick)) => {
-                self.play(&tick)?;
+                self.play(&tick, stop)?;
                 Ok(Step::Ticked(tick))
             }
             Some(Record::End(end)) => Ok(Step::Ended(end)),
@@ -248,23 +261,26 @@ impl<R: Read> Simulation<R> {
         Ok(())
     }
 
-    fn play(&mut self, tick: &Tick) -> Result<(), Error> {
+    fn play(&mut self, tick: &Tick, stop: &mut dyn FnMut() -> bool) -> Result<(), Error> {
         let Some(playing) = &mut self.playing else { return Ok(()) };
         let Some(game) = &mut playing.game else { return Ok(()) };
+        let players = &mut playing.players;
         let played = guarded(tick.tick, || {
-            for input in tick.inputs() {
+            for (count, input) in tick.inputs().enumerate() {
+                if count % INPUTS_AT_ONCE == INPUTS_AT_ONCE - 1 && stop() {
+                    return Err(Error::Stopped);
+                }
+                meet(players, &input);
                 // A refused move was refused then, too, and changed nothing.
                 let _ = input.feed(game.as_mut());
             }
             game.step();
             if tick.is_broken {
-                // The room did more than step when it broke.
-                game.publish(&mut Published::default());
-                game.view(None);
-                game.checkpoint();
+                do_what_a_room_does(game.as_ref(), players);
             }
-            tick.hash.map(|_| game.state_hash())
+            Ok(tick.hash.map(|_| game.state_hash()))
         });
+        let played = played.flatten();
         if played.is_err() {
             // Half a tick was played: nobody may look at that.
             playing.game = None;
@@ -289,6 +305,35 @@ impl<R: Read> Simulation<R> {
     }
 }
 
+/// Remembers who is there, as far as the recording tells.
+fn meet(players: &mut BTreeSet<u32>, input: &Input) {
+    match input {
+        Input::Join { player, .. }
+        | Input::Connected { player, .. }
+        | Input::Controls { player, .. } => {
+            if players.len() < PLAYERS_MAX {
+                players.insert(*player);
+            }
+        }
+        Input::Leave { player } => {
+            players.remove(player);
+        }
+    }
+}
+
+/// The room calls more than the step: any of it may be what broke.
+fn do_what_a_room_does(game: &dyn Game, players: &BTreeSet<u32>) {
+    game.publish(&mut Published::default());
+    game.view(None);
+    for player in players {
+        game.private(*player, &mut Vec::new());
+        game.view(Some(*player));
+    }
+    game.marks(&mut Vec::new());
+    game.state_hash();
+    game.checkpoint();
+}
+
 /// Calls the game's rules. A panic there is an answer, not an end: the game is not used again afterwards.
 fn guarded<T>(tick: u32, rules: impl FnOnce() -> T) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(rules)).map_err(|panic| Error::Panicked {
@@ -296,11 +341,4 @@ fn guarded<T>(tick: u32, rules: impl FnOnce() -> T) -> Result<T, Error> {
         message: panic_message(panic.as_ref()),
         as_recorded: false,
     })
-}
-
-/// What a panic said.
-pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "(it did not say)".into())
 }

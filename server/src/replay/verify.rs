@@ -146,7 +146,7 @@ impl<R: Read> Verification<R> {
             if stop() {
                 return Some(Err(Unanswered::Stopped));
             }
-            match self.step() {
+            match self.step(&mut stop) {
                 Ok(true) => {}
                 Ok(false) => return Some(Ok(self.finish())),
                 Err(unanswered) => return Some(Err(unanswered)),
@@ -156,9 +156,9 @@ impl<R: Read> Verification<R> {
     }
 
     /// Whether it goes on.
-    fn step(&mut self) -> Result<bool, Unanswered> {
+    fn step(&mut self, stop: &mut dyn FnMut() -> bool) -> Result<bool, Unanswered> {
         let report = &mut self.report;
-        match self.simulation.step() {
+        match self.simulation.step_until(stop) {
             Ok(Step::Waiting) => return Ok(false),
             Ok(Step::Began) => {
                 report.end = None;

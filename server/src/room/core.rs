@@ -262,13 +262,7 @@ impl Core {
         self.published.local.clear();
         self.published.global.clear();
         self.game.publish(&mut self.published);
-        for shown in [&mut self.published.local, &mut self.published.global] {
-            // Games are asked for this order; one that forgets it must not take its clients apart.
-            if !shown.is_sorted_by(|a, b| a.id < b.id) {
-                shown.sort_by_key(|entity| entity.id);
-                shown.dedup_by_key(|entity| entity.id);
-            }
-        }
+        self.published.put_in_order();
         report.entities = self.published.local.len();
     }
 

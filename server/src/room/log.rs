@@ -129,8 +129,15 @@ impl TickLog {
             // The task takes what is due after every tick, so at most one chunk waits here.
             self.sealed = Some(self.seal());
         }
-        Checkpoint::put(self.last_tick, game.state_hash(), &game.checkpoint(), &mut self.records);
-        self.has_checkpoint = true;
+        let (hash, state) = (game.state_hash(), game.checkpoint());
+        self.has_checkpoint = Checkpoint::put(self.last_tick, hash, &state, &mut self.records);
+        if !self.has_checkpoint {
+            tracing::error!(bytes = state.len(), "a state too large for a checkpoint");
+            if self.last_tick == 0 {
+                // Without its beginning a log is worth nothing.
+                self.rhythm = None;
+            }
+        }
     }
 
     fn seal(&mut self) -> Chunk {

@@ -7,6 +7,9 @@ use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Reason;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// How much before an incident is kept, at least.
 const INCIDENT_BEFORE_S: u32 = 10;
@@ -57,12 +60,38 @@ impl fmt::Display for Trouble {
     }
 }
 
+/// So that a hiccup of the whole machine, or clients that lie, do not fill the store: over all rooms, late ticks and desyncs
+/// are kept no more often than this.
+const INCIDENT_EVERY: Duration = Duration::from_secs(2);
+
+/// What all rooms share of [`INCIDENT_EVERY`].
+#[derive(Debug)]
+pub struct Budget {
+    began: Instant,
+    next_ms: AtomicU64,
+}
+
+impl Budget {
+    /// From now on.
+    pub fn new(now: Instant) -> Self {
+        Self { began: now, next_ms: AtomicU64::new(0) }
+    }
+
+    fn allows(&self, now: Instant) -> bool {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let now_ms = ms(now.saturating_duration_since(self.began));
+        let take = |next: u64| (next <= now_ms).then(|| now_ms.saturating_add(ms(INCIDENT_EVERY)));
+        self.next_ms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+}
+
 /// A room's way to the store.
 pub struct Recorder {
     room: RoomId,
     tick_rate_hz: u32,
     writer: Option<Box<dyn Writer>>,
     metrics: Arc<Metrics>,
+    budget: Arc<Budget>,
     /// A chunk was refused: what follows makes sense only from the next checkpoint on.
     has_gap: bool,
     last_incident_tick: Option<u32>,
@@ -75,8 +104,10 @@ impl Recorder {
         tick_rate_hz: u32,
         writer: Option<Box<dyn Writer>>,
         metrics: Arc<Metrics>,
+        budget: Arc<Budget>,
     ) -> Self {
-        Self { room, tick_rate_hz, writer, metrics, has_gap: false, last_incident_tick: None }
+        let (has_gap, last_incident_tick) = (false, None);
+        Self { room, tick_rate_hz, writer, metrics, budget, has_gap, last_incident_tick }
     }
 
     /// Hands over what was gathered.
@@ -106,16 +137,15 @@ impl Recorder {
     }
 
     /// Keeps the last seconds, which were handed over before, as a recording of its own.
-    pub fn keep(&mut self, tick: u32, trouble: &Trouble) {
+    pub fn keep(&mut self, tick: u32, trouble: &Trouble, now: Instant) {
         self.metrics.incidents.get_or_create(&Reason { reason: trouble.kind() }).inc();
         let pause_ticks = INCIDENT_PAUSE_S * self.tick_rate_hz;
         let is_last = matches!(trouble, Trouble::Panic(_));
         let is_too_soon =
             self.last_incident_tick.is_some_and(|last| tick.saturating_sub(last) < pause_ticks);
-        if is_too_soon && !is_last {
+        if !is_last && (is_too_soon || !self.budget.allows(now)) {
             return;
         }
-        self.last_incident_tick = Some(tick);
         let room = &self.room;
         let name = Name::parse(&format!("{room}-{tick}-{}", trouble.kind()));
         let (Some(writer), Some(name)) = (&mut self.writer, name) else {
@@ -126,6 +156,7 @@ impl Recorder {
         let from_tick = tick.saturating_sub(INCIDENT_BEFORE_S * self.tick_rate_hz);
         match writer.keep(Incident { name: name.clone(), what, from_tick }) {
             Ok(()) => {
+                self.last_incident_tick = Some(tick);
                 tracing::warn!(%room, tick, %trouble, recording = %name, "an incident; its recording is kept");
             }
             Err(error) => {

@@ -4,7 +4,7 @@ use super::clock::Clock;
 use super::core::Core;
 use super::handle::{Handle, RoomInfo};
 use super::log::TickLog;
-use super::recorder::Recorder;
+use super::recorder::{Budget, Recorder};
 use super::task;
 use super::{Error, RoomId, Settings};
 use crate::game::{GameFactory, Setup};
@@ -52,6 +52,7 @@ pub struct Registry {
     capacity_max: u32,
     seed: Option<u64>,
     recording: Recording,
+    incidents: Arc<Budget>,
     tasks: TaskTracker,
     stop: CancellationToken,
     metrics: Arc<Metrics>,
@@ -77,6 +78,7 @@ impl Registry {
             capacity_max,
             seed,
             recording,
+            incidents: Arc::new(Budget::new(tokio::time::Instant::now())),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             metrics,
@@ -211,7 +213,8 @@ impl Registry {
             writer.inspect_err(failed).ok()
         });
         let tick_rate_hz = self.settings.tick_rate_hz;
-        Recorder::new(id, tick_rate_hz, writer, Arc::clone(&self.metrics))
+        let budget = Arc::clone(&self.incidents);
+        Recorder::new(id, tick_rate_hz, writer, Arc::clone(&self.metrics), budget)
     }
 
     /// Ends all rooms and waits for their tasks.

@@ -6,7 +6,7 @@ use super::handle::{COMMANDS_WAITING_MAX, Command, Handle, RoomInfo};
 use super::recorder::{Recorder, Trouble};
 use crate::replication::TickFrame;
 use crate::store::EndReason;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, panic_message};
 use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,8 +35,9 @@ pub(super) fn room(
     stop: CancellationToken,
 ) -> Option<(Handle, impl Future<Output = ()> + Send + 'static)> {
     let mut room = Room { parts, is_broken: false };
-    let first = room.guarded(|core| core.tick(Instant::now()))?.0;
-    room.guarded(Core::note)?;
+    let first = room.guarded(1, |core| core.tick(Instant::now()))?.0;
+    room.guarded(1, Core::note)?;
+    room.hand_over(false);
     let info = Arc::new(info);
     let (commands_in, mut commands) = mpsc::channel(COMMANDS_WAITING_MAX);
     let (frames, frames_out) = watch::channel(first);
@@ -83,10 +84,11 @@ impl Room {
     fn tick(&mut self, frames: &watch::Sender<Arc<TickFrame>>) {
         let started = Instant::now();
         let due = self.parts.clock.take(started);
-        let Some((frame, report)) = self.guarded(|core| core.tick(started)) else { return };
+        let next = self.parts.core.tick_count() + 1;
+        let Some((frame, report)) = self.guarded(next, |core| core.tick(started)) else { return };
         frames.send_replace(frame);
         // The frame is out: players do not wait for what the log needs.
-        if self.guarded(Core::note).is_none() {
+        if self.guarded(next, Core::note).is_none() {
             return;
         }
         self.hand_over(false);
@@ -109,7 +111,9 @@ impl Room {
                 None => return,
                 Some(Command::Report(trouble)) => self.keep(&trouble),
                 Some(command) => {
-                    if self.guarded(|core| core.handle(command)).is_none() {
+                    // Between two ticks, what is fed is an input of the next one.
+                    let next = self.parts.core.tick_count() + 1;
+                    if self.guarded(next, |core| core.handle(command)).is_none() {
                         return;
                     }
                 }
@@ -123,7 +127,7 @@ impl Room {
     /// Keeps the last seconds, up to the tick that was made last.
     fn keep(&mut self, trouble: &Trouble) {
         self.hand_over(true);
-        self.parts.recorder.keep(self.parts.core.tick_count(), trouble);
+        self.parts.recorder.keep(self.parts.core.tick_count(), trouble, Instant::now());
     }
 
     fn hand_over(&mut self, all: bool) {
@@ -133,33 +137,25 @@ impl Room {
     }
 
     /// Lets the game's rules run. The room's border: a panic in them ends this room alone, and its last seconds are kept.
-    fn guarded<T>(&mut self, run: impl FnOnce(&mut Core) -> T) -> Option<T> {
+    /// `tick` is the one that its log should say of it.
+    fn guarded<T>(&mut self, tick: u32, run: impl FnOnce(&mut Core) -> T) -> Option<T> {
         if self.is_broken {
             return None;
         }
-        let before = self.parts.core.tick_count();
         match catch_unwind(AssertUnwindSafe(|| run(&mut self.parts.core))) {
             Ok(done) => Some(done),
             Err(panic) => {
-                self.break_down(before, panic.as_ref());
+                self.break_down(tick, panic.as_ref());
                 None
             }
         }
     }
 
-    fn break_down(&mut self, tick_before: u32, panic: &(dyn Any + Send)) {
+    fn break_down(&mut self, tick: u32, panic: &(dyn Any + Send)) {
         self.is_broken = true;
-        // Between two ticks, what was fed is an input of the next one.
-        let tick = self.parts.core.tick_count().max(tick_before + 1);
         self.parts.core.note_panic(tick);
         self.hand_over(true);
         let trouble = Trouble::Panic(panic_message(panic));
-        self.parts.recorder.keep(tick, &trouble);
+        self.parts.recorder.keep(tick, &trouble, Instant::now());
     }
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "(it did not say)".into())
 }

@@ -208,8 +208,8 @@ fn recording(summary: Summary) -> v1::Recording {
     let Summary { name, header, last_tick, is_running, size_bytes } = summary;
     v1::Recording {
         name: name.to_string(),
-        room_name: header.room_name,
-        game: header.game,
+        room_name: header.room_name.clone(),
+        game: header.game.clone(),
         sim_version: header.sim_version,
         tick_rate_hz: header.tick_rate_hz,
         first_tick: header.first_tick,
@@ -217,7 +217,7 @@ fn recording(summary: Summary) -> v1::Recording {
         running: is_running,
         started_at_ms: header.started_at_ms,
         size_bytes,
-        incident: header.incident,
+        incident: header.incident.clone(),
         epoch: header.epoch,
     }
 }

@@ -20,6 +20,15 @@ pub(super) fn put_text(out: &mut BytesMut, text: &str) {
     put_bytes(out, text.as_bytes());
 }
 
+/// What is longer than what is read again is cut.
+pub(super) fn put_short_text(out: &mut BytesMut, text: &str, bytes_max: usize) {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    put_text(out, &text[..end]);
+}
+
 pub(super) fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);

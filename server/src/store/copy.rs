@@ -50,6 +50,8 @@ struct Copy {
     /// The newest header that was read, and whether it is in the piece, with the tick that it was written for.
     written: Option<Written>,
     last_tick: Option<u32>,
+    /// What is in the piece is sure to stay: a later checkpoint cannot begin the copy any more.
+    has_begun: bool,
     is_done: bool,
     piece: BytesMut,
 }
@@ -68,6 +70,7 @@ impl Copy {
             incident: incident.to_owned(),
             written: None,
             last_tick: None,
+            has_begun: false,
             is_done: false,
             piece: BytesMut::new(),
         }
@@ -81,10 +84,11 @@ impl Copy {
                     break;
                 }
                 self.last_tick = Some(tick.tick);
+                self.has_begun |= tick.tick > self.from_tick;
             }
             self.is_done = matches!(record, Record::End(_)) && self.last_tick == Some(self.to_tick);
             self.take(record);
-            if self.has_begun() && self.piece.len() >= PIECE_BYTES {
+            if self.has_begun && self.piece.len() >= PIECE_BYTES {
                 return Ok(Some(self.piece.split()));
             }
         }
@@ -100,17 +104,15 @@ impl Copy {
         Ok(if self.piece.is_empty() { None } else { Some(self.piece.split()) })
     }
 
-    /// Whether what is in the piece is sure to stay: a later checkpoint cannot begin the copy any more.
-    fn has_begun(&self) -> bool {
-        self.last_tick.is_some_and(|tick| tick > self.from_tick)
-    }
-
     fn take(&mut self, record: Record) {
         match record {
             Record::Header(header) => {
                 let mut header = *header;
-                header.code.clear();
-                if !self.incident.is_empty() {
+                if self.incident.is_empty() {
+                    // It leaves the server.
+                    header.code.clear();
+                } else {
+                    // It stays in the store, for whoever has the code.
                     header.incident.clone_from(&self.incident);
                 }
                 match &mut self.written {
@@ -142,11 +144,12 @@ impl Copy {
     fn checkpoint(&mut self, checkpoint: &Checkpoint) {
         let Some(written) = &mut self.written else { return };
         // Until the wanted tick is reached, each checkpoint is a better beginning than what came before it.
-        if checkpoint.tick <= self.from_tick || !written.has_checkpoint {
-            if checkpoint.tick <= self.from_tick {
+        let is_better = checkpoint.tick <= self.from_tick && !self.has_begun;
+        if is_better || !written.has_checkpoint {
+            if is_better {
                 self.piece.clear();
             }
-            if checkpoint.tick <= self.from_tick || self.piece.is_empty() {
+            if is_better || self.piece.is_empty() {
                 written.header.first_tick = checkpoint.tick.saturating_add(1);
                 written.header.put(&mut self.piece);
             }

@@ -1,13 +1,17 @@
 //! The bytes of a tick's inputs and marks.
 
 use super::bytes::{
-    Malformed, put_bytes, put_text, put_varint, take_bytes, take_text, take_u8, take_u16, take_u32,
+    Malformed, put_bytes, put_short_text, put_varint, take_bytes, take_text, take_u8, take_u16,
+    take_u32,
 };
 use crate::game::{Controls, Input, Mark, MarkKind, Profile, Steering};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 /// The longest name, mark or payload.
 const TEXT_BYTES_MAX: usize = 1024;
+
+/// A room of 10,000 players, each with its moves and its comings and goings, stays below this.
+const INPUTS_PER_TICK_MAX: u32 = 1 << 17;
 
 const JOIN: u8 = 0;
 const LEAVE: u8 = 1;
@@ -61,7 +65,7 @@ pub(super) fn put_input(out: &mut BytesMut, input: InputRef<'_>) {
         InputRef::Join(player, profile) => {
             head(JOIN, player);
             put_varint(out, u64::from(profile.hue));
-            put_short_text(out, &profile.name);
+            put_short_text(out, &profile.name, TEXT_BYTES_MAX);
         }
         InputRef::Leave(player) => head(LEAVE, player),
         InputRef::Connected(player, false) => head(DROPPED, player),
@@ -157,16 +161,7 @@ pub(super) fn put_mark(out: &mut BytesMut, mark: &Mark) {
     });
     put_varint(out, u64::from(mark.player));
     put_varint(out, u64::from(mark.other));
-    put_short_text(out, &mark.text);
-}
-
-/// What is longer than what is read again is cut.
-fn put_short_text(out: &mut BytesMut, text: &str) {
-    let mut end = text.len().min(TEXT_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    put_text(out, &text[..end]);
+    put_short_text(out, &mark.text, TEXT_BYTES_MAX);
 }
 
 fn take_mark(from: &mut Bytes) -> Result<Mark, Malformed> {
@@ -181,8 +176,13 @@ fn take_mark(from: &mut Bytes) -> Result<Mark, Malformed> {
 
 /// Whether all of these can be read: afterwards [`inputs`] and [`marks`] leave out nothing.
 pub(super) fn check(mut inputs: Bytes, mut marks: Bytes) -> Result<(), Malformed> {
+    let mut count = 0;
     while inputs.has_remaining() {
         take_input(&mut inputs)?;
+        count += 1;
+        if count > INPUTS_PER_TICK_MAX {
+            return Err(Malformed("more inputs than a tick can have"));
+        }
     }
     while marks.has_remaining() {
         take_mark(&mut marks)?;

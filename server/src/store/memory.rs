@@ -1,7 +1,7 @@
 //! Logs in memory, up to a number of bytes; gone with the process.
 
-use super::record::Header;
-use super::{Chunk, Error, Incident, Name, Progress, Reader, Store, Summary, Writer, cut};
+use super::record::{End, EndReason, Header};
+use super::{Chunk, Error, Incident, Name, Progress, Store, Summary, Writer};
 use bytes::{Buf as _, Bytes, BytesMut};
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
@@ -10,6 +10,8 @@ use tokio::sync::watch;
 
 /// The most recordings that are kept, however small.
 const RECORDINGS_MAX: usize = 4096;
+/// Incidents may take this part of the bytes: 1/4.
+const INCIDENTS_SHARE: usize = 4;
 
 /// A store in memory. When it is full, finished recordings go first, the oldest first, and then the oldest part of the longest.
 #[derive(Clone)]
@@ -26,8 +28,8 @@ struct Logs {
 }
 
 struct Log {
-    /// Its `first_tick` is the first that is still there.
-    header: Header,
+    /// Its `first_tick` is the first that is still there. Whoever lists logs shares it: rooms wait for the lock.
+    header: Arc<Header>,
     chunks: VecDeque<(u64, Chunk)>,
     /// How many chunks were let go.
     gone: u64,
@@ -35,6 +37,8 @@ struct Log {
     /// Orders logs by when they began.
     begun: u64,
     is_running: bool,
+    /// Kept for what happened in it: let go last.
+    is_incident: bool,
     progress: watch::Sender<Progress>,
 }
 
@@ -66,13 +70,15 @@ impl Store for MemoryStore {
         }
         logs.begun += 1;
         let begun = logs.begun;
-        let log =
-            logs.by_name.entry(name.clone()).or_insert_with(|| Log::new(header.clone(), begun));
+        let log = logs
+            .by_name
+            .entry(name.clone())
+            .or_insert_with(|| Log::new(header.clone(), begun, false));
         if log.header.epoch > epoch {
             return Err(Error::Fenced(log.header.epoch));
         }
         let first_tick = log.header.first_tick;
-        log.header = Header { first_tick, ..header };
+        log.header = Arc::new(Header { first_tick, ..header });
         log.is_running = true;
         Ok(Box::new(MemoryWriter { logs: Arc::clone(&self.logs), name, epoch }))
     }
@@ -94,8 +100,7 @@ impl Store for MemoryStore {
     fn read(&self, name: &Name, tick: u32) -> Result<Box<dyn Read + Send>, Error> {
         let logs = self.logs();
         let log = logs.by_name.get(name).ok_or(Error::NotFound)?;
-        let begins = |chunk: &Chunk| chunk.has_checkpoint && chunk.first_tick <= tick.max(1);
-        let start = log.chunks.iter().rposition(|(_, chunk)| begins(chunk)).unwrap_or(0);
+        let start = log.start(tick);
         if log.chunks.is_empty() {
             return Err(Error::NotFound);
         }
@@ -120,39 +125,75 @@ impl Store for MemoryStore {
 }
 
 impl Logs {
-    /// Makes room for what was added.
+    /// Makes room for what was added: what is finished goes first, incidents last, unless they take more than their share.
     fn let_go(&mut self) {
         while self.bytes > self.bytes_max || self.by_name.len() > RECORDINGS_MAX {
-            let finished = self.by_name.iter().filter(|(_, log)| !log.is_running);
-            let oldest = finished.min_by_key(|(_, log)| log.begun).map(|(name, _)| name.clone());
-            if let Some(log) = oldest.and_then(|name| self.by_name.remove(&name)) {
-                self.bytes -= log.bytes;
-                continue;
-            }
-            let Some(longest) = self.by_name.values_mut().max_by_key(|log| log.bytes) else {
-                return;
-            };
-            let freed = longest.let_go_of_the_oldest();
-            if freed == 0 {
-                // One segment alone: it is bounded by the time between checkpoints.
-                return;
-            }
-            self.bytes -= freed;
+            let incidents = self.by_name.values().filter(|log| log.is_incident);
+            let incident_bytes: usize = incidents.map(|log| log.bytes).sum();
+            let too_many = incident_bytes > self.bytes_max / INCIDENTS_SHARE;
+            let _ = self.let_go_of_a_finished(false)
+                || (too_many && self.let_go_of_a_finished(true))
+                || self.let_go_of_the_longest()
+                || self.let_go_of_a_finished(true)
+                // What is left are running logs of one segment: they are bounded by the time between checkpoints.
+                || return;
         }
+    }
+
+    /// The oldest one.
+    fn let_go_of_a_finished(&mut self, is_incident: bool) -> bool {
+        let is_wanted = |log: &Log| !log.is_running && log.is_incident == is_incident;
+        let finished = self.by_name.iter().filter(|(_, log)| is_wanted(log));
+        let oldest = finished.min_by_key(|(_, log)| log.begun).map(|(name, _)| name.clone());
+        let Some(log) = oldest.and_then(|name| self.by_name.remove(&name)) else { return false };
+        self.bytes -= log.bytes;
+        true
+    }
+
+    fn let_go_of_the_longest(&mut self) -> bool {
+        let running = self.by_name.values_mut().filter(|log| log.is_running);
+        let Some(longest) = running.max_by_key(|log| log.bytes) else { return false };
+        let freed = longest.let_go_of_the_oldest();
+        self.bytes -= freed;
+        freed > 0
     }
 }
 
 impl Log {
-    fn new(header: Header, begun: u64) -> Self {
+    fn new(header: Header, begun: u64, is_incident: bool) -> Self {
         Self {
-            header,
+            header: Arc::new(header),
             chunks: VecDeque::new(),
             gone: 0,
             bytes: 0,
             begun,
             is_running: false,
+            is_incident,
             progress: watch::Sender::new(Progress::default()),
         }
+    }
+
+    /// The chunk that begins with the newest checkpoint before this tick, or the oldest.
+    fn start(&self, tick: u32) -> usize {
+        let begins = |chunk: &Chunk| chunk.has_checkpoint && chunk.first_tick <= tick.max(1);
+        self.chunks.iter().rposition(|(_, chunk)| begins(chunk)).unwrap_or(0)
+    }
+
+    /// What was copied out of a longer log says so at its end.
+    fn end(&mut self) {
+        let Some((epoch, last)) = self.chunks.back() else { return };
+        if last.has_end {
+            return;
+        }
+        let (epoch, last_tick) = (*epoch, last.last_tick);
+        let mut records = BytesMut::new();
+        End { tick: last_tick, reason: EndReason::Cut }.put(&mut records);
+        let first_tick = last_tick.saturating_add(1);
+        let records = records.freeze();
+        self.push(
+            epoch,
+            Chunk { records, has_checkpoint: false, first_tick, last_tick, has_end: true },
+        );
     }
 
     fn push(&mut self, epoch: u64, chunk: Chunk) {
@@ -168,7 +209,7 @@ impl Log {
         let mut begins =
             self.chunks.iter().enumerate().filter(|(_, (_, chunk))| chunk.has_checkpoint);
         let Some((second, (_, chunk))) = begins.nth(1) else { return 0 };
-        self.header.first_tick = chunk.first_tick;
+        Arc::make_mut(&mut self.header).first_tick = chunk.first_tick;
         self.gone += second as u64;
         let freed = self.chunks.drain(..second).map(|(_, chunk)| chunk.records.len()).sum();
         self.bytes -= freed;
@@ -178,7 +219,7 @@ impl Log {
     fn summary(&self, name: &Name) -> Summary {
         Summary {
             name: name.clone(),
-            header: self.header.clone(),
+            header: Arc::clone(&self.header),
             last_tick: self.progress.borrow().last_tick,
             is_running: self.is_running,
             size_bytes: self.bytes as u64,
@@ -209,35 +250,26 @@ impl Writer for MemoryWriter {
         Ok(())
     }
 
+    /// Shares the memory of the log's chunks: nothing is copied while the room waits.
     fn keep(&mut self, incident: Incident) -> Result<(), Error> {
-        let store = MemoryStore { logs: Arc::clone(&self.logs) };
-        let to_tick = store.find(&self.name)?.last_tick;
-        let mut reader = Reader::new(store.read(&self.name, incident.from_tick)?);
-        let mut whole = BytesMut::new();
-        cut(&mut reader, incident.from_tick, to_tick, &incident.what, |piece| {
-            whole.unsplit(piece.split());
-            true
-        })?;
-        let whole = whole.freeze();
-        let Some(super::Record::Header(header)) = Reader::new(whole.as_ref()).next_record()? else {
-            return Err(Error::NotFound);
-        };
-        // The reader puts a header of its own before the chunk.
-        let mut header_bytes = BytesMut::new();
-        header.put(&mut header_bytes);
-        let records = whole.slice(header_bytes.len()..);
-
         let mut logs = lock(&self.logs);
+        if logs.is_closed {
+            return Err(Error::Full);
+        }
         logs.begun += 1;
-        let mut log = Log::new(*header, logs.begun);
-        let (epoch, first_tick) = (log.header.epoch, log.header.first_tick);
-        let last_tick = to_tick;
-        log.push(
-            epoch,
-            Chunk { records, has_checkpoint: true, first_tick, last_tick, has_end: true },
-        );
-        logs.bytes += log.bytes;
-        if let Some(old) = logs.by_name.insert(incident.name, log) {
+        let begun = logs.begun;
+        let log = logs.by_name.get(&self.name).ok_or(Error::NotFound)?;
+        let start = log.start(incident.from_tick);
+        let (_, first) = log.chunks.get(start).ok_or(Error::NotFound)?;
+        let first_tick = first.first_tick;
+        let header = Header { first_tick, incident: incident.what, ..(*log.header).clone() };
+        let mut kept = Log::new(header, begun, true);
+        for (epoch, chunk) in log.chunks.range(start..) {
+            kept.push(*epoch, chunk.clone());
+        }
+        kept.end();
+        logs.bytes += kept.bytes;
+        if let Some(old) = logs.by_name.insert(incident.name, kept) {
             logs.bytes -= old.bytes;
         }
         logs.let_go();
@@ -283,7 +315,7 @@ impl Read for MemoryReader {
             if before != Some((*epoch, chunk.first_tick)) {
                 let mut whole = BytesMut::new();
                 let first_tick = chunk.first_tick;
-                Header { first_tick, epoch: *epoch, ..log.header.clone() }.put(&mut whole);
+                Header { first_tick, epoch: *epoch, ..(*log.header).clone() }.put(&mut whole);
                 whole.extend_from_slice(&chunk.records);
                 self.bytes = whole.freeze();
             }

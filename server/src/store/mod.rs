@@ -25,6 +25,7 @@ pub use record::{Checkpoint, End, EndReason, Header, Record, Tick, TickDraft};
 use ::bytes::{Bytes, BytesMut};
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// What a recording is called: a running or finished room's id, or an incident's own name. Lower-case letters, digits, dashes.
@@ -129,7 +130,7 @@ pub struct Summary {
     /// What to call it.
     pub name: Name,
     /// Its newest header; `first_tick` is the oldest tick that is still there.
-    pub header: Header,
+    pub header: Arc<Header>,
     /// The last tick.
     pub last_tick: u32,
     /// Whether a room still writes it.
@@ -161,8 +162,9 @@ pub trait Store: Send + Sync + 'static {
     fn close(&self) -> Result<(), Error>;
 }
 
-/// Copies records of a recording, from the newest checkpoint not after `from_tick` to `to_tick`, as a recording of its own:
-/// without a private room's code, and with an end. Gives its bytes to `out` piece by piece; `false` from there ends it early.
+/// Copies records of a recording, from the newest checkpoint not after `from_tick` to `to_tick`, as a recording of its own,
+/// with an end. Without an `incident` it is a file that leaves the server, so a private room's code is left out; with one it
+/// stays in the store. Gives its bytes to `out` piece by piece; `false` from there ends it early.
 pub fn cut(
     reader: &mut Reader<impl io::Read>,
     from_tick: u32,

@@ -2,7 +2,7 @@
 
 use super::bytes::Malformed;
 use super::record::{
-    self, CHECKSUM_BYTES, HEAD_BYTES, Header, PAYLOAD_BYTES_MAX, Record, head_check,
+    self, CHECKSUM_BYTES, HEAD_BYTES, Header, PAYLOAD_BYTES_MAX, Record, TICK_MAX, head_check,
 };
 use bytes::{Buf as _, BytesMut};
 use std::io::{self, Read};
@@ -177,6 +177,9 @@ impl Order {
             Record::Tick(tick) => {
                 if last_tick.is_none() {
                     return Err("a checkpoint is missing");
+                }
+                if tick.tick > TICK_MAX {
+                    return Err("a tick is later than there can be");
                 }
                 if last_tick.and_then(|last| last.checked_add(1)) != Some(tick.tick) {
                     return Err("a tick is missing or out of order");

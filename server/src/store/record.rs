@@ -4,8 +4,8 @@
 //! so that a flipped bit in it cannot make what follows look like a record that was cut off.
 
 use super::bytes::{
-    Malformed, put_bytes, put_text, put_varint, take_bytes, take_text, take_u8, take_u32, take_u64,
-    take_varint,
+    Malformed, put_bytes, put_short_text, put_varint, take_bytes, take_text, take_u8, take_u32,
+    take_u64, take_varint,
 };
 use super::inputs;
 use crate::game::{Input, Mark};
@@ -17,8 +17,10 @@ pub const FORMAT_VERSION: u32 = 1;
 const MAGIC: &[u8; 15] = b"fray-recording\n";
 /// The longest payload.
 pub const PAYLOAD_BYTES_MAX: usize = (1 << 24) - 1;
-/// The largest checkpoint of a game that is stored, uncompressed.
-pub const STATE_BYTES_MAX: usize = 16 << 20;
+/// The largest checkpoint of a game that is stored, uncompressed; it leaves room for what is said about it.
+pub const STATE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - 64;
+/// No tick is later: at 128 Hz this is half a year. So a tick can always be counted on from.
+pub const TICK_MAX: u32 = u32::MAX / 2;
 /// Texts in a header.
 const TEXT_BYTES_MAX: usize = 4096;
 
@@ -201,8 +203,11 @@ fn put_tick(
 }
 
 impl Checkpoint {
-    /// Appends a checkpoint's record.
-    pub fn put(tick: u32, hash: u64, state: &[u8], out: &mut BytesMut) {
+    /// Appends a checkpoint's record; `false` if the state is larger than [`STATE_BYTES_MAX`].
+    pub fn put(tick: u32, hash: u64, state: &[u8], out: &mut BytesMut) -> bool {
+        if state.len() > STATE_BYTES_MAX {
+            return false;
+        }
         let compressed = lz4_flex::block::compress(state);
         framed(out, CHECKPOINT, |out| {
             put_varint(out, u64::from(tick));
@@ -216,6 +221,7 @@ impl Checkpoint {
                 out.extend_from_slice(state);
             }
         });
+        true
     }
 
     fn take(mut from: Bytes) -> Result<Self, Malformed> {
@@ -245,25 +251,25 @@ impl Checkpoint {
 }
 
 impl Header {
-    /// Appends the header's record.
+    /// Appends the header's record. Texts that are too long are cut.
     pub fn put(&self, out: &mut BytesMut) {
         framed(out, HEADER, |out| {
             out.extend_from_slice(MAGIC);
             put_varint(out, u64::from(FORMAT_VERSION));
-            put_text(out, &self.game);
+            put_short_text(out, &self.game, TEXT_BYTES_MAX);
             put_varint(out, u64::from(self.sim_version));
             out.put_u64_le(self.seed);
-            put_text(out, &self.configuration);
+            put_short_text(out, &self.configuration, TEXT_BYTES_MAX);
             put_varint(out, u64::from(self.tick_rate_hz));
             put_varint(out, u64::from(self.capacity));
-            put_text(out, &self.room);
-            put_text(out, &self.room_name);
-            put_text(out, &self.code);
+            put_short_text(out, &self.room, TEXT_BYTES_MAX);
+            put_short_text(out, &self.room_name, TEXT_BYTES_MAX);
+            put_short_text(out, &self.code, TEXT_BYTES_MAX);
             put_varint(out, self.epoch);
             put_varint(out, u64::from(self.first_tick));
             put_varint(out, self.started_at_ms);
-            put_text(out, &self.incident);
-            put_text(out, &self.server);
+            put_short_text(out, &self.incident, TEXT_BYTES_MAX);
+            put_short_text(out, &self.server, TEXT_BYTES_MAX);
         });
     }
 
@@ -293,7 +299,8 @@ impl Header {
             incident: take_text(from, TEXT_BYTES_MAX)?,
             server: take_text(from, TEXT_BYTES_MAX)?,
         };
-        if !(1..=128).contains(&header.tick_rate_hz) || header.first_tick == 0 {
+        if !(1..=128).contains(&header.tick_rate_hz) || !(1..=TICK_MAX).contains(&header.first_tick)
+        {
             return Err(Malformed("a header's numbers are out of range").into());
         }
         Ok(header)

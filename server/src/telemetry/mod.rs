@@ -8,9 +8,17 @@ pub use health::Health;
 pub use metrics::Metrics;
 
 use futures_util::FutureExt as _;
+use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use tokio_util::task::TaskTracker;
+
+/// What a panic said.
+pub fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "(it did not say)".into())
+}
 
 /// Spawns a task that belongs to `tracker`; a panic in it is logged under its name and harms nobody else.
 pub fn spawn_named(

@@ -128,7 +128,7 @@ impl Log {
         let first_tick = self.segments.front()?.key.first_tick;
         Some(Summary {
             name: name.clone(),
-            header: Header { first_tick, ..self.header.clone() },
+            header: std::sync::Arc::new(Header { first_tick, ..self.header.clone() }),
             last_tick: self.last_tick,
             is_running: self.is_running,
             size_bytes: self.segments.iter().map(|segment| segment.bytes).sum(),
@@ -189,7 +189,9 @@ impl Index {
             }
         }
         let is_old = |log: &Log| {
-            log.segments.front().is_some_and(|segment| segment.modified + keep.age < now)
+            log.segments
+                .front()
+                .is_some_and(|segment| segment.modified.saturating_add(keep.age) < now)
         };
         let old = self.by_name.iter().filter(|(_, log)| is_old(log)).map(|(name, _)| name.clone());
         for name in old.collect::<Vec<_>>() {

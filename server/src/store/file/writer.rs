@@ -178,10 +178,9 @@ impl FileWriter {
         self.look_back(name, key)?;
 
         let dir = room_dir(name);
-        let mut unsynced_dirs = vec![dir.clone()];
-        if self.files.disk.make_dir(&dir)? {
-            unsynced_dirs.push(ROOMS.to_owned());
-        }
+        // The folder may be there from an earlier try that failed, and its name not safe yet.
+        let unsynced_dirs = vec![dir.clone(), ROOMS.to_owned()];
+        self.files.disk.make_dir(&dir)?;
         let mut bytes = BytesMut::new();
         let mut header = place.header.clone();
         header.first_tick = chunk.first_tick;
