@@ -334,6 +334,14 @@ impl Signals {
     }
 }
 
+fn note_store(sessions: &Sessions) {
+    let counts = sessions.rooms.store().counts();
+    let as_gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    sessions.metrics.store_bytes.set(as_gauge(counts.bytes));
+    sessions.metrics.store_disk_errors.set(as_gauge(counts.disk_errors));
+    sessions.metrics.store_chunks_lost.set(as_gauge(counts.chunks_lost));
+}
+
 fn open_store(config: &Config) -> Result<Arc<dyn Store>, Error> {
     let bytes = |default: u32| u64::from(config.store_mib.unwrap_or(default)) << 20;
     let Some(dir) = &config.store else {
@@ -367,6 +375,7 @@ async fn watch_ticks(sessions: Arc<Sessions>, health: Arc<Health>, stop: Cancell
     const EVERY: Duration = Duration::from_secs(5);
     let mut seen = std::collections::HashMap::new();
     while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
+        note_store(&sessions);
         let mut now = std::collections::HashMap::new();
         for room in sessions.rooms.all() {
             let tick = room.frames().borrow().tick;

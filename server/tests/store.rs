@@ -9,7 +9,7 @@ use fray_server::replay::Verdict;
 use fray_server::store::file::{Options, Sync};
 use fray_server::store::{
     Checkpoint, Chunk, EndReason, Error, FileStore, Incident, MemoryStore, Name, Progress, Reader,
-    Record, Store, Writer,
+    Record, Store, Writer, cut,
 };
 use recorded::{Play, Rhythm, header, records, ticks, verified};
 use std::io::Read as _;
@@ -96,7 +96,9 @@ fn put(record: &Record, out: &mut BytesMut) {
     match record {
         Record::Header(_) | Record::Unknown => {}
         Record::Tick(tick) => tick.put(out),
-        Record::Checkpoint(at) => Checkpoint::put(at.tick, at.hash, &at.state, out),
+        Record::Checkpoint(at) => {
+            Checkpoint::put(at.tick, at.hash, &at.state, out);
+        }
         Record::End(end) => end.put(out),
     }
 }
@@ -294,10 +296,17 @@ fn an_incident_is_a_recording_of_its_own() {
         let found = store.find(&name("one-x")).unwrap();
         assert!(!found.is_running);
         assert_eq!(found.last_tick, last_tick);
-        assert_eq!((found.header.incident, found.header.first_tick), (what, 41));
-        assert_eq!(found.header.code, "", "codes do not leave the log");
+        assert_eq!((found.header.incident.clone(), found.header.first_tick), (what, 41));
+        assert_eq!(found.header.code, "SECRET", "it is still for who has the code");
         let bytes = read(store, "one-x", 0);
-        assert!(!bytes.windows(6).any(|window| window == b"SECRET"));
+        // But not in a file of it that leaves the store.
+        let mut file = BytesMut::new();
+        let leaves = cut(&mut Reader::new(bytes.as_slice()), 0, u32::MAX, "", |piece| {
+            file.unsplit(piece.split());
+            true
+        });
+        leaves.expect("a copy");
+        assert!(!file.windows(6).any(|window| window == b"SECRET"));
         let report = verified(bytes.as_slice());
         assert_eq!((&report.verdict, report.end), (&SAME, Some(EndReason::Cut)));
         assert_eq!((report.last_tick, report.ticks), (last_tick, last_tick - 40));

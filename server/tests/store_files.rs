@@ -168,6 +168,40 @@ fn damage_is_left_as_it_is_and_shown() {
 }
 
 #[test]
+fn damage_and_loss_in_the_middle_are_not_passed_over() {
+    for loses in [false, true] {
+        let disk = SimDisk::default();
+        recorded(&disk, "one", 6);
+        let mut entries = disk.list("rooms/one").expect("its parts");
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        assert!(entries.len() >= 3, "{}", entries.len());
+        let other = SimDisk::default();
+        for dir in ["rooms", "incidents", "rooms/one"] {
+            other.make_dir(dir).expect("made");
+        }
+        for (number, entry) in entries.iter().enumerate() {
+            let path = format!("rooms/one/{}", entry.name);
+            let mut bytes = Vec::new();
+            disk.read(&path).expect("read").read_to_end(&mut bytes).expect("read");
+            if number == 1 && loses {
+                bytes.fill(0);
+            } else if number == 1 {
+                bytes[20] ^= 1;
+            }
+            other.create(&path).expect("made").append(&bytes).expect("written");
+        }
+        let (store, _writer) = open(&other, options());
+        let report = verified(read(&store, "one", 0).as_slice());
+        if loses {
+            assert_eq!((report.verdict, report.gaps), (Verdict::Same { panicked: None }, 1));
+        } else {
+            assert!(matches!(report.verdict, Verdict::Damaged { .. }), "{report:?}");
+        }
+        assert_eq!(other.list("rooms/one").expect("its parts").len(), entries.len());
+    }
+}
+
+#[test]
 fn what_does_not_fit_the_queue_is_refused_until_the_next_checkpoint() {
     let disk = SimDisk::default();
     let (store, mut writer) = open(&disk, options());

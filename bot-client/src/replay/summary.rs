@@ -69,7 +69,8 @@ impl Checked {
     /// The verdict in one word.
     pub(super) fn word(&self) -> &'static str {
         match &self.report.verdict {
-            Verdict::Same { panicked: None } if self.is_incomplete() => "SAME so far, INCOMPLETE",
+            Verdict::Same { .. } if self.is_incomplete() => "SAME so far, INCOMPLETE",
+            Verdict::Same { .. } if self.report.gaps > 0 => "SAME, with gaps",
             Verdict::Same { .. } => "SAME",
             Verdict::Differs { .. } => "DIFFERS",
             Verdict::Damaged { .. } => "DAMAGED",
@@ -86,8 +87,11 @@ impl Checked {
     pub(super) fn verdict(&self) -> String {
         let report = &self.report;
         let last = report.last_tick;
-        let compared =
+        let mut compared =
             format!("{} ticks, {} hashes compared", report.ticks, report.hashes_compared);
+        if report.gaps > 0 {
+            let _ = write!(compared, ", but ticks are MISSING in {} places", report.gaps);
+        }
         match &report.verdict {
             Verdict::Same { panicked: Some(message) } => {
                 format!("SAME: panics in tick {} as recorded: {message}", last.saturating_add(1))

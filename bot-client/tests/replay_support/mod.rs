@@ -66,7 +66,9 @@ pub(crate) fn written(
         match record {
             Record::Header(header) => header.put(&mut out),
             Record::Tick(tick) => tick.put(&mut out),
-            Record::Checkpoint(c) => Checkpoint::put(c.tick, c.hash, &c.state, &mut out),
+            Record::Checkpoint(c) => {
+                Checkpoint::put(c.tick, c.hash, &c.state, &mut out);
+            }
             Record::End(end) => end.put(&mut out),
             Record::Unknown => {}
         }

@@ -187,11 +187,8 @@ impl<R: Read> Verification<R> {
                 }
             }
             Err(Error::Panicked { message, as_recorded: true, .. }) => {
+                // What follows, if anything but the end, is looked at all the same.
                 report.verdict = Verdict::Same { panicked: Some(message) };
-                if let Ok(Step::Ended(end)) = self.simulation.step() {
-                    report.end = Some(end.reason);
-                }
-                return Ok(false);
             }
             Err(error) => {
                 report.verdict = verdict(error)?;

@@ -94,7 +94,8 @@ pub struct Recorder {
     budget: Arc<Budget>,
     /// A chunk was refused: what follows makes sense only from the next checkpoint on.
     has_gap: bool,
-    last_incident_tick: Option<u32>,
+    /// Of late ticks, and of desyncs: one must not hide the other.
+    last_incident_ticks: [Option<u32>; 2],
 }
 
 impl Recorder {
@@ -106,8 +107,8 @@ impl Recorder {
         metrics: Arc<Metrics>,
         budget: Arc<Budget>,
     ) -> Self {
-        let (has_gap, last_incident_tick) = (false, None);
-        Self { room, tick_rate_hz, writer, metrics, budget, has_gap, last_incident_tick }
+        let (has_gap, last_incident_ticks) = (false, [None; 2]);
+        Self { room, tick_rate_hz, writer, metrics, budget, has_gap, last_incident_ticks }
     }
 
     /// Hands over what was gathered.
@@ -141,8 +142,8 @@ impl Recorder {
         self.metrics.incidents.get_or_create(&Reason { reason: trouble.kind() }).inc();
         let pause_ticks = INCIDENT_PAUSE_S * self.tick_rate_hz;
         let is_last = matches!(trouble, Trouble::Panic(_));
-        let is_too_soon =
-            self.last_incident_tick.is_some_and(|last| tick.saturating_sub(last) < pause_ticks);
+        let last_tick = &mut self.last_incident_ticks[usize::from(trouble.kind() == "desync")];
+        let is_too_soon = last_tick.is_some_and(|last| tick.saturating_sub(last) < pause_ticks);
         if !is_last && (is_too_soon || !self.budget.allows(now)) {
             return;
         }
@@ -156,7 +157,7 @@ impl Recorder {
         let from_tick = tick.saturating_sub(INCIDENT_BEFORE_S * self.tick_rate_hz);
         match writer.keep(Incident { name: name.clone(), what, from_tick }) {
             Ok(()) => {
-                self.last_incident_tick = Some(tick);
+                *last_tick = Some(tick);
                 tracing::warn!(%room, tick, %trouble, recording = %name, "an incident; its recording is kept");
             }
             Err(error) => {

@@ -247,6 +247,7 @@ fn verification(report: Report) -> v1::VerifyResponse {
         first_tick: report.header.map_or(0, |header| header.first_tick),
         last_tick: report.last_tick,
         hashes_compared: report.hashes_compared,
+        gaps: report.gaps,
         ..Default::default()
     };
     match report.verdict {

@@ -28,6 +28,7 @@ pub fn code(error: &Error) -> Code {
         | Error::RecordingTooLarge(_)
         | Error::TooLarge => Code::ResourceExhausted,
         Error::RoomEnded | Error::RoomFailed | Error::TakenOver => Code::Aborted,
+        Error::Internal => Code::Internal,
         Error::ShuttingDown => Code::Unavailable,
         Error::UseWebSocket => Code::Unimplemented,
         Error::Broken(_) => Code::Cancelled,

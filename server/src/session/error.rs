@@ -93,6 +93,9 @@ pub enum Error {
     /// The call took longer than its deadline.
     #[error("the deadline has passed")]
     DeadlineExceeded,
+    /// A mistake of the server's own.
+    #[error("the server made a mistake")]
+    Internal,
     /// What came is no message, or too large; with the gRPC status code that the transport gave it.
     #[error("{1}")]
     Transport(i32, String),
@@ -128,6 +131,7 @@ impl Error {
             Self::RecordingTooLarge(_) => "RECORDING_TOO_LARGE",
             Self::UploadTimeout(_) => "UPLOAD_TIMEOUT",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::Internal => "INTERNAL",
             Self::Transport(..) => "MALFORMED_MESSAGE",
         }
     }
@@ -151,8 +155,7 @@ impl From<pool::Error> for Error {
         match error {
             pool::Error::Overloaded => Self::Overloaded,
             pool::Error::Closed => Self::ShuttingDown,
-            // What runs there is the rules of a game.
-            pool::Error::Panicked(_) => Self::RoomFailed,
+            pool::Error::Panicked(_) => Self::Internal,
         }
     }
 }

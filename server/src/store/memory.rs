@@ -1,7 +1,7 @@
 //! Logs in memory, up to a number of bytes; gone with the process.
 
 use super::record::{End, EndReason, Header};
-use super::{Chunk, Error, Incident, Name, Progress, Store, Summary, Writer};
+use super::{Chunk, Counts, Error, Incident, Name, Progress, Store, Summary, Writer};
 use bytes::{Buf as _, Bytes, BytesMut};
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
@@ -118,6 +118,10 @@ impl Store for MemoryStore {
         logs.by_name.get(name).filter(|log| log.is_running).map(|log| log.progress.subscribe())
     }
 
+    fn counts(&self) -> Counts {
+        Counts { bytes: self.logs().bytes as u64, ..Counts::default() }
+    }
+
     fn close(&self) -> Result<(), Error> {
         self.logs().is_closed = true;
         Ok(())
@@ -131,12 +135,14 @@ impl Logs {
             let incidents = self.by_name.values().filter(|log| log.is_incident);
             let incident_bytes: usize = incidents.map(|log| log.bytes).sum();
             let too_many = incident_bytes > self.bytes_max / INCIDENTS_SHARE;
-            let _ = self.let_go_of_a_finished(false)
+            let has_freed = self.let_go_of_a_finished(false)
                 || (too_many && self.let_go_of_a_finished(true))
                 || self.let_go_of_the_longest()
-                || self.let_go_of_a_finished(true)
-                // What is left are running logs of one segment: they are bounded by the time between checkpoints.
-                || return;
+                || self.let_go_of_a_finished(true);
+            if !has_freed {
+                // Running logs of one segment: they are bounded by the time between checkpoints.
+                return;
+            }
         }
     }
 

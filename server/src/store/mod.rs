@@ -139,6 +139,19 @@ pub struct Summary {
     pub size_bytes: u64,
 }
 
+/// What went wrong in a store so far, and how it stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Calls that the disk refused.
+    pub disk_errors: u64,
+    /// Chunks that were taken, and are not in a file.
+    pub chunks_lost: u64,
+    /// Files that were made safe.
+    pub syncs: u64,
+    /// The length of all recordings.
+    pub bytes: u64,
+}
+
 /// Keeps logs. Every call but those of [`Writer`] may take its time: not for async threads.
 pub trait Store: Send + Sync + 'static {
     /// Becomes the writer of a room, in the epoch that the header names. Refused if a later one has written; an earlier
@@ -157,6 +170,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Tells how far a log has come, while a room writes it.
     fn progress(&self, name: &Name) -> Option<watch::Receiver<Progress>>;
+
+    /// What went wrong so far, and how it stands; for metrics.
+    fn counts(&self) -> Counts {
+        Counts::default()
+    }
 
     /// Writes all that waits, and makes it safe. Nothing is taken afterwards.
     fn close(&self) -> Result<(), Error>;

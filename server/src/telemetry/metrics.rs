@@ -72,6 +72,12 @@ pub struct Metrics {
     pub log_bytes: Counter,
     /// Parts of rooms' logs that the store could not take.
     pub log_chunks_lost: Counter,
+    /// The length of all recordings.
+    pub store_bytes: Gauge,
+    /// Calls that the disk refused, so far.
+    pub store_disk_errors: Gauge,
+    /// Parts of logs that the store had taken and could not write, so far.
+    pub store_chunks_lost: Gauge,
     /// Late ticks, desyncs and panics.
     pub incidents: Family<Reason, Counter>,
     ticks_skipped: Counter,
@@ -109,6 +115,9 @@ impl Default for Metrics {
             refusals: Family::default(),
             log_bytes: Counter::default(),
             log_chunks_lost: Counter::default(),
+            store_bytes: Gauge::default(),
+            store_disk_errors: Gauge::default(),
+            store_chunks_lost: Gauge::default(),
             incidents: Family::default(),
             ticks_skipped: Counter::default(),
             tick_duration: Histogram::new(tick_buckets()),
@@ -166,6 +175,22 @@ impl Metrics {
             "log_chunks_lost",
             "Parts of rooms' logs that the store could not take",
             self.log_chunks_lost.clone(),
+        );
+        r.register_with_unit(
+            "store",
+            "Length of all recordings",
+            Unit::Bytes,
+            self.store_bytes.clone(),
+        );
+        r.register(
+            "store_disk_errors",
+            "Calls that the store's disk refused since the start",
+            self.store_disk_errors.clone(),
+        );
+        r.register(
+            "store_chunks_lost",
+            "Parts of rooms' logs that the store had taken and could not write since the start",
+            self.store_chunks_lost.clone(),
         );
         r.register(
             "incidents",

@@ -78,6 +78,15 @@ fn sorted(entries: io::Result<Vec<Entry>>) -> io::Result<Vec<Entry>> {
     Ok(entries)
 }
 
+/// How a segment begins.
+enum Begins {
+    With(Box<Header>),
+    /// With less than a record, or nothing but zeros: a crash leaves that of a file which was just begun.
+    CutOff,
+    /// With something else.
+    Damaged,
+}
+
 struct Loader<'a> {
     disk: &'a dyn Disk,
     may_write: bool,
@@ -89,24 +98,42 @@ impl Loader<'_> {
         let mut segments = VecDeque::new();
         let mut newest = None;
         let mut begun_ms = None;
-        for entry in sorted(self.disk.list(&room_dir(&name)))? {
+        let mut entries = sorted(self.disk.list(&room_dir(&name)))?.into_iter().peekable();
+        while let Some(entry) = entries.next() {
+            let is_last = entries.peek().is_none();
             let Some(key) = Key::parse(&entry.name) else {
                 tracing::warn!(room = %name, name = entry.name, "not a part of a recording");
                 continue;
             };
             let path = segment_path(&name, key);
-            let Some(header) = self.header(&path)? else { continue };
-            let is_at_its_place = header.room == name.as_str()
-                && header.epoch == key.epoch
-                && header.first_tick == key.first_tick;
-            if !is_at_its_place {
-                tracing::error!(path, "a part of a recording, where another should be");
-                continue;
+            let (mut bytes, modified) = (entry.bytes, entry.modified);
+            let mut is_scanned = false;
+            match self.header(&path)? {
+                Begins::With(header) => {
+                    let is_at_its_place = header.room == name.as_str()
+                        && header.epoch == key.epoch
+                        && header.first_tick == key.first_tick;
+                    if is_at_its_place {
+                        begun_ms.get_or_insert(header.started_at_ms);
+                        newest = Some(*header);
+                    } else {
+                        // Readers come upon it, and say so.
+                        tracing::error!(path, "a part of a recording, where another should be");
+                        is_scanned = true;
+                    }
+                }
+                Begins::CutOff if is_last && bytes < HEADER_BYTES_MAX => {
+                    self.remove(&path);
+                    continue;
+                }
+                // Not just begun, for others follow: what was in it is lost, and readers find ticks missing.
+                Begins::CutOff => {
+                    tracing::error!(path, "a part of a recording is gone");
+                    (bytes, is_scanned) = (0, true);
+                }
+                Begins::Damaged => is_scanned = true,
             }
-            begun_ms.get_or_insert(header.started_at_ms);
-            newest = Some(header);
-            let (bytes, modified) = (entry.bytes, entry.modified);
-            segments.push_back(Segment { key, bytes, is_scanned: false, modified });
+            segments.push_back(Segment { key, bytes, is_scanned, modified });
         }
         // Only a crash leaves a part without a tick, and only at the end does it need to be known now.
         let mut last_tick = None;
@@ -161,23 +188,19 @@ impl Loader<'_> {
         Ok(())
     }
 
-    /// A header that a crash cut off is that of a file which was just begun: nothing is lost with it.
-    fn header(&self, path: &str) -> io::Result<Option<Header>> {
+    fn header(&self, path: &str) -> io::Result<Begins> {
         let from = self.disk.read(path)?.take(HEADER_BYTES_MAX);
         match Reader::new(from).next_record() {
-            Ok(Some(Record::Header(header))) => Ok(Some(*header)),
-            Ok(None) => {
-                self.remove(path);
-                Ok(None)
-            }
+            Ok(Some(Record::Header(header))) => Ok(Begins::With(header)),
+            Ok(None) => Ok(Begins::CutOff),
             Ok(Some(_)) => {
                 tracing::error!(path, "a recording that does not begin with a header");
-                Ok(None)
+                Ok(Begins::Damaged)
             }
             Err(ReadError::Io(error)) => Err(error),
             Err(error) => {
                 tracing::error!(path, %error, "a recording that cannot be read");
-                Ok(None)
+                Ok(Begins::Damaged)
             }
         }
     }

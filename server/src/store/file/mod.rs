@@ -53,7 +53,7 @@ pub use disk::{Disk, DiskFile, Entry, RealDisk};
 pub use queue::{QUEUE_BYTES_MAX, QUEUE_CHUNKS_MAX};
 pub use writer::{FileWriter, Turn};
 
-use super::{Error, Header, Name, Progress, Store, Summary, Writer};
+use super::{Counts, Error, Header, Name, Progress, Store, Summary, Writer};
 use chain::Chain;
 use handle::Handle;
 use index::{Index, Log, Place};
@@ -116,19 +116,6 @@ impl Default for Options {
             segment_age: Duration::from_secs(60),
         }
     }
-}
-
-/// What went wrong so far, and how it stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Calls that the disk refused.
-    pub disk_errors: u64,
-    /// Chunks that were taken, and are not in a file.
-    pub chunks_lost: u64,
-    /// Files that were made safe.
-    pub syncs: u64,
-    /// The length of all recordings.
-    pub bytes: u64,
 }
 
 /// A store in files. [`Store::close`] it: what still waits when all of its handles are dropped is written, but nobody knows when.
@@ -194,17 +181,6 @@ impl FileStore {
         let own = Own { files, thread: Mutex::new(None), may_write: true };
         Ok((Self { own: Arc::new(own) }, writer))
     }
-
-    /// For metrics.
-    pub fn counts(&self) -> Counts {
-        let Files { counts, .. } = &*self.own.files;
-        Counts {
-            disk_errors: counts.disk_errors.load(Relaxed),
-            chunks_lost: counts.chunks_lost.load(Relaxed),
-            syncs: counts.syncs.load(Relaxed),
-            bytes: self.own.files.index().bytes,
-        }
-    }
 }
 
 /// The thread. It holds the folder's lock until all is written.
@@ -221,6 +197,16 @@ fn run(mut writer: FileWriter, lock: File) {
 }
 
 impl Store for FileStore {
+    fn counts(&self) -> Counts {
+        let Files { counts, .. } = &*self.own.files;
+        Counts {
+            disk_errors: counts.disk_errors.load(Relaxed),
+            chunks_lost: counts.chunks_lost.load(Relaxed),
+            syncs: counts.syncs.load(Relaxed),
+            bytes: self.own.files.index().bytes,
+        }
+    }
+
     fn writer(&self, header: Header) -> Result<Box<dyn Writer>, Error> {
         let name = Name::parse(&header.room).ok_or_else(|| Error::BadName(header.room.clone()))?;
         if !self.own.may_write {

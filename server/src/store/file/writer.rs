@@ -21,6 +21,8 @@ pub struct FileWriter {
     began: Duration,
     pub(super) logs: HashMap<Name, Writing>,
     synced_at: Duration,
+    /// When it was last looked for what is too old, also if nobody writes.
+    looked_at: Duration,
 }
 
 /// What a [`FileWriter`] found to do.
@@ -55,9 +57,13 @@ struct Current {
     unsynced_dirs: Vec<String>,
 }
 
+/// How often what is too old is let go, also if nobody writes.
+const LOOKS_EVERY: Duration = Duration::from_secs(60);
+
 impl FileWriter {
     pub(super) fn new(files: Arc<Files>, options: Options, began: Duration) -> Self {
-        Self { files, options, began, logs: HashMap::new(), synced_at: Duration::ZERO }
+        let (synced_at, looked_at) = (Duration::ZERO, Duration::ZERO);
+        Self { files, options, began, logs: HashMap::new(), synced_at, looked_at }
     }
 
     /// Does all that waits. `now` is the time since the writer was made.
@@ -97,7 +103,12 @@ impl FileWriter {
             }
             self.files.index().by_name.values_mut().for_each(Log::end);
         }
-        Turn { due, is_over: is_closed }
+        if now.saturating_sub(self.looked_at) >= LOOKS_EVERY {
+            self.looked_at = now;
+            self.let_go(now);
+        }
+        let looks = self.looked_at + LOOKS_EVERY;
+        Turn { due: Some(due.map_or(looks, |due| due.min(looks))), is_over: is_closed }
     }
 
     /// What time it is elsewhere.
