@@ -24,11 +24,13 @@ cpu_ns() { cat /proc/"$1"/task/*/schedstat | awk '{ sum += $1 } END { printf "%.
 
 start() { # true|false: a server that records or not, and its bots; its pid is then in `server`
   local url='' log=$work/log-$1
+  rm -f "$log" # an earlier server's address must not be taken for this one's
   "$bin/fray-server" --listen 127.0.0.1:0 --admin 127.0.0.1:0 --seed 7 --record="$1" \
     --store "$work/store-$1-$RANDOM" 2>"$log" &
   server=$!
   pids+=("$server")
   for _ in $(seq 100); do
+    [ -f "$log" ] || { sleep 0.1; continue; }
     url=$(sed -nE 's/.*play at (http:\/\/[0-9.:]+)\/.*/\1/p' "$log" | head -n 1)
     [ -z "$url" ] || break
     sleep 0.1
