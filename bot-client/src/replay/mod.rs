@@ -1,10 +1,10 @@
 //! Recordings on the command line: are they the same when they are played again, what was the state at a tick, where do two
 //! of them part; and in the terminal.
 //!
-//! - [`open`]: what a path leads to: a file, a room's folder, a store. [`table`]: all that a store holds.
-//! - [`summary`]: what a recording is, and whether it comes out the same. [`dump`]: the state after a tick.
-//! - [`diff`]: where two recordings part. [`export`]: a part of one as a file.
-//! - [`playback`]: a recording as something to look at, for [`crate::terminal`]; the game runs on a thread of its own, [`engine`].
+//! - `open`: what a path leads to: a file, a room's folder, a store. `table`: all that a store holds.
+//! - `summary`: what a recording is, and whether it comes out the same. `dump`: the state after a tick.
+//! - `diff`: where two recordings part. `export`: a part of one as a file.
+//! - `playback`: a recording as something to look at, for [`crate::terminal`]; the game runs on a thread of its own, `engine`.
 //!
 //! The games are the caller's: a program for another game calls [`run`] with its own factory.
 

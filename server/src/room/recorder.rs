@@ -64,7 +64,7 @@ impl fmt::Display for Trouble {
 /// are kept no more often than this.
 const INCIDENT_EVERY: Duration = Duration::from_secs(2);
 
-/// What all rooms share of [`INCIDENT_EVERY`].
+/// What all rooms share: late ticks and desyncs are kept no more often than every two seconds over all of them.
 #[derive(Debug)]
 pub struct Budget {
     began: Instant,
