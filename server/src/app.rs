@@ -31,7 +31,7 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const CATCH_UP_TICKS_MAX: u32 = 4;
 
 /// How often rooms hand their logs to the store; a process that is killed loses this much.
-const CHUNK_EVERY: Duration = Duration::from_millis(250);
+const CHUNK_EVERY: Duration = Duration::from_millis(500);
 /// How much is kept where, unless told otherwise.
 const MEMORY_STORE_MIB: u32 = 64;
 const FILE_STORE_MIB: u32 = 1024;

@@ -82,7 +82,7 @@ pub struct Config {
     pub store: Option<PathBuf>,
 
     /// When the folder's files are made safe against loss of power: by the system alone, every second, or every tick. A process
-    /// that is killed loses at most the last quarter of a second, with `tick` the last tick
+    /// that is killed loses at most the last half second, with `tick` the last tick
     #[arg(long, env = "FRAY_STORE_SYNC", value_name = "POLICY", value_enum, default_value_t = StoreSync::Interval)]
     pub store_sync: StoreSync,
 

@@ -49,7 +49,7 @@ pub(super) fn room(
                 biased;
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep_until(room.parts.clock.due()) => {
-                    room.tick(&frames);
+                    room.tick(&frames, &info).await;
                     if room.parts.core.is_over() {
                         reason = EndReason::RoomOver;
                         break;
@@ -81,19 +81,22 @@ struct Room {
 }
 
 impl Room {
-    fn tick(&mut self, frames: &watch::Sender<Arc<TickFrame>>) {
+    async fn tick(&mut self, frames: &watch::Sender<Arc<TickFrame>>, info: &RoomInfo) {
         let started = Instant::now();
         let due = self.parts.clock.take(started);
         let next = self.parts.core.tick_count() + 1;
         let Some((frame, report)) = self.guarded(next, |core| core.tick(started)) else { return };
+        info.players.store(self.parts.core.players(), Ordering::Relaxed);
         frames.send_replace(frame);
-        // The frame is out: players do not wait for what the log needs.
+        let took = started.elapsed();
+        // The frame is out: the streams that it woke go first, and do not wait for what the log needs.
+        tokio::task::yield_now().await;
         if self.guarded(next, Core::note).is_none() {
             return;
         }
         self.hand_over(false);
         let metrics = &self.parts.metrics;
-        metrics.tick_made(started.elapsed(), due.late, due.skipped);
+        metrics.tick_made(took, due.late, due.skipped);
         metrics.moves_applied.inc_by(report.moves_applied);
         metrics.moves_refused.inc_by(report.moves_refused);
         if due.late > self.parts.incident_lateness {
