@@ -5,6 +5,7 @@
 //! - [`cell`]: the bytes of a cell, encoded and decoded. Pure as well.
 //! - [`hash`]: checksums of cells, and the rolling hash over applied moves.
 //! - [`update`]: the header of an update, joined with shared cells.
+//! - [`trace`]: where in a trace a sampled move is.
 //! - [`replica`]: a client's copy of the world, which applies updates and checks them.
 //!
 //! The format is specified in `proto/REPLICATION.md`; `proto/vectors` holds files that every decoder must pass.
@@ -13,6 +14,7 @@ pub mod cell;
 pub mod hash;
 pub mod model;
 pub mod replica;
+pub mod trace;
 pub mod update;
 
 /// Messages and services of package `fray.v1`.

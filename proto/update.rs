@@ -4,6 +4,7 @@
 //! that is made per player. So a player's update costs a small header and a copy.
 
 use crate::cell::put_varint;
+use crate::trace::TracedMove;
 use bytes::Bytes;
 
 /// Bytes that gRPC puts before each message: a flag and the length.
@@ -91,6 +92,7 @@ pub fn frame_cell(
     encoding: Encoding,
     body: &[u8],
     checksum: Option<u32>,
+    traced_moves: impl IntoIterator<Item = TracedMove>,
 ) -> Bytes {
     let mut message = Vec::with_capacity(body.len() + 16);
     put_uint(&mut message, 1, place(cell, tick));
@@ -101,6 +103,9 @@ pub fn frame_cell(
     put_bytes(&mut message, field, body);
     if let Some(checksum) = checksum {
         put_fixed32(&mut message, 4, checksum);
+    }
+    for traced in traced_moves {
+        put_traced_move(&mut message, 5, traced);
     }
     let mut out = Vec::with_capacity(message.len() + 4);
     put_bytes(&mut out, 15, &message);
@@ -158,6 +163,7 @@ impl UpdateHeader<'_> {
 
 const VARINT: u32 = 0;
 const LEN: u32 = 2;
+const FIXED64: u32 = 1;
 const FIXED32: u32 = 5;
 
 fn put_tag(out: &mut Vec<u8>, field: u32, wire_type: u32) {
@@ -177,6 +183,27 @@ fn put_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+fn put_traced_move(out: &mut Vec<u8>, field: u32, traced: TracedMove) {
+    let trace_id = traced.context.trace_id.get();
+    let mut context = Vec::with_capacity(27);
+    put_fixed64(&mut context, 1, (trace_id >> 64) as u64);
+    put_fixed64(&mut context, 2, trace_id as u64);
+    put_fixed64(&mut context, 3, traced.context.span_id.get());
+    let mut message = Vec::with_capacity(40);
+    put_bytes(&mut message, 1, &context);
+    put_uint(&mut message, 2, traced.player);
+    put_uint(&mut message, 3, traced.sequence);
+    put_bytes(out, field, &message);
+}
+
+/// Left out when it is 0, as prost does.
+fn put_fixed64(out: &mut Vec<u8>, field: u32, value: u64) {
+    if value != 0 {
+        put_tag(out, field, FIXED64);
+        out.extend_from_slice(&value.to_le_bytes());
+    }
+}
+
 fn put_fixed32(out: &mut Vec<u8>, field: u32, value: u32) {
     put_tag(out, field, FIXED32);
     out.extend_from_slice(&value.to_le_bytes());
@@ -185,13 +212,16 @@ fn put_fixed32(out: &mut Vec<u8>, field: u32, value: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::TraceContext;
     use crate::v1;
     use prost::Message as _;
 
     #[test]
     fn a_framed_update_is_the_message_that_prost_would_write() {
-        let cell = frame_cell(7, 300, Encoding::Delta, &[1, 2, 3], Some(5));
-        let keyframe = frame_cell(0, 300, Encoding::Keyframe, &[], None);
+        let context = TraceContext::new(u128::MAX - 5, 9).expect("not zero");
+        let traced = TracedMove { context, player: 3, sequence: 70_000 };
+        let cell = frame_cell(7, 300, Encoding::Delta, &[1, 2, 3], Some(5), [traced]);
+        let keyframe = frame_cell(0, 300, Encoding::Keyframe, &[], None, []);
         let header = UpdateHeader {
             tick: 300,
             base_tick: Some(0),
@@ -208,10 +238,11 @@ mod tests {
             private: Some(&[-1, i32::MIN, 0]),
         };
         let framed = frame_update(&header, [&cell, &keyframe].into_iter());
-        let update = |encoding, cell, checksum| v1::CellUpdate {
+        let update = |encoding, cell, checksum, traced_moves| v1::CellUpdate {
             place: place(cell, 300),
             encoding: Some(encoding),
             checksum,
+            traced_moves,
         };
         let expected = v1::PlayResponse {
             message: Some(v1::play_response::Message::Update(v1::Update {
@@ -232,8 +263,8 @@ mod tests {
                 view_checksum: Some(0),
                 private: Some(v1::Private { values: vec![-1, i32::MIN, 0] }),
                 cells: vec![
-                    update(v1::cell_update::Encoding::Delta(vec![1, 2, 3].into()), 7, Some(5)),
-                    update(v1::cell_update::Encoding::Keyframe(Bytes::new()), 0, None),
+                    update(v1::cell_update::Encoding::Delta(vec![1, 2, 3].into()), 7, Some(5), vec![traced.into()]),
+                    update(v1::cell_update::Encoding::Keyframe(Bytes::new()), 0, None, vec![]),
                 ],
             })),
         };

@@ -9,7 +9,7 @@ use crate::room::registry::Recording;
 use crate::room::{Registry, Settings};
 use crate::session::{Limits, Lobby, Replays, Sessions, ticket};
 use crate::store::{FileStore, MemoryStore, Store, file};
-use crate::telemetry::{Health, Metrics, admin, spawn_named};
+use crate::telemetry::{Health, Metrics, Traces, admin, spawn_named};
 use crate::{rpc, web};
 use axum::Router;
 use std::future::Future;
@@ -69,12 +69,13 @@ pub enum Error {
 pub struct Server {
     game: Arc<dyn GameFactory>,
     config: Option<Config>,
+    traces: Arc<Traces>,
 }
 
 impl Server {
     /// A server for the arena with the default configuration, unless told otherwise.
     pub fn builder() -> Self {
-        Self { game: Arc::new(Arena::default()), config: None }
+        Self { game: Arc::new(Arena::default()), config: None, traces: Arc::default() }
     }
 
     /// The game that its rooms play.
@@ -91,9 +92,16 @@ impl Server {
         self
     }
 
+    /// Where its traces go; without it, there are none.
+    #[must_use]
+    pub fn traces(mut self, traces: Arc<Traces>) -> Self {
+        self.traces = traces;
+        self
+    }
+
     /// Binds the listeners. From here on health says that the server is ready; [`App::run`] serves.
     pub async fn build(self) -> Result<App, Error> {
-        App::build(self.config.unwrap_or_default(), self.game).await
+        App::build(self.config.unwrap_or_default(), self.game, self.traces).await
     }
 }
 
@@ -120,6 +128,17 @@ impl Parts {
         game: Arc<dyn GameFactory>,
         store: Arc<dyn Store>,
         replay_threads: usize,
+    ) -> Result<Self, Error> {
+        Self::traced(config, game, store, replay_threads, Arc::default())
+    }
+
+    /// With traces.
+    pub fn traced(
+        config: &Config,
+        game: Arc<dyn GameFactory>,
+        store: Arc<dyn Store>,
+        replay_threads: usize,
+        traces: Arc<Traces>,
     ) -> Result<Self, Error> {
         let metrics = Arc::new(Metrics::default());
         let health = Arc::new(Health::default());
@@ -153,6 +172,7 @@ impl Parts {
             config.seed,
             recording,
             Arc::clone(&metrics),
+            Arc::clone(&traces),
         );
         let limits = Limits {
             hello_timeout: HELLO_TIMEOUT,
@@ -167,6 +187,7 @@ impl Parts {
             ticket::Keys::ephemeral()?,
             limits,
             Arc::clone(&metrics),
+            traces,
             config.server_name(),
             Arc::new(replays),
         ));
@@ -224,8 +245,13 @@ pub struct App {
 }
 
 impl App {
-    async fn build(config: Config, game: Arc<dyn GameFactory>) -> Result<Self, Error> {
-        let parts = Parts::new(&config, game)?;
+    async fn build(
+        config: Config,
+        game: Arc<dyn GameFactory>,
+        traces: Arc<Traces>,
+    ) -> Result<Self, Error> {
+        let store = open_store(&config)?;
+        let parts = Parts::traced(&config, game, store, Pool::threads_by_default(), traces)?;
         let players = Listener::bind(config.listen, parts.players, parts.tuning).await?;
         let operators = Listener::bind(config.admin, parts.operators, parts.tuning).await?;
         parts.health.bound();

@@ -23,6 +23,7 @@ impl TryFrom<v1::PlayRequest> for Incoming {
             Some(Message::Move(message)) => Self::Move {
                 sequence: message.sequence,
                 seen_tick: message.seen_tick,
+                trace: message.trace.as_ref().and_then(v1::TraceContext::parse),
                 controls: message.try_into()?,
             },
             Some(Message::Ping(ping)) => Self::Ping { seen_tick: ping.seen_tick, echo: ping.echo },

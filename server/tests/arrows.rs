@@ -35,6 +35,10 @@ const GUARDED_CRATES: &[(&str, &[&str])] = &[
     ("prost", &["rpc", "web", "wire"]),
     ("axum", &["rpc", "web", "telemetry", "listener", "app"]),
     ("clap", &["config", "main"]),
+    ("opentelemetry", &["telemetry"]),
+    ("opentelemetry_otlp", &["telemetry"]),
+    ("opentelemetry_sdk", &["telemetry"]),
+    ("tracing_opentelemetry", &["telemetry"]),
     ("kube", &["cluster"]),
     ("async_nats", &["cluster", "store"]),
 ];
@@ -42,12 +46,12 @@ const GUARDED_CRATES: &[(&str, &[&str])] = &[
 /// The parts of `fray_proto` that each module may name; modules that are not here may name all.
 const PROTO_PARTS: &[(&str, &[&str])] = &[
     ("game", &["model"]),
-    ("replication", &["model", "cell", "hash", "update"]),
-    ("room", &["hash", "update"]),
-    ("session", &["update", "PROTOCOL_VERSION"]),
+    ("replication", &["model", "cell", "hash", "trace", "update"]),
+    ("room", &["hash", "trace", "update"]),
+    ("session", &["trace", "update", "PROTOCOL_VERSION"]),
     ("store", &[]),
     ("replay", &[]),
-    ("telemetry", &[]),
+    ("telemetry", &["trace"]),
 ];
 
 /// All that a game may name from outside this crate.

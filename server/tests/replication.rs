@@ -254,7 +254,7 @@ fn frames(steps: &[Vec<Happening>]) -> impl Iterator<Item = Arc<TickFrame>> {
         world.step(&grid, happenings);
         let tick = index as u32 + 1;
         let anywhere = View { center: [0, 0], extent: [1, 1] };
-        encoder.encode(tick, &world.shown, vec![player_frame(tick)], anywhere)
+        encoder.encode(tick, &world.shown, vec![player_frame(tick)], anywhere, Vec::new())
     })
 }
 
@@ -417,7 +417,7 @@ proptest! {
             stream.replica.apply(&update).expect("it fits");
         }
         let encoding = if is_delta { Encoding::Delta(body.into()) } else { Encoding::Keyframe(body.into()) };
-        let cell = v1::CellUpdate { place, encoding: Some(encoding), checksum: None };
+        let cell = v1::CellUpdate { place, encoding: Some(encoding), checksum: None, traced_moves: vec![] };
         let update = v1::Update { tick: 3 + tick, base_tick: Some(3), cells: vec![cell], ..Default::default() };
         if stream.replica.apply(&update).is_err() {
             prop_assert_eq!(stream.replica.tick(), 0, "a refused update leaves nothing behind");

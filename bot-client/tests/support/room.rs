@@ -235,6 +235,7 @@ impl Room {
                 place: index * 128 + self.tick % 128,
                 checksum: Some(cell_checksum(index, after)),
                 encoding: Some(Encoding::Delta(bytes.into())),
+                traced_moves: vec![],
             });
         }
         self.before = after;
@@ -303,6 +304,7 @@ impl Room {
             place: index * 128 + self.tick % 128,
             encoding: Some(Encoding::Keyframe(bytes.into())),
             checksum: None,
+            traced_moves: vec![],
         }
     }
 }

@@ -133,7 +133,7 @@ impl<R: Read> Playback<R> {
             Encoder::new(Grid::new(game.world(), game.motions()), header.tick_rate_hz)
         });
         let view = game.view(Some(self.followed_player).filter(|player| *player != 0));
-        self.frame = Some(encoder.encode(tick, &self.published, Vec::new(), view));
+        self.frame = Some(encoder.encode(tick, &self.published, Vec::new(), view, Vec::new()));
         self.encoder = Some(encoder);
     }
 }

@@ -1,6 +1,7 @@
 //! Once a tick: from what the game publishes to a frame.
 
 use super::frame::{CellFrame, GLOBAL_CELL, Grid, PlayerFrame, TickDeltas, TickFrame};
+use super::traced::TracedCell;
 use crate::game::{Entity, Published, View, World};
 use bytes::Bytes;
 use fray_proto::cell::{CELL_ENTITIES_MAX, encode_delta, encode_empty_delta};
@@ -48,9 +49,10 @@ impl Encoder {
         published: &Published,
         players: Vec<PlayerFrame>,
         spectator_view: View,
+        traced: Vec<TracedCell>,
     ) -> Arc<TickFrame> {
         let cells = self.sort_into_cells(published);
-        let deltas = self.encode_deltas(tick, &cells);
+        let deltas = self.encode_deltas(tick, &cells, &traced);
         let mut history = self.last.take().map_or_else(VecDeque::new, |last| last.history.clone());
         if history.len() >= self.history_ticks {
             history.pop_front();
@@ -63,6 +65,7 @@ impl Encoder {
             history,
             players,
             spectator_view,
+            traced,
             grid: Arc::clone(&self.grid),
         });
         self.last = Some(Arc::clone(&frame));
@@ -84,7 +87,12 @@ impl Encoder {
         cells.into_iter().map(CellFrame::new).collect()
     }
 
-    fn encode_deltas(&mut self, tick: u32, cells: &[CellFrame]) -> Vec<(u32, Bytes)> {
+    fn encode_deltas(
+        &mut self,
+        tick: u32,
+        cells: &[CellFrame],
+        traced: &[TracedCell],
+    ) -> Vec<(u32, Bytes)> {
         let mut deltas = Vec::new();
         let Some(last) = &self.last else {
             return deltas;
@@ -97,16 +105,17 @@ impl Encoder {
                 encode_delta(before, &cell.entities, number, self.grid.rules(), &mut self.scratch);
             // Staggered, so that no tick pays for all cells; the period is a second.
             let is_checked = tick.wrapping_add(number).is_multiple_of(self.tick_rate_hz);
-            if is_checked && !says_something {
+            let moves = || traced.iter().filter(|traced| traced.cell == number);
+            if (is_checked || moves().next().is_some()) && !says_something {
                 encode_empty_delta(&mut self.scratch);
                 says_something = true;
             }
             if says_something {
                 let checksum = is_checked.then(|| cell.checksum(number));
-                deltas.push((
-                    number,
-                    frame_cell(number, tick, Encoding::Delta, &self.scratch, checksum),
-                ));
+                let moves = moves().map(|traced| traced.moved);
+                let framed =
+                    frame_cell(number, tick, Encoding::Delta, &self.scratch, checksum, moves);
+                deltas.push((number, framed));
             }
         }
         deltas

@@ -1,5 +1,6 @@
 //! One tick of a room, as all its streams share it.
 
+use super::traced::TracedCell;
 use crate::game::{Entity, Motions, Refusal, View, World, WorldLimits};
 use bytes::Bytes;
 use fray_proto::cell::{Rules, encode_keyframe};
@@ -58,6 +59,8 @@ pub struct TickFrame {
     pub players: Vec<PlayerFrame>,
     /// Where spectators look who follow nobody.
     pub spectator_view: View,
+    /// Sampled moves that took effect in this tick; nearly always none.
+    pub traced: Vec<TracedCell>,
     pub(super) grid: Arc<Grid>,
 }
 
@@ -117,7 +120,7 @@ impl TickFrame {
         frame.keyframe.get_or_init(|| {
             let mut body = Vec::with_capacity(8 + frame.entities.len() * 16);
             encode_keyframe(&frame.entities, cell, self.grid.world, &mut body);
-            frame_cell(cell, self.tick, Encoding::Keyframe, &body, None)
+            frame_cell(cell, self.tick, Encoding::Keyframe, &body, None, [])
         })
     }
 
@@ -151,9 +154,9 @@ mod tests {
         let view = View { center: [0, 0], extent: [100, 100] };
         let mut shown = Published::default();
         shown.local.push(Entity { id: 1, ..Entity::default() });
-        encoder.encode(1, &shown, Vec::new(), view);
+        encoder.encode(1, &shown, Vec::new(), view, Vec::new());
         shown.local[0].attributes[0] = 5;
-        let frame = encoder.encode(2, &shown, Vec::new(), view);
+        let frame = encoder.encode(2, &shown, Vec::new(), view, Vec::new());
 
         let keyframe = frame.keyframe(1).as_ptr();
         for _ in 0..3 {

@@ -33,6 +33,11 @@ impl Splicer {
         self.base
     }
 
+    /// Whether the client holds this cell once it has read everything.
+    pub fn holds(&self, cell: u32) -> bool {
+        self.held.binary_search(&cell).is_ok()
+    }
+
     /// Makes the next update start from nothing.
     pub fn restart(&mut self) {
         self.base = 0;

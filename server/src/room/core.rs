@@ -5,15 +5,20 @@ use super::log::TickLog;
 use super::seat::{MOVES_PER_TICK_MAX, Presence, Seat};
 use super::{Error, Settings};
 use crate::game::{Game, Profile, Published};
-use crate::replication::frame::PRIVATE_VALUES_MAX;
-use crate::replication::{Encoder, Grid, PlayerFrame, TickFrame};
+use crate::replication::frame::{GLOBAL_CELL, PRIVATE_VALUES_MAX};
+use crate::replication::{Encoder, Grid, PlayerFrame, TickFrame, TracedCell};
 use crate::store::EndReason;
+use crate::telemetry::traces::{AppliedMove, Phases};
+use fray_proto::trace::TracedMove;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
 
 /// How long a seat that was left is still shown, so that its stream can say good-bye.
 const LEFT_SHOWN_S: u32 = 2;
+
+/// The most sampled moves of a tick that are traced to their end.
+const TRACED_MOVES_PER_TICK_MAX: usize = 64;
 
 /// A room's state: the game, the seats, and what was published last.
 pub struct Core {
@@ -29,11 +34,15 @@ pub struct Core {
     published: Published,
     private: Vec<i32>,
     log: TickLog,
+    /// Sampled moves that the last tick applied.
+    traced: Vec<AppliedMove>,
 }
 
-/// What a tick did, for the metrics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a tick did, for the metrics, and when, for its trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TickReport {
+    /// When its parts were over.
+    pub phases: Phases,
     /// Moves applied, refused ones included.
     pub moves_applied: u64,
     /// Moves that the game refused.
@@ -58,21 +67,33 @@ impl Core {
             published: Published::default(),
             private: Vec::new(),
             log,
+            traced: Vec::new(),
         }
     }
 
     /// One tick: inputs in a fixed order, the game's step, and what everybody may see of it. [`Self::note`] comes after it.
     pub fn tick(&mut self, now: Instant) -> (Arc<TickFrame>, TickReport) {
         self.tick += 1;
-        let mut report = TickReport::default();
         self.settle_presence();
-        self.apply_moves(now, &mut report);
+        let (moves_applied, moves_refused) = self.apply_moves(now);
+        let drained = Instant::now();
         self.game.step();
-        self.publish(&mut report);
+        let stepped = Instant::now();
+        self.publish();
         let players = self.player_frames();
         let spectator_view = self.game.view(None);
-        let frame = self.encoder.encode(self.tick, &self.published, players, spectator_view);
-        (frame, report)
+        let traced = self.traced_cells();
+        let published = &self.published;
+        let frame = self.encoder.encode(self.tick, published, players, spectator_view, traced);
+        let replicated = Instant::now();
+        let phases = Phases { drained, stepped, replicated };
+        let entities = self.published.local.len();
+        (frame, TickReport { phases, moves_applied, moves_refused, entities })
+    }
+
+    /// The sampled moves that the tick applied, in the order of the frame's [`TracedCell`]s.
+    pub fn take_traced(&mut self) -> Vec<AppliedMove> {
+        std::mem::take(&mut self.traced)
     }
 
     /// Writes the tick that was made into the log. Apart from [`Self::tick`], so that players need not wait for it.
@@ -160,6 +181,7 @@ impl Core {
         };
         tracing::debug!(player, tick, "a stream takes its seat");
         let resumed = seat.generation > 0;
+        let took_over = seat.presence == Presence::Playing;
         let profile = (!resumed).then(|| seat.profile.clone());
         let attachment = seat.attach(tick);
         // The game hears of it between two ticks: an input of the tick to come.
@@ -180,6 +202,7 @@ impl Core {
             generation: seat.generation,
             ack: seat.ack,
             resumed,
+            took_over,
             tick,
         })
     }
@@ -241,29 +264,60 @@ impl Core {
         }
     }
 
-    fn apply_moves(&mut self, now: Instant, report: &mut TickReport) {
+    /// How many moves were applied, and how many of them the game refused.
+    fn apply_moves(&mut self, now: Instant) -> (u64, u64) {
+        let (mut count, mut refused) = (0, 0);
+        self.traced.clear();
         for (player, seat) in &mut self.seats {
             seat.forget_old_refusals(self.tick);
             if seat.presence != Presence::Playing {
                 continue;
             }
             for _ in 0..MOVES_PER_TICK_MAX {
-                let Some(next) = seat.next_move() else { break };
+                let Some(mut next) = seat.next_move() else { break };
                 self.log.controls(*player, &next.controls);
                 let refusal = self.game.apply(*player, &next.controls).err();
                 seat.applied(&next, refusal, self.tick, now);
-                report.moves_applied += 1;
-                report.moves_refused += u64::from(refusal.is_some());
+                count += 1;
+                refused += u64::from(refusal.is_some());
+                if let Some(trace) = next.trace.take()
+                    && self.traced.len() < TRACED_MOVES_PER_TICK_MAX
+                {
+                    self.traced.push(AppliedMove {
+                        trace,
+                        player: *player,
+                        sequence: next.sequence,
+                        refused: refusal.is_some(),
+                        arrived: next.arrived,
+                    });
+                }
             }
         }
+        (count, refused)
     }
 
-    fn publish(&mut self, report: &mut TickReport) {
+    /// Where this tick's sampled moves took effect: the cells of those who made them.
+    fn traced_cells(&self) -> Vec<TracedCell> {
+        let world = self.encoder.grid().world;
+        let cell_of = |player: u32| {
+            let entity = self.seats.get(&player).map_or(0, |seat| seat.entity);
+            let found = self.published.local.iter().find(|shown| shown.id == entity);
+            // Who is dead just now is in no cell: everybody may know.
+            found.map_or(GLOBAL_CELL, |shown| world.cell_of(shown.position))
+        };
+        let traced = self.traced.iter().map(|applied| {
+            let context = applied.trace.send_context();
+            let (player, sequence) = (applied.player, applied.sequence);
+            TracedCell::new(cell_of(player), TracedMove { context, player, sequence })
+        });
+        traced.collect()
+    }
+
+    fn publish(&mut self) {
         self.published.local.clear();
         self.published.global.clear();
         self.game.publish(&mut self.published);
         self.published.put_in_order();
-        report.entities = self.published.local.len();
     }
 
     fn player_frames(&mut self) -> Vec<PlayerFrame> {

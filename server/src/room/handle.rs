@@ -5,6 +5,7 @@ use super::{Error, RoomId};
 use crate::game::{Controls, GameFactory, Profile};
 use crate::replication::TickFrame;
 use crate::store::Header;
+use crate::telemetry::traces::MoveTrace;
 use crossbeam_queue::ArrayQueue;
 use fray_proto::update::MoveAck;
 use std::sync::Arc;
@@ -81,6 +82,8 @@ pub struct Move {
     pub controls: Controls,
     /// When it came in; says how far ahead of its tick, and nothing else.
     pub arrived: Instant,
+    /// Where in a trace it is, if its way is traced.
+    pub trace: Option<Box<MoveTrace>>,
 }
 
 /// What joins a player's stream to its seat. The stream holds it for as long as it lives: the room notices that a stream is
@@ -155,6 +158,8 @@ pub struct Attached {
     pub ack: MoveAck,
     /// Whether there was an earlier stream.
     pub resumed: bool,
+    /// Whether that one was still there: it ends now.
+    pub took_over: bool,
     /// The room's tick when the seat was given: later frames know of it.
     pub tick: u32,
 }

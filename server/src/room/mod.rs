@@ -18,6 +18,7 @@ pub mod recorder;
 pub mod registry;
 pub mod seat;
 pub mod task;
+mod traced;
 
 pub use handle::{Attached, Attachment, Handle, Move, RoomInfo};
 pub use registry::Registry;

@@ -9,7 +9,7 @@ use super::task;
 use super::{Error, RoomId, Settings};
 use crate::game::{GameFactory, Setup};
 use crate::store::{Header, Store};
-use crate::telemetry::{Metrics, spawn_named};
+use crate::telemetry::{Metrics, Traces, spawn_named};
 use dashmap::DashMap;
 use rand::RngExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -56,6 +56,7 @@ pub struct Registry {
     tasks: TaskTracker,
     stop: CancellationToken,
     metrics: Arc<Metrics>,
+    traces: Arc<Traces>,
 }
 
 impl Registry {
@@ -68,6 +69,7 @@ impl Registry {
         seed: Option<u64>,
         recording: Recording,
         metrics: Arc<Metrics>,
+        traces: Arc<Traces>,
     ) -> Self {
         Self {
             settings,
@@ -82,6 +84,7 @@ impl Registry {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             metrics,
+            traces,
         }
     }
 
@@ -155,7 +158,9 @@ impl Registry {
             clock,
             recorder: self.recorder(id.clone(), header),
             metrics: Arc::clone(&self.metrics),
-            incident_lateness: self.settings.incident_lateness,
+            traces: Arc::clone(&self.traces),
+            settings: self.settings.clone(),
+            is_recorded: self.recording.is_on,
         };
         let (handle, task) = task::room(info, parts, self.stop.clone()).ok_or(Error::Failed)?;
         tracing::info!(room = %id, name = handle.info().name, capacity, seed, "room opened");

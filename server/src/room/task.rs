@@ -2,17 +2,18 @@
 
 use super::clock::Clock;
 use super::core::Core;
-use super::handle::{COMMANDS_WAITING_MAX, Command, Handle, RoomInfo};
+use super::handle::{COMMANDS_WAITING_MAX, Command, Handle};
 use super::recorder::{Recorder, Trouble};
+use super::traced::{Made, Traced};
+use super::{RoomInfo, Settings};
 use crate::replication::TickFrame;
 use crate::store::EndReason;
-use crate::telemetry::{Metrics, panic_message};
+use crate::telemetry::{Metrics, Traces, panic_message};
 use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -23,8 +24,10 @@ pub(super) struct Parts {
     pub(super) clock: Clock,
     pub(super) recorder: Recorder,
     pub(super) metrics: Arc<Metrics>,
-    /// A tick that begins later than this is an incident.
-    pub(super) incident_lateness: Duration,
+    pub(super) traces: Arc<Traces>,
+    pub(super) settings: Settings,
+    /// Whether the room's log goes to a store.
+    pub(super) is_recorded: bool,
 }
 
 /// Makes a room's first tick, and returns its handle with the task that makes all others. The task ends when the room has
@@ -34,7 +37,8 @@ pub(super) fn room(
     parts: Parts,
     stop: CancellationToken,
 ) -> Option<(Handle, impl Future<Output = ()> + Send + 'static)> {
-    let mut room = Room { parts, is_broken: false };
+    let traced = Traced::new(info.id.as_str(), &parts.settings, parts.is_recorded);
+    let mut room = Room { parts, traced, is_broken: false };
     let first = room.guarded(1, |core| core.tick(Instant::now()))?.0;
     room.guarded(1, Core::note)?;
     room.hand_over(false);
@@ -66,6 +70,7 @@ pub(super) fn room(
             }
             info.players.store(room.parts.core.players(), Ordering::Relaxed);
         }
+        room.traced.flush(&room.parts.traces);
         room.parts.core.log().end(reason);
         room.hand_over(true);
         info.ended.store(true, Ordering::Release);
@@ -76,6 +81,7 @@ pub(super) fn room(
 
 struct Room {
     parts: Parts,
+    traced: Traced,
     /// The game's rules panicked: nothing may look at the game any more.
     is_broken: bool,
 }
@@ -87,19 +93,24 @@ impl Room {
         let next = self.parts.core.tick_count() + 1;
         let Some((frame, report)) = self.guarded(next, |core| core.tick(started)) else { return };
         info.players.store(self.parts.core.players(), Ordering::Relaxed);
-        frames.send_replace(frame);
-        let took = started.elapsed();
+        frames.send_replace(Arc::clone(&frame));
+        let published = Instant::now();
         // The frame is out: the streams that it woke go first, and do not wait for what the log needs.
         tokio::task::yield_now().await;
         if self.guarded(next, Core::note).is_none() {
             return;
         }
         self.hand_over(false);
-        let metrics = &self.parts.metrics;
-        metrics.tick_made(took, due.late, due.skipped);
+        let parts = &mut self.parts;
+        let moves = parts.core.take_traced();
+        let players = parts.core.players();
+        let made = Made { started, due, report, published, players };
+        self.traced.tick(&parts.traces, &frame, made, moves);
+        let metrics = &parts.metrics;
+        metrics.tick_made(published - started, due.late, due.skipped);
         metrics.moves_applied.inc_by(report.moves_applied);
         metrics.moves_refused.inc_by(report.moves_refused);
-        if due.late > self.parts.incident_lateness {
+        if due.late > self.parts.settings.incident_lateness {
             let late_ms = u64::try_from(due.late.as_millis()).unwrap_or(u64::MAX);
             self.keep(&Trouble::Late(late_ms));
         }

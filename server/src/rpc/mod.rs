@@ -8,6 +8,7 @@ pub mod lobby;
 pub mod play;
 pub mod replays;
 pub mod status;
+mod trace;
 
 use crate::session::Lobby;
 use crate::telemetry::Health;
@@ -40,6 +41,10 @@ pub fn router(
         .prepare()
         .into_axum_router()
         .layer(axum::middleware::map_response(status::blame_the_sender))
+        .layer(axum::middleware::from_fn_with_state(
+            Arc::clone(&lobby.sessions().traces),
+            trace::calls,
+        ))
         .layer(GrpcWebLayer::new())
         .layer(axum::middleware::from_fn(play::mark_grpc_web)))
 }

@@ -6,7 +6,7 @@
 use super::status::from_transport;
 use crate::session::lobby::RoomChoice;
 use crate::session::message::Incoming;
-use crate::session::play;
+use crate::session::play::{self, Entry};
 use crate::session::watch_past::{self, Past};
 use crate::session::{Error, Lobby};
 use crate::wire;
@@ -48,10 +48,12 @@ impl Service {
             return Status::from(Error::UseWebSocket).into_http();
         }
         let ticket = bearer(request.headers());
+        let trace = super::trace::peer(request.headers());
         let incoming = messages::<v1::PlayRequest>(request).map(|message| {
             message.map_err(|status| from_transport(&status)).and_then(Incoming::try_from)
         });
-        let outgoing = play::play(Arc::clone(&self.lobby), "grpc", ticket, incoming);
+        let entry = Entry { door: "grpc", ticket, trace };
+        let outgoing = play::play(Arc::clone(&self.lobby), entry, incoming);
         respond(outgoing.map(|item| item.map(|outgoing| Some(wire::frame_play(outgoing)))))
     }
 

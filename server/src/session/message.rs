@@ -3,6 +3,7 @@
 use crate::game::{Controls, Motions, World};
 use crate::room::RoomInfo;
 use bytes::Bytes;
+use fray_proto::trace::TraceContext;
 use fray_proto::update::MoveAck;
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ pub enum Incoming {
         seen_tick: u32,
         /// The controls.
         controls: Controls,
+        /// The client's span, if it traces the move.
+        trace: Option<TraceContext>,
     },
     /// An acknowledgement; wants an answer unless `echo` is 0.
     Ping {

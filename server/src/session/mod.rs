@@ -23,7 +23,7 @@ pub use lobby::Lobby;
 pub use replays::Replays;
 
 use crate::room::Registry;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Traces};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -58,6 +58,8 @@ pub struct Sessions {
     pub limits: Limits,
     /// What operators see.
     pub metrics: Arc<Metrics>,
+    /// Which moves, calls and sessions are traced.
+    pub traces: Arc<Traces>,
     /// The server's name, for people.
     pub server_name: String,
     /// Every open stream holds a token of it.
@@ -74,6 +76,7 @@ impl Sessions {
         keys: ticket::Keys,
         limits: Limits,
         metrics: Arc<Metrics>,
+        traces: Arc<Traces>,
         server_name: String,
         replays: Arc<Replays>,
     ) -> Self {
@@ -83,6 +86,7 @@ impl Sessions {
             token_key: token::TokenKey::ephemeral(),
             limits,
             metrics,
+            traces,
             server_name,
             streams: TaskTracker::new(),
             replays,

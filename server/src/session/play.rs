@@ -9,36 +9,55 @@ use crate::replication::Splicer;
 use crate::room::handle::Claim;
 use crate::room::{Attached, Handle, RoomId};
 use crate::telemetry::metrics::Door;
+use crate::telemetry::traces::names;
 use async_stream::stream;
+use fray_proto::trace::TraceContext;
 use futures_util::{Stream, StreamExt as _};
 use prometheus_client::metrics::gauge::Gauge;
 use std::pin::pin;
 use std::sync::Arc;
 use tokio::time::{Instant, timeout};
+use tracing::{Instrument as _, Span, field};
 
 /// Spectators get at most this many updates a second: they have no way to say that they cannot keep up.
 const WATCH_UPDATES_PER_S_MAX: u32 = 5;
 
-/// A player's stream: from Hello to the status that ends it. `ticket` is what came with the request itself.
-/// Ending without an error is ending with OK.
+/// How a stream came in.
+#[derive(Clone)]
+pub struct Entry {
+    /// "grpc" or "websocket".
+    pub door: &'static str,
+    /// What came with the request itself.
+    pub ticket: Option<String>,
+    /// The span of the client's that opens it.
+    pub trace: Option<TraceContext>,
+}
+
+/// A player's stream: from Hello to the status that ends it. Ending without an error is ending with OK.
 pub fn play(
     lobby: Arc<Lobby>,
-    door: &'static str,
-    ticket: Option<String>,
+    entry: Entry,
     incoming: impl Stream<Item = Result<Incoming, Error>> + Send + 'static,
 ) -> impl Stream<Item = Result<Outgoing, Error>> + Send + 'static {
     stream! {
         let sessions = Arc::clone(lobby.sessions());
         let _open = sessions.streams.token();
         let mut incoming = pin!(incoming);
-        let (room, attached, welcome) = match open(&lobby, ticket, incoming.as_mut()).await {
+        let span = opening(&sessions, &entry);
+        let opened = open(&lobby, entry.ticket, incoming.as_mut()).instrument(span.clone()).await;
+        let (room, attached, welcome) = match opened {
             Ok(opened) => opened,
             Err(error) => {
+                span.record(names::REASON, error.reason());
+                drop(span);
                 yield Err(note(&sessions, error));
                 return;
             }
         };
-        sessions.metrics.streams.get_or_create(&Door { door }).inc();
+        opened_as(&span, &room, &attached);
+        let trace = sessions.traces.session(&span);
+        drop(span);
+        sessions.metrics.streams.get_or_create(&Door { door: entry.door }).inc();
         if attached.resumed {
             sessions.metrics.resumes.inc();
         }
@@ -47,7 +66,8 @@ pub fn play(
 
         let tick_rate_hz = sessions.rooms.settings().tick_rate_hz;
         let metrics = Arc::clone(&sessions.metrics);
-        let mut player = PlayerStream::new(attached, &sessions.limits, tick_rate_hz, metrics, Instant::now());
+        let traces = Arc::clone(&sessions.traces);
+        let mut player = PlayerStream::new(attached, &sessions.limits, tick_rate_hz, metrics, traces, trace, Instant::now());
         let mut frames = room.frames();
         frames.mark_changed();
         let mut is_open = true;
@@ -83,17 +103,44 @@ pub fn play(
                 Ok(Step::Report(trouble)) => room.report(trouble),
                 Ok(Step::Write(outgoing)) => yield Ok(outgoing),
                 Ok(Step::Finish(last)) => {
+                    player.ends("OK");
                     if let Some(last) = last {
                         yield Ok(last);
                     }
                     return;
                 }
                 Err(error) => {
+                    player.ends(error.reason());
                     yield Err(note(&sessions, error));
                     return;
                 }
             }
         }
+    }
+}
+
+/// The span of a stream's beginning, from its first message to its Welcome.
+fn opening(sessions: &Sessions, entry: &Entry) -> Span {
+    let span = tracing::info_span!(
+        "stream",
+        otel.name = names::SESSION_JOIN,
+        otel.kind = "server",
+        fray.door = entry.door,
+        fray.room = field::Empty,
+        fray.player = field::Empty,
+        fray.reason = field::Empty,
+    );
+    sessions.traces.adopt(&span, entry.trace);
+    span
+}
+
+fn opened_as(span: &Span, room: &Handle, attached: &Attached) {
+    span.record(names::ROOM, field::display(&room.info().id));
+    span.record(names::PLAYER, attached.player);
+    if attached.took_over {
+        span.record("otel.name", names::SESSION_TAKEOVER);
+    } else if attached.resumed {
+        span.record("otel.name", names::SESSION_RESUME);
     }
 }
 

@@ -6,7 +6,8 @@ use crate::replication::{Splicer, TickFrame};
 use crate::room::handle::MOVES_WAITING_MAX;
 use crate::room::recorder::Trouble;
 use crate::room::{Attached, Move};
-use crate::telemetry::Metrics;
+use crate::telemetry::traces::{SessionTrace, names};
+use crate::telemetry::{Metrics, Traces};
 use crate::telemetry::metrics::Reason;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,8 @@ const RESYNCS_PER_S_MAX: u32 = 4;
 pub struct PlayerStream {
     attached: Attached,
     metrics: Arc<Metrics>,
+    traces: Arc<Traces>,
+    trace: Option<SessionTrace>,
     splicer: Splicer,
     heartbeat: Duration,
     idle_timeout: Duration,
@@ -30,6 +33,7 @@ pub struct PlayerStream {
     last_resync_tick: u32,
     wants_resync: bool,
     has_reported: bool,
+    is_held_back: bool,
     heard: Instant,
     said: Instant,
 }
@@ -54,6 +58,8 @@ impl PlayerStream {
         limits: &Limits,
         tick_rate_hz: u32,
         metrics: Arc<Metrics>,
+        traces: Arc<Traces>,
+        trace: Option<SessionTrace>,
         now: Instant,
     ) -> Self {
         let window_ticks = limits.staleness_window.as_millis() * u128::from(tick_rate_hz) / 1000;
@@ -61,6 +67,8 @@ impl PlayerStream {
             input_ack: attached.ack.input_ack,
             attached,
             metrics,
+            traces,
+            trace,
             splicer: Splicer::default(),
             heartbeat: limits.heartbeat,
             idle_timeout: limits.idle_timeout,
@@ -70,6 +78,7 @@ impl PlayerStream {
             last_resync_tick: 0,
             wants_resync: false,
             has_reported: false,
+            is_held_back: false,
             heard: now,
             said: now,
         }
@@ -85,7 +94,7 @@ impl PlayerStream {
         self.heard = now;
         match message {
             Incoming::Hello(_) => return Err(Error::HelloExpected),
-            Incoming::Move { sequence, seen_tick, controls } => {
+            Incoming::Move { sequence, seen_tick, controls, trace } => {
                 self.see(seen_tick);
                 self.metrics.moves_received.inc();
                 // What is further ahead than a client may be would never find its place.
@@ -93,7 +102,8 @@ impl PlayerStream {
                 if sequence > furthest {
                     return Err(Error::MoveFlood);
                 }
-                let received = Move { sequence, controls, arrived: now };
+                let trace = self.traces.receive_move(trace);
+                let received = Move { sequence, controls, arrived: now, trace };
                 if self.attached.attachment.enqueue(received).is_err() {
                     return Err(Error::MoveFlood);
                 }
@@ -105,10 +115,14 @@ impl PlayerStream {
                     return Ok(Step::Write(Outgoing::Pong { echo, tick }));
                 }
             }
-            Incoming::Leave => self.close(),
+            Incoming::Leave => {
+                self.note(names::LEAVE, tick);
+                self.close();
+            }
             Incoming::Resync { reason, is_desync, tick, cell } => {
                 self.metrics.resyncs.get_or_create(&Reason { reason }).inc();
                 self.wants_resync = true;
+                self.note(if is_desync { names::DESYNC } else { names::RESYNC }, tick);
                 // Once per stream: whoever says it again and again must not keep the room busy.
                 if is_desync && !std::mem::replace(&mut self.has_reported, true) {
                     let player = self.attached.player;
@@ -158,22 +172,47 @@ impl PlayerStream {
         }
         if self.is_ahead_of_the_client() {
             self.metrics.updates_held_back.inc();
+            if !std::mem::replace(&mut self.is_held_back, true) {
+                self.note(names::HELD_BACK, frame.tick);
+            }
             if now.saturating_duration_since(self.said) >= self.heartbeat {
                 self.said = now;
                 return Ok(Step::Write(Outgoing::Pong { echo: 0, tick: frame.tick }));
             }
             return Ok(Step::Wait);
         }
+        self.is_held_back = false;
         if self.seen_tick == 0 {
             self.seen_tick = frame.tick;
         }
         let update = self.splicer.update(frame, Some(player), player.view);
+        self.sent(frame);
         Ok(update.map_or(Step::Wait, |update| Step::Write(self.written(update, now))))
     }
 
     /// Which update is the newest that was written; 0 before the first.
     pub fn written_tick(&self) -> u32 {
         self.splicer.base()
+    }
+
+    /// Why the stream ends.
+    pub fn ends(&mut self, reason: &'static str) {
+        if let Some(trace) = &mut self.trace {
+            trace.ends(reason);
+        }
+    }
+
+    fn note(&mut self, event: &'static str, tick: u32) {
+        if let Some(trace) = &mut self.trace {
+            trace.note(event, tick);
+        }
+    }
+
+    /// Says of the sampled moves in this frame that this stream sends what they changed.
+    fn sent(&self, frame: &TickFrame) {
+        for traced in frame.traced.iter().filter(|traced| self.splicer.holds(traced.cell)) {
+            traced.sends.note(self.traces.us(Instant::now()));
+        }
     }
 
     fn written(&mut self, update: bytes::Bytes, now: Instant) -> Outgoing {

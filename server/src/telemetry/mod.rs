@@ -1,11 +1,13 @@
-//! What operators see: metrics, health, logs; and tasks that do not fail unseen.
+//! What operators see: metrics, health, logs, traces; and tasks that do not fail unseen.
 
 pub mod admin;
 pub mod health;
 pub mod metrics;
+pub mod traces;
 
 pub use health::Health;
 pub use metrics::Metrics;
+pub use traces::Traces;
 
 use futures_util::FutureExt as _;
 use std::any::Any;

@@ -5,7 +5,8 @@ use crate::listener::Permit;
 use crate::rpc::status::code;
 use crate::session::lobby::Lobby;
 use crate::session::message::Incoming;
-use crate::session::{Error, play};
+use crate::session::play::{self, Entry};
+use crate::session::Error;
 use crate::wire;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, State};
@@ -82,7 +83,9 @@ async fn run(
     let (_permit, _open) = (permit, lobby.sessions().streams.token());
     let patience = lobby.sessions().limits.idle_timeout;
     let (mut sink, source) = socket.split();
-    let mut outgoing = pin!(play::play(lobby, "websocket", ticket, messages(source)));
+    // Browsers trace nothing of their own.
+    let entry = Entry { door: "websocket", ticket, trace: None };
+    let mut outgoing = pin!(play::play(lobby, entry, messages(source)));
     let mut close = CloseFrame { code: CLOSE_CODE_BASE, reason: "".into() };
     while let Some(item) = outgoing.next().await {
         match item {

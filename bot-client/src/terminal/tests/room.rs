@@ -100,6 +100,7 @@ impl Room {
                 place: cell * 128 + self.tick % 128,
                 encoding: Some(Encoding::Keyframe(bytes.into())),
                 checksum: None,
+                traced_moves: vec![],
             }
         });
         let update = v1::Update {

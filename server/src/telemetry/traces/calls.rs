@@ -1,0 +1,26 @@
+//! Spans of `tracing` that continue what a peer began: unary calls, and streams that open.
+
+use super::span::span_context;
+use super::Traces;
+use fray_proto::trace::TraceContext;
+use opentelemetry::Context;
+use opentelemetry::trace::TraceContextExt as _;
+use tokio::time::Instant;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+impl Traces {
+    /// Makes a span that was not entered yet part of the trace that a peer began. Past the budget it is only linked with it, so
+    /// that peers cannot fill the collector.
+    pub fn adopt(&self, span: &Span, peer: Option<TraceContext>) {
+        let (Some(on), Some(peer)) = (&self.on, peer) else { return };
+        match on.admit(peer, Instant::now()) {
+            Ok(parent) => {
+                let context = Context::new().with_remote_span_context(span_context(parent));
+                // Fails only where no layer listens, or the span was begun: then there is nothing to continue.
+                let _ = span.set_parent(context);
+            }
+            Err(link) => span.add_link(span_context(link)),
+        }
+    }
+}
