@@ -1,9 +1,12 @@
 //! The only reader of flags and environment.
 
+pub mod traces;
+
 use clap::{ArgAction, Parser};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+use traces::{ServerTraceFlags, TraceFlags};
 
 /// Fray: an authoritative multiplayer game server.
 ///
@@ -113,6 +116,14 @@ pub struct Config {
     /// What to log, for example "info" or "`fray_server=debug`"
     #[arg(long, env = "FRAY_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
+
+    /// What is traced, and where traces go.
+    #[command(flatten)]
+    pub traces: TraceFlags,
+
+    /// What a server traces besides.
+    #[command(flatten)]
+    pub server_traces: ServerTraceFlags,
 }
 
 /// When files of the store are made safe against loss of power.

@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rpc", &["replay", "room", "session", "store", "telemetry", "wire"]),
     ("web", &["listener", "rpc", "session", "wire"]),
     ("telemetry", &[]),
-    ("config", &[]),
+    ("config", &["telemetry"]),
     ("listener", &["telemetry"]),
 ];
 

@@ -95,11 +95,16 @@ pub fn sampler(name: &str, argument: Option<f64>) -> Option<Sampler> {
         "always_on" => Sampler::AlwaysOn,
         "always_off" => Sampler::AlwaysOff,
         "traceidratio" => ratio,
-        "" | "parentbased_always_on" => Sampler::ParentBased(Box::new(Sampler::AlwaysOn)),
+        "" | "parentbased_always_on" => default_sampler(),
         "parentbased_always_off" => Sampler::ParentBased(Box::new(Sampler::AlwaysOff)),
         "parentbased_traceidratio" => Sampler::ParentBased(Box::new(ratio)),
         _ => return None,
     })
+}
+
+/// All, but what a peer decided not to sample.
+pub fn default_sampler() -> Sampler {
+    Sampler::ParentBased(Box::new(Sampler::AlwaysOn))
 }
 
 /// Lets in only what has a place. The SDK's own queue has the same bound, but nobody learns of what it drops.

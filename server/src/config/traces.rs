@@ -1,0 +1,102 @@
+//! What is traced, and where traces go: our own flags, and OpenTelemetry's standard variables.
+
+use crate::telemetry::Traces;
+use crate::telemetry::traces::{Settings, export};
+use clap::Args;
+use std::sync::Arc;
+
+/// Flags about traces; a server and `fray-bot` have the same. Nothing is traced without a collector.
+#[derive(Args, Clone, Debug)]
+pub struct TraceFlags {
+    /// Send traces to this OpenTelemetry collector, by OTLP over gRPC, for example <http://localhost:4317>. All other
+    /// `OTEL_*` variables are heeded, too
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", help_heading = "Traces")]
+    pub otlp_endpoint: Option<String>,
+
+    /// Trace this share of the moves, 0 to 1
+    #[arg(long, env = "FRAY_TRACE_MOVES", value_name = "SHARE", default_value_t = 0.01, value_parser = share, help_heading = "Traces")]
+    pub trace_moves: f64,
+
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", hide = true)]
+    otlp_traces_endpoint: Option<String>,
+    #[arg(long, env = "OTEL_TRACES_EXPORTER", hide = true)]
+    traces_exporter: Option<String>,
+    #[arg(long, env = "OTEL_SDK_DISABLED", hide = true)]
+    otel_sdk_disabled: Option<String>,
+    #[arg(long, env = "OTEL_TRACES_SAMPLER", hide = true)]
+    traces_sampler: Option<String>,
+    #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", hide = true)]
+    traces_sampler_arg: Option<String>,
+    #[arg(long, env = "OTEL_BSP_MAX_QUEUE_SIZE", hide = true)]
+    traces_queue: Option<String>,
+}
+
+/// Flags about traces that only a server has.
+#[derive(Args, Clone, Debug)]
+pub struct ServerTraceFlags {
+    /// Trace this share of the ticks, 0 to 1. Ticks that are late or apply a traced move are traced anyway
+    #[arg(long, env = "FRAY_TRACE_TICKS", value_name = "SHARE", default_value_t = 0.01, value_parser = share, help_heading = "Traces")]
+    pub trace_ticks: f64,
+
+    /// Continue so many traces a second that clients begin; the rest is at most linked
+    #[arg(long, env = "FRAY_TRACE_BUDGET", value_name = "PER_S", default_value_t = 20, help_heading = "Traces")]
+    pub trace_budget: u32,
+}
+
+/// Spans that wait for the collector, unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise.
+const QUEUE_SPANS_MAX: usize = 2048;
+/// Whatever it says.
+const QUEUE_SPANS_LIMIT: usize = 1 << 20;
+
+impl TraceFlags {
+    /// Starts tracing, if a collector is named. Must be called within a tokio runtime. What an `OTEL_*` variable says and we do not
+    /// know is passed over, as OpenTelemetry asks; `complain` hears of it.
+    pub fn start(
+        &self,
+        service: &'static str,
+        instance: String,
+        server: Option<&ServerTraceFlags>,
+        counts: &export::Counts,
+        mut complain: impl FnMut(&str),
+    ) -> Result<Arc<Traces>, export::Error> {
+        if !self.is_on() {
+            return Ok(Arc::default());
+        }
+        let argument = self.traces_sampler_arg.as_ref().and_then(|text| text.parse().ok());
+        let name = self.traces_sampler.as_deref().unwrap_or_default();
+        let sampler = export::sampler(name, argument).unwrap_or_else(|| {
+            complain(&format!("OTEL_TRACES_SAMPLER={name} is unknown; all calls are sampled"));
+            export::default_sampler()
+        });
+        let queue = self.traces_queue.as_ref().and_then(|text| text.parse().ok());
+        let target = export::Target {
+            // The variable for traces alone goes before the one for everything; the exporter reads it.
+            endpoint: self.otlp_endpoint.clone().filter(|_| self.otlp_traces_endpoint.is_none()),
+            service,
+            instance,
+            version: env!("CARGO_PKG_VERSION"),
+            sampler,
+            waiting_max: queue.unwrap_or(QUEUE_SPANS_MAX).clamp(1, QUEUE_SPANS_LIMIT),
+        };
+        let settings = Settings {
+            moves: self.trace_moves,
+            ticks: server.map_or(0.0, |flags| flags.trace_ticks),
+            peers_per_s: server.map_or(0, |flags| flags.trace_budget),
+        };
+        Ok(Arc::new(Traces::on(export::provider(target, counts)?, settings)))
+    }
+
+    fn is_on(&self) -> bool {
+        let is_given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        let has_collector =
+            is_given(&self.otlp_endpoint) || is_given(&self.otlp_traces_endpoint);
+        let is_off = self.otel_sdk_disabled.as_deref().is_some_and(|v| v.eq_ignore_ascii_case("true"));
+        let exports = self.traces_exporter.as_deref().is_none_or(|name| name.contains("otlp"));
+        has_collector && !is_off && exports
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("not from 0 to 1".into()) }
+}
