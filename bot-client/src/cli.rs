@@ -2,15 +2,20 @@
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use fray_bot::client::tracing::Tracer;
 use fray_bot::client::transport::{Channels, GrpcServer, Server, WebSocketServer};
 use fray_bot::client::{Options, Player};
 use fray_bot::proxy::{self, Shape};
 use fray_bot::replay::{self, ReplayArgs};
 use fray_bot::swarm::{self, Limits, Plan, Role};
 use fray_bot::terminal::{self, Seat, Watcher};
+use fray_bot::traces::Exporter;
 use fray_proto::v1;
+use fray_server::config::traces::TraceFlags;
 use fray_server::game::GameFactory;
 use fray_server::game::arena::Arena;
+use fray_server::telemetry::Traces;
+use fray_server::telemetry::traces::export::Counts;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,6 +24,9 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
+
+/// How long the last traces may take after the bots have left.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bots and load for Fray, an authoritative multiplayer game server
 #[derive(Debug, Parser)]
@@ -85,6 +93,8 @@ struct SwarmArgs {
     quiet: bool,
     #[command(flatten)]
     limits: Limits,
+    #[command(flatten)]
+    traces: TraceFlags,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -205,10 +215,15 @@ async fn run_swarm(args: SwarmArgs, stop: CancellationToken) -> anyhow::Result<E
         churn: args.churn,
         ..Plan::default()
     };
-    let mut servers = Servers::new(&args)?;
+    let complain = |what: &str| eprintln!("{what}");
+    let instance = std::process::id().to_string();
+    let traces = args.traces.start("fray-bot", instance, None, &Counts::default(), complain)?;
+    let mut servers = Servers::new(&args, &traces)?;
     let mut screen = Screen::new(args.quiet);
     let report =
         swarm::run(plan, stop, |_, role| servers.give(role), |now| screen.progress(now)).await;
+    let exported = Arc::clone(&traces);
+    tokio::task::spawn_blocking(move || exported.shut_down(EXPORT_TIMEOUT)).await?;
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&report)? + "\n";
         if path.as_os_str() == "-" {
@@ -234,9 +249,11 @@ struct Servers {
 }
 
 impl Servers {
-    fn new(args: &SwarmArgs) -> anyhow::Result<Self> {
+    fn new(args: &SwarmArgs, traces: &Arc<Traces>) -> anyhow::Result<Self> {
+        let exporter = || Arc::new(Exporter(Arc::clone(traces))) as Arc<dyn Tracer>;
         let channels = Channels::new(&args.url, args.streams_per_connection)
-            .with_context(|| format!("--url {}", args.url))?;
+            .with_context(|| format!("--url {}", args.url))?
+            .traced(traces.is_on().then(exporter));
         let websocket = match args.transport {
             Transport::Grpc => None,
             Transport::Ws => Some(WebSocketServer::new(&args.url, channels.clone().next(0))?),

@@ -6,6 +6,7 @@
 //! - [`swarm`]: many of them, and what they measure.
 //! - [`terminal`]: the game in a terminal, for people.
 //! - [`replay`]: recordings, verified, compared, and looked at.
+//! - [`traces`]: where traces of moves go.
 //! - [`proxy`]: a long, uneven or narrow way to a server.
 //!
 //! # A player in a few lines
@@ -39,3 +40,4 @@ pub mod proxy;
 pub mod replay;
 pub mod swarm;
 pub mod terminal;
+pub mod traces;

@@ -40,6 +40,7 @@ impl Controls {
             buttons: self.buttons,
             target: self.target,
             payload: self.payload,
+            trace: None,
         }
     }
 }

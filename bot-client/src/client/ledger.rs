@@ -7,6 +7,7 @@
 use super::Controls;
 use fray_proto::hash::applied_hash;
 use fray_proto::model::Steering;
+use fray_proto::trace::TraceContext;
 use fray_proto::v1;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -54,6 +55,8 @@ pub(super) struct Acknowledged {
     pub(super) fault: Option<MoveFault>,
     /// Moves that had been acknowledged before, and are no longer.
     pub(super) rolled_back: u32,
+    /// Which of the newly acknowledged ones were sampled, and since when each was due.
+    pub(super) traced: Vec<(TraceContext, u32, Instant)>,
 }
 
 #[derive(Debug)]
@@ -65,6 +68,7 @@ struct Entry {
     due: Instant,
     /// When it was first written; for the time of a round trip.
     sent: Option<Instant>,
+    trace: Option<TraceContext>,
 }
 
 /// See the module.
@@ -84,11 +88,17 @@ impl Ledger {
     }
 
     /// Takes in a move and numbers it.
-    pub(super) fn push(&mut self, controls: Controls, due: Instant) -> u32 {
+    pub(super) fn push(
+        &mut self,
+        controls: Controls,
+        due: Instant,
+        trace: Option<TraceContext>,
+    ) -> u32 {
         let sequence = self.newest().wrapping_add(1);
-        let message = controls.into_move(sequence);
+        let mut message = controls.into_move(sequence);
+        message.trace = trace.map(Into::into);
         let hash = applied_hash(self.newest_hash(), &(&message).into());
-        self.entries.push_back(Entry { message, hash, due, sent: None });
+        self.entries.push_back(Entry { message, hash, due, sent: None, trace });
         self.forget();
         sequence
     }
@@ -146,8 +156,11 @@ impl Ledger {
             return outcome;
         }
         for sequence in self.acknowledged.wrapping_add(1)..=applied.sequence.min(self.newest()) {
-            let due = self.due_of(sequence);
-            outcome.latencies.extend(due.map(|due| now.saturating_duration_since(due)));
+            let Some(entry) = self.index(sequence).and_then(|index| self.entries.get(index)) else {
+                continue;
+            };
+            outcome.latencies.push(now.saturating_duration_since(entry.due));
+            outcome.traced.extend(entry.trace.map(|context| (context, sequence, entry.due)));
         }
         self.acknowledged = applied.sequence;
         if outcome.fault.is_some() {

@@ -7,6 +7,7 @@
 //! | `predict` | the own entity ahead of the server, and corrections |
 //! | [`schedule`] | when ticks are due |
 //! | [`transport`] | gRPC and WebSocket |
+//! | [`tracing`] | what is told of sampled moves to whoever traces them |
 //! | [`player`] | joins, plays, resumes |
 
 mod controls;
@@ -19,6 +20,7 @@ pub mod player;
 mod predict;
 pub mod schedule;
 pub mod session;
+pub mod tracing;
 pub mod transport;
 
 pub use controls::Controls;

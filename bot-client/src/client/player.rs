@@ -86,7 +86,7 @@ impl Player {
         if request.request_id.is_empty() {
             request.request_id = format!("{:032x}", rand::random::<u128>());
         }
-        let session = Session::new(options.session.clone());
+        let session = Session::new(options.session.clone()).traced(server.tracer());
         let now = Instant::now();
         let state = State::Waiting { rejoin: true };
         let timer = Box::pin(sleep_until(now));

@@ -181,7 +181,7 @@ impl<'a> Worker<'a> {
         }
         let view = game.view((player != 0).then_some(player));
         let tick = self.simulation.as_ref().map_or(0, Simulation::tick);
-        let frame = encoder.encode(tick, shown, Vec::new(), view);
+        let frame = encoder.encode(tick, shown, Vec::new(), view, Vec::new());
         Answer::Frame { frame, is_fresh }
     }
 }

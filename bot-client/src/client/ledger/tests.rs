@@ -25,7 +25,7 @@ fn apply(before: Applied, axis_x: i32, sequence: u32) -> Applied {
 fn ledger_with(moves: u32) -> Ledger {
     let mut ledger = Ledger::default();
     for axis_x in 1..=moves as i32 {
-        ledger.push(fly(axis_x), at(0));
+        ledger.push(fly(axis_x), at(0), None);
     }
     ledger
 }
@@ -72,7 +72,7 @@ fn a_dropped_and_a_doubled_move_do_not_cancel_out() {
 fn a_move_that_was_never_sent_is_found() {
     let mut ledger = ledger_with(1);
     assert_eq!(ledger.acknowledge(applied_of(&[1, 2]), at(1)).fault, Some(MoveFault::Altered));
-    assert_eq!(ledger.push(fly(0), at(1)), 3);
+    assert_eq!(ledger.push(fly(0), at(1), None), 3);
 }
 
 #[test]
@@ -99,13 +99,13 @@ fn memory_stays_bounded_with_and_without_acknowledgements() {
     let mut ledger = ledger_with(0);
     let mut applied = Applied::default();
     for n in 1..=10_000 {
-        ledger.push(fly(n as i32), at(0));
+        ledger.push(fly(n as i32), at(0), None);
         applied = apply(applied, n as i32, n);
         assert_eq!(ledger.acknowledge(applied, at(0)).fault, None);
     }
     assert!(ledger.entries.len() <= ACKNOWLEDGED_KEPT);
     for n in 10_001..=20_000 {
-        ledger.push(fly(n as i32), at(0));
+        ledger.push(fly(n as i32), at(0), None);
         applied = apply(applied, n as i32, n);
     }
     assert_eq!(ledger.entries.len(), KEPT_MAX);

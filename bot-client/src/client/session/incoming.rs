@@ -7,11 +7,16 @@ use crate::client::event::{Event, Updated};
 use crate::client::ledger::{Acknowledged, Applied, Ledger, MoveFault};
 use crate::client::predict::Prediction;
 use crate::client::schedule::{Schedule, TickLine};
+use crate::client::tracing::{AcknowledgedMove, AppliedMove};
 use fray_proto::PROTOCOL_VERSION;
 use fray_proto::model::World;
 use fray_proto::replica::{self, Replica};
+use fray_proto::trace::{TraceContext, TracedMove};
 use fray_proto::v1;
 use std::time::{Duration, Instant};
+
+/// The most sampled moves of an update that are told of; a server sends fewer.
+const TRACED_MOVES_MAX: usize = 256;
 
 impl Session {
     pub(super) fn handle_welcome(
@@ -92,6 +97,7 @@ impl Session {
             return Event::Ignored;
         }
         let refusals = update.refusals.clone();
+        let traced_moves = self.traced_moves(&update);
         let entity_ticks = match self.apply(update) {
             Ok(entity_ticks) => entity_ticks,
             Err(error) => {
@@ -104,6 +110,12 @@ impl Session {
                 return Event::Broken { tick, error };
             }
         };
+        if let Some(tracer) = &self.tracer {
+            for traced in traced_moves {
+                let (player, received) = (self.player(), now);
+                tracer.applied(&AppliedMove { traced, player, tick, received });
+            }
+        }
         self.awaits_keyframes = false;
         self.resync_asked = None;
         // Says at once that the first one arrived, and starts the rhythm of acknowledgements.
@@ -140,9 +152,35 @@ impl Session {
             Applied { sequence: ack.input_ack, count: ack.applied_count, hash: ack.applied_hash };
         let outcome = self.ledger.acknowledge(applied, now);
         self.note(&outcome);
+        self.tell(&outcome.traced, now);
         // A server that applied what was never sent took the numbers: go on above them.
         self.next_move = self.next_move.max(self.ledger.acknowledged() + 1);
         outcome.latencies
+    }
+
+    /// Whoever traces learns of moves that are acknowledged now.
+    fn tell(&self, traced: &[(TraceContext, u32, Instant)], now: Instant) {
+        let Some(tracer) = &self.tracer else { return };
+        for (context, sequence, due) in traced.iter().copied() {
+            let player = self.player();
+            let acknowledged = now;
+            tracer.acknowledged(&AcknowledgedMove { context, player, sequence, due, acknowledged });
+        }
+    }
+
+    fn player(&self) -> u32 {
+        self.welcome.as_ref().map_or(0, |welcome| welcome.player)
+    }
+
+    /// Other players' sampled moves in this update, for whoever traces.
+    fn traced_moves(&self, update: &v1::Update) -> Vec<TracedMove> {
+        if self.tracer.is_none() {
+            return Vec::new();
+        }
+        let own = self.player();
+        let all = update.cells.iter().flat_map(|cell| &cell.traced_moves);
+        let others = all.filter_map(v1::TracedMove::parse).filter(|traced| traced.player != own);
+        others.take(TRACED_MOVES_MAX).collect()
     }
 
     fn note(&mut self, outcome: &Acknowledged) {

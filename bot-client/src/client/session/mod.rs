@@ -13,6 +13,7 @@ use super::event::Event;
 use super::ledger::{Ledger, UNACKNOWLEDGED_MAX};
 use super::predict::Prediction;
 use super::schedule::TickLine;
+use super::tracing::Tracer;
 use super::{Controls, Counters};
 use bytes::Bytes;
 use fray_proto::PROTOCOL_VERSION;
@@ -20,6 +21,7 @@ use fray_proto::model::Entity;
 use fray_proto::replica::Replica;
 use fray_proto::v1::{self, play_request, play_response};
 use prost::Message as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often an unanswered `Resync` is repeated.
@@ -101,6 +103,7 @@ enum Phase {
 #[derive(Debug)]
 pub struct Session {
     config: Config,
+    tracer: Option<Arc<dyn Tracer>>,
     phase: Phase,
     welcome: Option<v1::Welcome>,
     replica: Option<Replica>,
@@ -133,6 +136,7 @@ impl Session {
         let counter = config.entity_ticks_apart.map(EntityTickCounter::new);
         Self {
             config,
+            tracer: None,
             phase: Phase::Apart,
             welcome: None,
             replica: None,
@@ -155,6 +159,12 @@ impl Session {
             sent_at: None,
             heard_at: None,
         }
+    }
+
+    /// Tells `tracer` of its moves, if there is one.
+    #[must_use]
+    pub fn traced(self, tracer: Option<Arc<dyn Tracer>>) -> Self {
+        Self { tracer, ..self }
     }
 
     // --- what happens ---
@@ -255,7 +265,8 @@ impl Session {
             return Err(SendError::WindowFull);
         }
         let steering = controls.steering();
-        let sequence = self.ledger.push(controls, due);
+        let trace = self.tracer.as_ref().and_then(|tracer| tracer.begin());
+        let sequence = self.ledger.push(controls, due, trace);
         self.counters.moves += 1;
         if let (Some(prediction), Some(line)) = (&mut self.prediction, &self.line) {
             prediction.advance_to(line, now);

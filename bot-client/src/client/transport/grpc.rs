@@ -2,12 +2,14 @@
 
 use super::{Answer, Link, Message, REQUESTS_QUEUED_MAX, Server};
 use crate::client::Ended;
+use crate::client::tracing::Tracer;
 use bytes::{Buf as _, Bytes};
 use fray_proto::v1;
 use fray_proto::v1::lobby_client::LobbyClient;
 use futures_util::{Sink, StreamExt as _, TryStreamExt as _, stream};
 use prost::Message as _;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -35,6 +37,7 @@ pub struct Channels {
     endpoint: Endpoint,
     connections: Vec<Channel>,
     streams_per_connection: usize,
+    tracer: Option<Arc<dyn Tracer>>,
 }
 
 impl Channels {
@@ -51,7 +54,13 @@ impl Channels {
             .initial_connection_window_size(connection_window)
             .http2_keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(20));
-        Ok(Self { endpoint, connections: Vec::new(), streams_per_connection })
+        Ok(Self { endpoint, connections: Vec::new(), streams_per_connection, tracer: None })
+    }
+
+    /// Whoever plays over these connections tells `tracer` of its moves.
+    #[must_use]
+    pub fn traced(self, tracer: Option<Arc<dyn Tracer>>) -> Self {
+        Self { tracer, ..self }
     }
 
     /// The way for the next stream: the newest connection while it has room, else a new one. It connects on first use,
@@ -61,7 +70,7 @@ impl Channels {
         while self.connections.len() <= index {
             self.connections.push(self.endpoint.connect_lazy());
         }
-        GrpcServer::new(self.connections[index].clone())
+        GrpcServer { channel: self.connections[index].clone(), tracer: self.tracer.clone() }
     }
 }
 
@@ -69,12 +78,13 @@ impl Channels {
 #[derive(Clone, Debug)]
 pub struct GrpcServer {
     channel: Channel,
+    tracer: Option<Arc<dyn Tracer>>,
 }
 
 impl GrpcServer {
     /// A server behind a channel of your own making, for TLS or special settings.
     pub fn new(channel: Channel) -> Self {
-        Self { channel }
+        Self { channel, tracer: None }
     }
 
     /// A server at an address such as `http://127.0.0.1:7777`; connects on first use.
@@ -121,6 +131,10 @@ impl Server for GrpcServer {
         let messages = stream::once(call).try_flatten().boxed();
         let requests = GrpcRequests { sender: PollSender::new(sender), cancel: Some(cancel) };
         Box::pin(async move { Ok(Link { requests: Box::pin(requests), messages }) })
+    }
+
+    fn tracer(&self) -> Option<Arc<dyn Tracer>> {
+        self.tracer.clone()
     }
 }
 

@@ -7,10 +7,12 @@ pub use grpc::{Channels, GrpcServer};
 pub use websocket::{InvalidUrl, WebSocketServer, websocket_over};
 
 use super::Ended;
+use super::tracing::Tracer;
 use bytes::Bytes;
 use fray_proto::v1;
 use futures_util::{Sink, Stream};
 use std::pin::Pin;
+use std::sync::Arc;
 
 /// The answer to come.
 pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, Ended>> + Send>>;
@@ -51,6 +53,11 @@ pub trait Server: Send + Sync {
 
     /// Opens a `Play` stream with a ticket. Errors may also come as the stream's first message.
     fn play(&self, ticket: &str) -> Answer<Link>;
+
+    /// Who traces the moves of those that play here, if anybody does.
+    fn tracer(&self) -> Option<Arc<dyn Tracer>> {
+        None
+    }
 }
 
 /// How many requests may wait to be written to one stream.

@@ -2,10 +2,12 @@
 
 use super::{Answer, GrpcServer, Link, Message, Server};
 use crate::client::Ended;
+use crate::client::tracing::Tracer;
 use fray_proto::v1;
 use futures_util::{Sink, SinkExt as _, StreamExt as _, future, stream};
 use prost::Message as _;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -65,6 +67,10 @@ impl Server for WebSocketServer {
             socket.set_nodelay(true).map_err(broken)?;
             websocket_over(socket, uri, &ticket).await
         })
+    }
+
+    fn tracer(&self) -> Option<Arc<dyn Tracer>> {
+        self.lobby.tracer()
     }
 }
 

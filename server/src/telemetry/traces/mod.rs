@@ -4,11 +4,12 @@
 //! decided when it comes; its times are noted on its way, and its spans written afterwards, by the room, when nobody waits.
 //! Off, all that is left of it is a check whether it is on.
 //!
-//! - [`moves`], [`ticks`], [`session`]: the spans of each. [`calls`]: unary calls. [`names`]: what they are called.
+//! - [`moves`], [`ticks`], [`session`]: the spans of each. [`calls`]: unary calls. [`client`]: what bots write. [`names`]: what they are called.
 //! - [`export`]: the way to the collector; [`budget`]: how many traces peers may ask for.
 
 pub mod budget;
 pub mod calls;
+pub mod client;
 pub mod export;
 mod ids;
 pub mod moves;
