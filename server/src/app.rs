@@ -69,12 +69,13 @@ pub enum Error {
 pub struct Server {
     game: Arc<dyn GameFactory>,
     config: Option<Config>,
+    metrics: Arc<Metrics>,
 }
 
 impl Server {
     /// A server for the arena with the default configuration, unless told otherwise.
     pub fn builder() -> Self {
-        Self { game: Arc::new(Arena::default()), config: None }
+        Self { game: Arc::new(Arena::default()), config: None, metrics: Arc::default() }
     }
 
     /// The game that its rooms play.
@@ -91,9 +92,16 @@ impl Server {
         self
     }
 
+    /// Where it counts; for those who count something themselves.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
     /// Binds the listeners. From here on health says that the server is ready; [`App::run`] serves.
     pub async fn build(self) -> Result<App, Error> {
-        App::build(self.config.unwrap_or_default(), self.game).await
+        App::build(self.config.unwrap_or_default(), self.game, self.metrics).await
     }
 }
 
@@ -121,7 +129,16 @@ impl Parts {
         store: Arc<dyn Store>,
         replay_threads: usize,
     ) -> Result<Self, Error> {
-        let metrics = Arc::new(Metrics::default());
+        Self::assemble(config, game, store, replay_threads, Arc::default())
+    }
+
+    fn assemble(
+        config: &Config,
+        game: Arc<dyn GameFactory>,
+        store: Arc<dyn Store>,
+        replay_threads: usize,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, Error> {
         let health = Arc::new(Health::default());
         let settings = Settings {
             tick_rate_hz: config.tick_rate,
@@ -224,8 +241,13 @@ pub struct App {
 }
 
 impl App {
-    async fn build(config: Config, game: Arc<dyn GameFactory>) -> Result<Self, Error> {
-        let parts = Parts::new(&config, game)?;
+    async fn build(
+        config: Config,
+        game: Arc<dyn GameFactory>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, Error> {
+        let threads = Pool::threads_by_default();
+        let parts = Parts::assemble(&config, game, open_store(&config)?, threads, metrics)?;
         let players = Listener::bind(config.listen, parts.players, parts.tuning).await?;
         let operators = Listener::bind(config.admin, parts.operators, parts.tuning).await?;
         parts.health.bound();

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod health;
+pub mod log;
 pub mod metrics;
 
 pub use health::Health;
