@@ -285,7 +285,8 @@ impl App {
         );
 
         stop.await;
-        tracing::info!("shutting down: taking no more players");
+        let (rooms, streams) = (self.sessions.rooms.all().len(), self.sessions.streams.len());
+        tracing::info!(rooms, streams, "shutting down: taking no more players");
         self.health.draining();
         self.sessions.drain();
         let sessions = &self.sessions;
@@ -306,11 +307,13 @@ impl App {
             if replayed.is_err() {
                 tracing::warn!("recordings that are being played are cut off");
             }
+            tracing::info!("shutting down: no streams are left, rooms write their ends");
             stop_players.cancel();
             players.close();
             players.wait().await;
             sessions.rooms.close().await;
             close_store(Arc::clone(sessions.rooms.store())).await;
+            tracing::info!("shutting down: rooms and store are closed");
             stop_operators.cancel();
             operators.close();
             operators.wait().await;
@@ -409,7 +412,7 @@ async fn watch_ticks(sessions: Arc<Sessions>, health: Arc<Health>, stop: Cancell
             .map(|(id, _)| id)
             .collect();
         for room in &stalled {
-            tracing::error!(%room, "a room has not ticked for {EVERY:?}");
+            tracing::error!(%room, for_s = EVERY.as_secs(), "a room does not tick");
         }
         health.set_live(stalled.is_empty());
         seen = now;

@@ -158,7 +158,8 @@ impl Registry {
             incident_lateness: self.settings.incident_lateness,
         };
         let (handle, task) = task::room(info, parts, self.stop.clone()).ok_or(Error::Failed)?;
-        tracing::info!(room = %id, name = handle.info().name, capacity, seed, "room opened");
+        let is_private = handle.info().code.is_some();
+        tracing::info!(room = %id, name = handle.info().name, is_private, capacity, seed, "room opened");
         self.rooms.insert(id.clone(), handle.clone());
         self.metrics.rooms.inc();
         // Whatever ends the task, the room is taken out of the registry.

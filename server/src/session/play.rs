@@ -43,6 +43,7 @@ pub fn play(
             sessions.metrics.resumes.inc();
         }
         let _counted = Counted::new(&sessions.metrics.players);
+        let mut life = Life::begin(&room, &attached, door);
         yield Ok(Outgoing::Welcome(Box::new(welcome)));
 
         let tick_rate_hz = sessions.rooms.settings().tick_rate_hz;
@@ -86,14 +87,41 @@ pub fn play(
                     if let Some(last) = last {
                         yield Ok(last);
                     }
+                    life.reason = "LEFT";
                     return;
                 }
                 Err(error) => {
+                    life.reason = error.reason();
                     yield Err(note(&sessions, error));
                     return;
                 }
             }
         }
+    }
+}
+
+/// A player's stream, for the log: when it has its seat, and why it ends. At debug: its peer decides how often.
+struct Life {
+    room: RoomId,
+    player: u32,
+    generation: u32,
+    reason: &'static str,
+}
+
+impl Life {
+    fn begin(room: &Handle, attached: &Attached, door: &'static str) -> Self {
+        let Attached { player, generation, resumed, tick, .. } = *attached;
+        let room = room.info().id.clone();
+        tracing::debug!(%room, player, generation, resumed, tick, door, "a player's stream opened");
+        // Unless something else is said: nobody reads it any more.
+        Self { room, player, generation, reason: "CANCELLED" }
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        let Self { room, player, generation, reason } = self;
+        tracing::debug!(%room, player, generation, reason, "a player's stream ended");
     }
 }
 
@@ -239,7 +267,7 @@ fn end_reason(room: &Handle) -> Error {
 /// Counts a refusal, once, on its way out.
 pub(super) fn note(sessions: &Sessions, error: Error) -> Error {
     sessions.metrics.refused(error.reason());
-    tracing::debug!(reason = error.reason(), %error, "a stream ends");
+    tracing::debug!(reason = error.reason(), %error, "a stream is refused or ends with an error");
     error
 }
 
