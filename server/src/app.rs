@@ -9,7 +9,7 @@ use crate::room::registry::Recording;
 use crate::room::{Registry, Settings};
 use crate::session::{Limits, Lobby, Replays, Sessions, ticket};
 use crate::store::{FileStore, MemoryStore, Store, file};
-use crate::telemetry::{Health, Metrics, Traces, admin, spawn_named};
+use crate::telemetry::{Health, Telemetry, admin, spawn_named};
 use crate::{rpc, web};
 use axum::Router;
 use std::future::Future;
@@ -69,13 +69,13 @@ pub enum Error {
 pub struct Server {
     game: Arc<dyn GameFactory>,
     config: Option<Config>,
-    traces: Arc<Traces>,
+    telemetry: Telemetry,
 }
 
 impl Server {
     /// A server for the arena with the default configuration, unless told otherwise.
     pub fn builder() -> Self {
-        Self { game: Arc::new(Arena::default()), config: None, traces: Arc::default() }
+        Self { game: Arc::new(Arena::default()), config: None, telemetry: Telemetry::default() }
     }
 
     /// The game that its rooms play.
@@ -92,16 +92,16 @@ impl Server {
         self
     }
 
-    /// Where its traces go; without it, there are none.
+    /// Where it counts and traces; without it, nothing is traced.
     #[must_use]
-    pub fn traces(mut self, traces: Arc<Traces>) -> Self {
-        self.traces = traces;
+    pub fn telemetry(mut self, telemetry: Telemetry) -> Self {
+        self.telemetry = telemetry;
         self
     }
 
     /// Binds the listeners. From here on health says that the server is ready; [`App::run`] serves.
     pub async fn build(self) -> Result<App, Error> {
-        App::build(self.config.unwrap_or_default(), self.game, self.traces).await
+        App::build(self.config.unwrap_or_default(), self.game, self.telemetry).await
     }
 }
 
@@ -129,18 +129,18 @@ impl Parts {
         store: Arc<dyn Store>,
         replay_threads: usize,
     ) -> Result<Self, Error> {
-        Self::traced(config, game, store, replay_threads, Arc::default())
+        Self::assemble(config, game, store, replay_threads, Telemetry::default())
     }
 
-    /// With traces.
-    pub fn traced(
+    /// With metrics and traces that are kept elsewhere.
+    pub fn assemble(
         config: &Config,
         game: Arc<dyn GameFactory>,
         store: Arc<dyn Store>,
         replay_threads: usize,
-        traces: Arc<Traces>,
+        telemetry: Telemetry,
     ) -> Result<Self, Error> {
-        let metrics = Arc::new(Metrics::default());
+        let Telemetry { metrics, traces } = telemetry;
         let health = Arc::new(Health::default());
         let settings = Settings {
             tick_rate_hz: config.tick_rate,
@@ -248,10 +248,10 @@ impl App {
     async fn build(
         config: Config,
         game: Arc<dyn GameFactory>,
-        traces: Arc<Traces>,
+        telemetry: Telemetry,
     ) -> Result<Self, Error> {
-        let store = open_store(&config)?;
-        let parts = Parts::traced(&config, game, store, Pool::threads_by_default(), traces)?;
+        let threads = Pool::threads_by_default();
+        let parts = Parts::assemble(&config, game, open_store(&config)?, threads, telemetry)?;
         let players = Listener::bind(config.listen, parts.players, parts.tuning).await?;
         let operators = Listener::bind(config.admin, parts.operators, parts.tuning).await?;
         parts.health.bound();
@@ -289,7 +289,8 @@ impl App {
         );
 
         stop.await;
-        tracing::info!("shutting down: taking no more players");
+        let (rooms, streams) = (self.sessions.rooms.all().len(), self.sessions.streams.len());
+        tracing::info!(rooms, streams, "shutting down: taking no more players");
         self.health.draining();
         self.sessions.drain();
         let sessions = &self.sessions;
@@ -310,11 +311,13 @@ impl App {
             if replayed.is_err() {
                 tracing::warn!("recordings that are being played are cut off");
             }
+            tracing::info!("shutting down: no streams are left, rooms write their ends");
             stop_players.cancel();
             players.close();
             players.wait().await;
             sessions.rooms.close().await;
             close_store(Arc::clone(sessions.rooms.store())).await;
+            tracing::info!("shutting down: rooms and store are closed");
             stop_operators.cancel();
             operators.close();
             operators.wait().await;
@@ -413,7 +416,7 @@ async fn watch_ticks(sessions: Arc<Sessions>, health: Arc<Health>, stop: Cancell
             .map(|(id, _)| id)
             .collect();
         for room in &stalled {
-            tracing::error!(%room, "a room has not ticked for {EVERY:?}");
+            tracing::error!(%room, for_s = EVERY.as_secs(), "a room does not tick");
         }
         health.set_live(stalled.is_empty());
         seen = now;

@@ -3,6 +3,7 @@
 pub mod traces;
 
 use clap::{ArgAction, Parser};
+use std::io::IsTerminal as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -117,6 +118,14 @@ pub struct Config {
     #[arg(long, env = "FRAY_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
 
+    /// How the log looks [default: auto]
+    #[arg(long, env = "FRAY_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Auto, hide_default_value = true)]
+    pub log_format: LogFormat,
+
+    /// Write only so many lines of each kind, a few a second, and say how many more there were
+    #[arg(long, env = "FRAY_LOG_LIMIT", value_name = "BOOL", num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub log_limit: bool,
+
     /// What is traced, and where traces go.
     #[command(flatten)]
     pub traces: TraceFlags,
@@ -124,6 +133,17 @@ pub struct Config {
     /// What a server traces besides.
     #[command(flatten)]
     pub server_traces: ServerTraceFlags,
+}
+
+/// How the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// JSON in a pod of Kubernetes, unless somebody sits before it; else for people
+    Auto,
+    /// For people
+    Human,
+    /// One JSON object a line
+    Json,
 }
 
 /// When files of the store are made safe against loss of power.
@@ -154,6 +174,23 @@ impl Config {
     }
 }
 
+impl LogFormat {
+    /// Whether lines are JSON, here: `auto` looks where the process runs.
+    pub fn is_json(self) -> bool {
+        // What Kubernetes sets in every container.
+        let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+        self.is_json_in(in_pod, std::io::stderr().is_terminal())
+    }
+
+    fn is_json_in(self, in_pod: bool, at_terminal: bool) -> bool {
+        match self {
+            Self::Auto => in_pod && !at_terminal,
+            Self::Human => false,
+            Self::Json => true,
+        }
+    }
+}
+
 impl Default for Config {
     /// What no flags and no environment give.
     fn default() -> Self {
@@ -180,5 +217,16 @@ mod tests {
         assert!(!parsed(&["--listen", "0.0.0.0:7777"]));
         assert!(parsed(&["--listen", "0.0.0.0:7777", "--allow-guests"]));
         assert!(!parsed(&["--allow-guests", "false"]));
+    }
+
+    #[test]
+    fn the_log_is_json_where_machines_read_it() {
+        let is_json = |format: LogFormat| {
+            [(true, false), (true, true), (false, false)]
+                .map(|(pod, tty)| format.is_json_in(pod, tty))
+        };
+        assert_eq!(is_json(LogFormat::Auto), [true, false, false]);
+        assert_eq!(is_json(LogFormat::Human), [false; 3]);
+        assert_eq!(is_json(LogFormat::Json), [true; 3]);
     }
 }

@@ -8,6 +8,7 @@ use crate::store::Header;
 use crate::telemetry::traces::MoveTrace;
 use crossbeam_queue::ArrayQueue;
 use fray_proto::update::MoveAck;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -19,7 +20,6 @@ pub(super) const COMMANDS_WAITING_MAX: usize = 1024;
 pub const MOVES_WAITING_MAX: usize = 64;
 
 /// What is known of a room without asking its task.
-#[derive(Debug)]
 pub struct RoomInfo {
     /// Which room.
     pub id: RoomId,
@@ -37,6 +37,18 @@ pub struct RoomInfo {
     pub(super) players: AtomicU32,
     /// Set when the room's task came to its end, and did not just vanish.
     pub(super) ended: AtomicBool,
+}
+
+/// Without the code: whoever has it may enter.
+impl fmt::Debug for RoomInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoomInfo")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .field("is_private", &self.code.is_some())
+            .field("players", &self.players())
+            .finish_non_exhaustive()
+    }
 }
 
 impl RoomInfo {

@@ -163,7 +163,8 @@ impl Registry {
             is_recorded: self.recording.is_on,
         };
         let (handle, task) = task::room(info, parts, self.stop.clone()).ok_or(Error::Failed)?;
-        tracing::info!(room = %id, name = handle.info().name, capacity, seed, "room opened");
+        let is_private = handle.info().code.is_some();
+        tracing::info!(room = %id, name = handle.info().name, is_private, capacity, seed, "room opened");
         self.rooms.insert(id.clone(), handle.clone());
         self.metrics.rooms.inc();
         // Whatever ends the task, the room is taken out of the registry.

@@ -7,6 +7,7 @@ use crate::room::registry::NewRoom;
 use crate::room::{self, Handle, RoomId};
 use lru::LruCache;
 use rand::RngExt as _;
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,7 +26,7 @@ const JOINS_REMEMBERED_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("not
 const JOIN_REMEMBERED: Duration = Duration::from_secs(60);
 
 /// What a player asks for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct JoinSpec {
     /// Repetitions with the same id get the same seat; empty: none are recognised.
     pub request_id: String,
@@ -39,8 +40,21 @@ pub struct JoinSpec {
     pub resume_token: Option<String>,
 }
 
+/// Secrets do not get into logs.
+impl fmt::Debug for JoinSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinSpec")
+            .field("request_id", &self.request_id)
+            .field("player_name", &self.player_name)
+            .field("player_hue", &self.player_hue)
+            .field("room", &self.room)
+            .field("has_resume_token", &self.resume_token.is_some())
+            .finish()
+    }
+}
+
 /// Which room a player wants.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub enum RoomChoice {
     /// The fullest public room with a free seat, else a new one.
     #[default]
@@ -51,6 +65,18 @@ pub enum RoomChoice {
     Code(String),
     /// A new room.
     New(NewRoom),
+}
+
+/// Without the code: whoever has it may enter.
+impl fmt::Debug for RoomChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("Any"),
+            Self::Id(id) => f.debug_tuple("Id").field(id).finish(),
+            Self::Code(_) => f.write_str("Code(…)"),
+            Self::New(new) => f.debug_tuple("New").field(new).finish(),
+        }
+    }
 }
 
 /// A seat that waits for its player.

@@ -5,6 +5,7 @@ use crate::room::RoomInfo;
 use bytes::Bytes;
 use fray_proto::trace::TraceContext;
 use fray_proto::update::MoveAck;
+use std::fmt;
 use std::sync::Arc;
 
 /// From a client.
@@ -48,7 +49,7 @@ pub enum Incoming {
 }
 
 /// How a stream begins.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Hello {
     /// The version of the rules that the client speaks.
     pub protocol_version: u32,
@@ -60,6 +61,19 @@ pub struct Hello {
     pub player_name: String,
     /// Guests only.
     pub room_id: Option<String>,
+}
+
+/// Secrets do not get into logs: only whether they came.
+impl fmt::Debug for Hello {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hello")
+            .field("protocol_version", &self.protocol_version)
+            .field("has_ticket", &self.ticket.is_some())
+            .field("has_resume_token", &self.resume_token.is_some())
+            .field("player_name", &self.player_name)
+            .field("room_id", &self.room_id)
+            .finish()
+    }
 }
 
 /// To a client.
@@ -110,7 +124,7 @@ pub struct Welcome {
 }
 
 /// What a player is told of its session.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct WelcomePlayer {
     /// Who it is.
     pub player_id: String,
@@ -124,4 +138,17 @@ pub struct WelcomePlayer {
     pub resume_token: String,
     /// Whether this continues an earlier stream.
     pub resumed: bool,
+}
+
+/// Without the resume token: whoever has it is the player.
+impl fmt::Debug for WelcomePlayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WelcomePlayer")
+            .field("player_id", &self.player_id)
+            .field("player", &self.player)
+            .field("entity", &self.entity)
+            .field("ack", &self.ack)
+            .field("resumed", &self.resumed)
+            .finish_non_exhaustive()
+    }
 }

@@ -62,6 +62,7 @@ pub fn play(
             sessions.metrics.resumes.inc();
         }
         let _counted = Counted::new(&sessions.metrics.players);
+        let mut life = Life::begin(&room, &attached, entry.door);
         yield Ok(Outgoing::Welcome(Box::new(welcome)));
 
         let tick_rate_hz = sessions.rooms.settings().tick_rate_hz;
@@ -107,10 +108,12 @@ pub fn play(
                     if let Some(last) = last {
                         yield Ok(last);
                     }
+                    life.reason = "LEFT";
                     return;
                 }
                 Err(error) => {
                     player.ends(error.reason());
+                    life.reason = error.reason();
                     yield Err(note(&sessions, error));
                     return;
                 }
@@ -141,6 +144,31 @@ fn opened_as(span: &Span, room: &Handle, attached: &Attached) {
         span.record("otel.name", names::SESSION_TAKEOVER);
     } else if attached.resumed {
         span.record("otel.name", names::SESSION_RESUME);
+    }
+}
+
+/// A player's stream, for the log: when it has its seat, and why it ends. At debug: its peer decides how often.
+struct Life {
+    room: RoomId,
+    player: u32,
+    generation: u32,
+    reason: &'static str,
+}
+
+impl Life {
+    fn begin(room: &Handle, attached: &Attached, door: &'static str) -> Self {
+        let Attached { player, generation, resumed, tick, .. } = *attached;
+        let room = room.info().id.clone();
+        tracing::debug!(%room, player, generation, resumed, tick, door, "a player's stream opened");
+        // Unless something else is said: nobody reads it any more.
+        Self { room, player, generation, reason: "CANCELLED" }
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        let Self { room, player, generation, reason } = self;
+        tracing::debug!(%room, player, generation, reason, "a player's stream ended");
     }
 }
 
@@ -286,7 +314,7 @@ fn end_reason(room: &Handle) -> Error {
 /// Counts a refusal, once, on its way out.
 pub(super) fn note(sessions: &Sessions, error: Error) -> Error {
     sessions.metrics.refused(error.reason());
-    tracing::debug!(reason = error.reason(), %error, "a stream ends");
+    tracing::debug!(reason = error.reason(), %error, "a stream is refused or ends with an error");
     error
 }
 

@@ -15,6 +15,7 @@ use crate::telemetry::metrics::Door;
 use async_stream::stream;
 use bytes::Bytes;
 use futures_util::Stream;
+use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ const UPDATES_PER_S_MAX: u64 = 20;
 const SPEED_PERCENT: std::ops::RangeInclusive<u32> = 25..=1600;
 
 /// What to look at.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Past {
     name: Name,
     code: String,
@@ -35,6 +36,19 @@ pub struct Past {
     speed_percent: u32,
     is_still: bool,
     followed_player: u32,
+}
+
+/// Without the code: whoever has it may look.
+impl fmt::Debug for Past {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Past")
+            .field("name", &self.name)
+            .field("from_tick", &self.from_tick)
+            .field("speed_percent", &self.speed_percent)
+            .field("is_still", &self.is_still)
+            .field("followed_player", &self.followed_player)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Past {

@@ -10,6 +10,7 @@ use super::bytes::{
 use super::inputs;
 use crate::game::{Input, Mark};
 use bytes::{BufMut as _, Bytes, BytesMut};
+use std::fmt;
 
 /// The version of the format that is written; all up to it are read.
 pub const FORMAT_VERSION: u32 = 1;
@@ -54,7 +55,7 @@ pub enum Record {
 }
 
 /// What a recording is of.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Header {
     /// The game.
     pub game: String,
@@ -84,6 +85,28 @@ pub struct Header {
     pub incident: String,
     /// Which server wrote it, in which version.
     pub server: String,
+}
+
+/// Without the code: whoever has it may enter the room, and look at its recordings.
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Header")
+            .field("game", &self.game)
+            .field("sim_version", &self.sim_version)
+            .field("seed", &self.seed)
+            .field("configuration", &self.configuration)
+            .field("tick_rate_hz", &self.tick_rate_hz)
+            .field("capacity", &self.capacity)
+            .field("room", &self.room)
+            .field("room_name", &self.room_name)
+            .field("is_private", &!self.code.is_empty())
+            .field("epoch", &self.epoch)
+            .field("first_tick", &self.first_tick)
+            .field("started_at_ms", &self.started_at_ms)
+            .field("incident", &self.incident)
+            .field("server", &self.server)
+            .finish()
+    }
 }
 
 /// One tick: what was fed to the game, in order, before its step; and what came of it.

@@ -80,6 +80,8 @@ pub struct Metrics {
     pub store_chunks_lost: Gauge,
     /// Late ticks, desyncs and panics.
     pub incidents: Family<Reason, Counter>,
+    /// Lines of the process's own log that were not written, because too many like them were.
+    pub log_lines_suppressed: Counter,
     ticks_skipped: Counter,
     tick_duration: Histogram,
     tick_lateness: Histogram,
@@ -119,6 +121,7 @@ impl Default for Metrics {
             store_disk_errors: Gauge::default(),
             store_chunks_lost: Gauge::default(),
             incidents: Family::default(),
+            log_lines_suppressed: Counter::default(),
             ticks_skipped: Counter::default(),
             tick_duration: Histogram::new(tick_buckets()),
             tick_lateness: Histogram::new(tick_buckets()),
@@ -196,6 +199,11 @@ impl Metrics {
             "incidents",
             "Late ticks, desyncs reported by clients, panics of a game's rules",
             self.incidents.clone(),
+        );
+        r.register(
+            "log_lines_suppressed",
+            "Lines of the process's own log that were not written, because too many like them were",
+            self.log_lines_suppressed.clone(),
         );
         r.register(
             "ticks_skipped",

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod health;
+pub mod log;
 pub mod metrics;
 pub mod traces;
 
@@ -13,7 +14,17 @@ use futures_util::FutureExt as _;
 use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use tokio_util::task::TaskTracker;
+
+/// Where a process counts and traces.
+#[derive(Clone, Debug, Default)]
+pub struct Telemetry {
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What is traced.
+    pub traces: Arc<Traces>,
+}
 
 /// What a panic said.
 pub fn panic_message(panic: &(dyn Any + Send)) -> String {
