@@ -54,7 +54,7 @@ pub fn play(
                 return;
             }
         };
-        opened_as(&span, &room, &attached);
+        opened_as(&sessions, &span, &room, &attached);
         let trace = sessions.traces.session(&span);
         drop(span);
         sessions.metrics.streams.get_or_create(&Door { door: entry.door }).inc();
@@ -137,13 +137,13 @@ fn opening(sessions: &Sessions, entry: &Entry) -> Span {
     span
 }
 
-fn opened_as(span: &Span, room: &Handle, attached: &Attached) {
+fn opened_as(sessions: &Sessions, span: &Span, room: &Handle, attached: &Attached) {
     span.record(names::ROOM, field::display(&room.info().id));
     span.record(names::PLAYER, attached.player);
     if attached.took_over {
-        span.record("otel.name", names::SESSION_TAKEOVER);
+        sessions.traces.rename(span, names::SESSION_TAKEOVER);
     } else if attached.resumed {
-        span.record("otel.name", names::SESSION_RESUME);
+        sessions.traces.rename(span, names::SESSION_RESUME);
     }
 }
 

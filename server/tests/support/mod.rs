@@ -18,7 +18,8 @@ use fray_server::app::Parts;
 use fray_server::config::Config;
 use fray_server::game::GameFactory;
 use fray_server::game::arena::Arena;
-use fray_server::store::Store;
+use fray_server::store::{MemoryStore, Store};
+use fray_server::telemetry::Telemetry;
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +58,16 @@ impl Net {
         let flags = ["fray-server", "--seed", "7"].iter().chain(flags);
         let config = Config::parse_from(flags);
         let parts = Parts::new(&config, game).expect("a server");
+        Self { parts: Arc::new(parts), connections: TaskTracker::new() }
+    }
+
+    /// A server that counts and traces there.
+    pub fn with_telemetry(flags: &[&str], telemetry: Telemetry) -> Self {
+        let config = Config::parse_from(["fray-server", "--seed", "7"].iter().chain(flags));
+        let store = Arc::new(MemoryStore::new(1 << 26));
+        let game = Arc::new(Arena::default());
+        let parts = Parts::assemble(&config, game, store, 0, telemetry).expect("a server");
+        parts.health().bound();
         Self { parts: Arc::new(parts), connections: TaskTracker::new() }
     }
 
@@ -259,12 +270,18 @@ impl Player {
 
     /// Sends the next move.
     pub async fn steer(&mut self, axis_x: i32, axis_y: i32) {
+        self.steer_traced(axis_x, axis_y, None).await;
+    }
+
+    /// The same, with the context of a span.
+    pub async fn steer_traced(&mut self, axis_x: i32, axis_y: i32, trace: Option<v1::TraceContext>) {
         let sequence = self.welcome.last_applied_sequence + self.sent.len() as u32 + 1;
         let message = v1::Move {
             sequence,
             axis_x,
             axis_y,
             seen_tick: self.replica.tick(),
+            trace,
             ..Default::default()
         };
         self.sent.push(message.clone());

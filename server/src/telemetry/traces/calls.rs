@@ -10,6 +10,13 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 impl Traces {
+    /// Calls a span something else: what it is about turned out only within it.
+    pub fn rename(&self, span: &Span, name: &'static str) {
+        if self.is_on() {
+            span.context().span().update_name(name);
+        }
+    }
+
     /// Makes a span that was not entered yet part of the trace that a peer began. Past the budget it is only linked with it, so
     /// that peers cannot fill the collector.
     pub fn adopt(&self, span: &Span, peer: Option<TraceContext>) {

@@ -58,6 +58,5 @@ names! { EVENTS:
     RESYNC = "fray.resync";
     DESYNC = "fray.desync";
     HELD_BACK = "fray.held_back";
-    SKIPPED = "fray.ticks_skipped";
     LEAVE = "fray.leave";
 }
