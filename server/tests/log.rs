@@ -88,7 +88,7 @@ fn no_peer_begins_a_line_or_steers_a_terminal() {
             assert_eq!(line["fields"]["error"], HOSTILE);
         } else {
             assert!(
-                !text.contains(" room=x name") && text.contains(r#"name="Eve\"\n2030"#),
+                text.contains(r#" name="Eve\"\n2030"#) && text.contains(r#" room=x" error="#),
                 "{text}"
             );
         }

@@ -7,7 +7,8 @@
 mod support;
 
 use fray_proto::v1;
-use fray_proto::v1::join_request::{CreateRoom, Room};
+use fray_proto::v1::CreateRoom;
+use fray_proto::v1::join_request::Room;
 use fray_proto::v1::play_client::PlayClient;
 use fray_proto::v1::play_request::Message as Request;
 use fray_server::room::RoomId;
