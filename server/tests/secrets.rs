@@ -46,10 +46,10 @@ impl Secrets {
     fn found_in(&self, text: &str) -> Option<String> {
         let text = text.to_lowercase();
         let forms = |secret: &String| {
-            let secret = secret.to_lowercase();
-            let tail = secret.rsplit('.').next().unwrap_or_default().to_owned();
+            let tail = secret.rsplit('.').next().unwrap_or_default();
+            // As libraries show bytes.
             let hex = tail.bytes().map(|byte| format!("{byte:02x}")).collect();
-            [secret, tail, hex]
+            [secret.to_lowercase(), tail.to_lowercase(), hex]
         };
         self.0.iter().flat_map(forms).find(|form| text.contains(form))
     }
@@ -179,14 +179,9 @@ async fn a_whole_life_leaves_no_secret_in_log_or_traces() {
     let [human, json] = watched.logs.map(|log| log.text());
     for (what, text) in [("human", &human), ("json", &json)] {
         // It did listen: to us, and to those who could tell.
-        for heard in [
-            "a player's stream opened",
-            "TAKEN_OVER",
-            "TICKET_INVALID",
-            "room opened",
-            "h2::",
-            "hyper::",
-        ] {
+        for heard in
+            ["a player's stream opened", "TAKEN_OVER", "TICKET_INVALID", "room opened", "h2::"]
+        {
             assert!(text.contains(heard), "{heard} is not in the {what} log");
         }
         assert_eq!(secrets.found_in(text), None, "in the {what} log");

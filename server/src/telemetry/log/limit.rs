@@ -5,13 +5,11 @@
 //! (What comes through the `log` crate has only one place per level; those share.)
 
 use std::ptr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tracing::level_filters::LevelFilter;
-use tracing::subscriber::Interest;
-use tracing::{Event, Level, Metadata};
-use tracing_subscriber::layer::{Context, Filter};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
 
 /// The target of the lines that say how many were suppressed; they are not limited themselves: one per kind and report.
 const SUMMARY_TARGET: &str = "fray_server::telemetry::log";
@@ -143,24 +141,18 @@ impl std::fmt::Debug for Limit {
     }
 }
 
-/// Only the layer that writes lines is limited: spans, and events in traces, go on as they are.
-pub(super) struct Limited(pub(super) std::sync::Arc<Limit>);
+/// Only the layer that writes lines is limited: events in traces go on as they are. A layer around it and not a filter: in
+/// tracing-subscriber 0.3, a filter that looks at single events leaves marks that later events of the thread fall over.
+pub(super) struct Limited<L> {
+    pub(super) limit: Option<Arc<Limit>>,
+    pub(super) lines: L,
+}
 
-impl<S> Filter<S> for Limited {
-    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        true
-    }
-
-    fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
-        Interest::always()
-    }
-
-    fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(LevelFilter::TRACE)
-    }
-
-    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
-        self.0.admit(event.metadata())
+impl<S: Subscriber, L: Layer<S>> Layer<S> for Limited<L> {
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        if self.limit.as_ref().is_none_or(|limit| limit.admit(event.metadata())) {
+            self.lines.on_event(event, context);
+        }
     }
 }
 

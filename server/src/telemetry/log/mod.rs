@@ -129,16 +129,12 @@ where
 {
     let parsed = EnvFilter::try_new(&settings.filter);
     let parsed = parsed.map_err(|error| Error::Filter(settings.filter.clone(), error))?;
-    let layer = tracing_subscriber::fmt::layer()
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(is_coloured)
         .event_format(settings.format)
         .with_writer(writer);
     let events = filter_fn(is_a_line).with_max_level_hint(LevelFilter::TRACE);
-    let filter = parsed.and(events);
-    Ok(match limit {
-        Some(limit) => layer.with_filter(filter.and(limit::Limited(limit))).boxed(),
-        None => layer.with_filter(filter).boxed(),
-    })
+    Ok(limit::Limited { limit, lines }.with_filter(parsed.and(events)).boxed())
 }
 
 /// The layer that gives Fray's own spans, and what happens in them, to OpenTelemetry.
