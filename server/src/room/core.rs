@@ -8,6 +8,7 @@ use crate::game::{Game, Profile, Published};
 use crate::replication::frame::PRIVATE_VALUES_MAX;
 use crate::replication::{Encoder, Grid, PlayerFrame, TickFrame};
 use crate::store::EndReason;
+use crate::telemetry::metrics::Wait;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -32,12 +33,18 @@ pub struct Core {
 }
 
 /// What a tick did, for the metrics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TickReport {
     /// Moves applied, refused ones included.
     pub moves_applied: u64,
     /// Moves that the game refused.
     pub moves_refused: u64,
+    /// How long each of the moves had waited.
+    pub waits: Vec<Wait>,
+    /// The most moves that waited for any one player.
+    pub queue_depth_max: usize,
+    /// Bytes of cells' deltas that were encoded.
+    pub encoded_bytes: u64,
     /// Entities in the world.
     pub entities: usize,
 }
@@ -72,6 +79,7 @@ impl Core {
         let players = self.player_frames();
         let spectator_view = self.game.view(None);
         let frame = self.encoder.encode(self.tick, &self.published, players, spectator_view);
+        report.encoded_bytes = frame.delta_bytes();
         (frame, report)
     }
 
@@ -247,11 +255,14 @@ impl Core {
             if seat.presence != Presence::Playing {
                 continue;
             }
+            report.queue_depth_max = report.queue_depth_max.max(seat.moves_waiting());
             for _ in 0..MOVES_PER_TICK_MAX {
                 let Some(next) = seat.next_move() else { break };
                 self.log.controls(*player, &next.controls);
                 let refusal = self.game.apply(*player, &next.controls).err();
                 seat.applied(&next, refusal, self.tick, now);
+                let took = now.saturating_duration_since(next.arrived);
+                report.waits.push(Wait { took, trace: None });
                 report.moves_applied += 1;
                 report.moves_refused += u64::from(refusal.is_some());
             }

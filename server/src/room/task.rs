@@ -96,7 +96,9 @@ impl Room {
         }
         self.hand_over(false);
         let metrics = &self.parts.metrics;
-        metrics.tick_made(took, due.late, due.skipped);
+        metrics.tick_made(took, due.late, due.skipped, None);
+        metrics.moves_drained(&report.waits, report.queue_depth_max);
+        metrics.cells_spliced(report.encoded_bytes, 0);
         metrics.moves_applied.inc_by(report.moves_applied);
         metrics.moves_refused.inc_by(report.moves_refused);
         if due.late > self.parts.incident_lateness {
