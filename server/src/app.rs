@@ -9,9 +9,10 @@ use crate::room::registry::Recording;
 use crate::room::{Registry, Settings};
 use crate::session::{Limits, Lobby, Replays, Sessions, ticket};
 use crate::store::{FileStore, MemoryStore, Store, file};
-use crate::telemetry::{Health, Telemetry, admin, spawn_named};
+use crate::telemetry::{Health, Metrics, Telemetry, admin, spawn_named};
 use crate::{rpc, web};
 use axum::Router;
+use prometheus_client::metrics::gauge::Gauge;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -140,8 +141,8 @@ impl Parts {
         replay_threads: usize,
         telemetry: Telemetry,
     ) -> Result<Self, Error> {
-        let Telemetry { metrics, traces } = telemetry;
-        let health = Arc::new(Health::default());
+        let Telemetry { health, metrics, traces } = telemetry;
+        note_limits(&metrics, config);
         let settings = Settings {
             tick_rate_hz: config.tick_rate,
             grace: config.grace,
@@ -252,8 +253,11 @@ impl App {
     ) -> Result<Self, Error> {
         let threads = Pool::threads_by_default();
         let parts = Parts::assemble(&config, game, open_store(&config)?, threads, telemetry)?;
-        let players = Listener::bind(config.listen, parts.players, parts.tuning).await?;
-        let operators = Listener::bind(config.admin, parts.operators, parts.tuning).await?;
+        let connections = parts.sessions.metrics.connections.clone();
+        let players =
+            Listener::bind(config.listen, parts.players, parts.tuning, connections).await?;
+        let (router, uncounted) = (parts.operators, Gauge::default());
+        let operators = Listener::bind(config.admin, router, parts.tuning, uncounted).await?;
         parts.health.bound();
         Ok(Self {
             shutdown_timeout: config.shutdown_timeout,
@@ -365,10 +369,16 @@ impl Signals {
 
 fn note_store(sessions: &Sessions) {
     let counts = sessions.rooms.store().counts();
-    let as_gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    sessions.metrics.store_bytes.set(as_gauge(counts.bytes));
-    sessions.metrics.store_disk_errors.set(as_gauge(counts.disk_errors));
-    sessions.metrics.store_chunks_lost.set(as_gauge(counts.chunks_lost));
+    sessions.metrics.store_stands(counts.bytes, counts.disk_errors, counts.chunks_lost);
+}
+
+/// What gauges are compared with.
+fn note_limits(metrics: &Metrics, config: &Config) {
+    let as_gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let players = config.rooms_max.saturating_mul(config.room_capacity as usize);
+    metrics.capacity_players.set(as_gauge(players));
+    metrics.capacity_connections.set(i64::from(config.connections_max));
+    metrics.set_tick_rate(config.tick_rate);
 }
 
 fn open_store(config: &Config) -> Result<Arc<dyn Store>, Error> {
@@ -419,6 +429,7 @@ async fn watch_ticks(sessions: Arc<Sessions>, health: Arc<Health>, stop: Cancell
             tracing::error!(%room, for_s = EVERY.as_secs(), "a room does not tick");
         }
         health.set_live(stalled.is_empty());
+        sessions.metrics.rooms_stalled.set(stalled.len() as i64);
         seen = now;
     }
 }

@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use prometheus_client::metrics::gauge::Gauge;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -54,6 +55,8 @@ pub(crate) struct Listener {
     address: SocketAddr,
     router: Router,
     tuning: Tuning,
+    /// How many connections are open.
+    open: Gauge,
 }
 
 impl Listener {
@@ -61,11 +64,12 @@ impl Listener {
         address: SocketAddr,
         router: Router,
         tuning: Tuning,
+        open: Gauge,
     ) -> Result<Self, Error> {
         let failed = |error| Error(address, error);
         let socket = TcpListener::bind(address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        Ok(Self { socket, address, router, tuning })
+        Ok(Self { socket, address, router, tuning, open })
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
@@ -88,9 +92,10 @@ impl Listener {
             }
             let router = self.router.clone();
             let (builder, stop) = (Arc::clone(&builder), stop.clone());
+            let permit = Arc::new(Permit::counted(permit, &self.open));
             spawn_named(&connections, "connection", async move {
                 if stop.run_until_cancelled(speaks(&stream)).await == Some(true) {
-                    connection(&builder, stream, router, Some(Arc::new(permit)), stop).await;
+                    connection(&builder, stream, router, Some(permit), stop).await;
                 }
             });
         }
@@ -136,8 +141,25 @@ pub(crate) fn http(tuning: Tuning) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// What allows a connection to be there. It goes with every request, so that it outlives an upgrade.
-pub type Permit = Arc<OwnedSemaphorePermit>;
+/// What allows a connection to be there, and counts it. It goes with every request, so that it outlives an upgrade.
+#[derive(Debug)]
+pub struct Permit {
+    _permit: OwnedSemaphorePermit,
+    open: Gauge,
+}
+
+impl Permit {
+    fn counted(permit: OwnedSemaphorePermit, open: &Gauge) -> Self {
+        open.inc();
+        Self { _permit: permit, open: open.clone() }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.open.dec();
+    }
+}
 
 /// Whether the peer says in time which HTTP it speaks; afterwards HTTP's own timeouts hold.
 async fn speaks(stream: &TcpStream) -> bool {
@@ -162,7 +184,7 @@ pub(crate) async fn connection(
     builder: &auto::Builder<TokioExecutor>,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     router: Router,
-    permit: Option<Permit>,
+    permit: Option<Arc<Permit>>,
     stop: CancellationToken,
 ) {
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {

@@ -3,8 +3,7 @@
 use clap::Parser as _;
 use fray_server::Server;
 use fray_server::config::Config;
-use fray_server::telemetry::traces::export;
-use fray_server::telemetry::{Metrics, Telemetry, log};
+use fray_server::telemetry::{Telemetry, log};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,22 +19,22 @@ fn main() -> ExitCode {
     };
     // The exporter's connection lives on the runtime.
     let within = runtime.enter();
-    let metrics = Arc::new(Metrics::default());
+    let mut telemetry = Telemetry::default();
     let (flags, more) = (&config.traces, Some(&config.server_traces));
     let complain = |what: &str| eprintln!("fray-server: {what}");
-    let counts = export::Counts::default();
+    let counts = telemetry.metrics.span_counts();
     let name = config.server_name();
     let traces = match flags.start("fray-server", name, more, &counts, complain) {
         Ok(traces) => traces,
         Err(error) => return failed(&error.to_string()),
     };
-    let suppressed = metrics.log_lines_suppressed.clone();
+    let suppressed = telemetry.metrics.log_suppressed.clone();
     let _log = match log::init(&log_settings(&config), traces.tracer(), suppressed) {
         Ok(guard) => guard,
         Err(error) => return failed(&format!("--log: {error}")),
     };
     drop(within);
-    let telemetry = Telemetry { metrics, traces: Arc::clone(&traces) };
+    telemetry.traces = Arc::clone(&traces);
     let ended = runtime.block_on(run(config, telemetry));
     traces.shut_down(EXPORT_TIMEOUT);
     // A worker that is stuck in a game must not keep the process.

@@ -18,7 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("session", &["game", "replay", "replication", "room", "store", "telemetry"]),
     ("wire", &["game", "room", "session"]),
     ("rpc", &["replay", "room", "session", "store", "telemetry", "wire"]),
-    ("web", &["listener", "rpc", "session", "wire"]),
+    ("web", &["listener", "rpc", "session", "telemetry", "wire"]),
     ("telemetry", &[]),
     ("config", &["telemetry"]),
     ("listener", &["telemetry"]),

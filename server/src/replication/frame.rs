@@ -114,13 +114,21 @@ impl TickFrame {
         index.ok().map(|index| &self.players[index])
     }
 
-    /// The cell as an element of `Update.cells`; encoded on first need, then shared.
-    pub(super) fn keyframe(&self, cell: u32) -> &Bytes {
+    /// Bytes that this tick's deltas took.
+    pub fn delta_bytes(&self) -> u64 {
+        let cells = self.history.back().into_iter().flat_map(|tick| &tick.cells);
+        cells.map(|(_, bytes)| bytes.len() as u64).sum()
+    }
+
+    /// The cell as an element of `Update.cells`; encoded on first need, then shared. Whoever encodes it is told how long it is.
+    pub(super) fn keyframe(&self, cell: u32, encoded_bytes: &mut u64) -> &Bytes {
         let frame = &self.cells[cell as usize];
         frame.keyframe.get_or_init(|| {
             let mut body = Vec::with_capacity(8 + frame.entities.len() * 16);
             encode_keyframe(&frame.entities, cell, self.grid.world, &mut body);
-            frame_cell(cell, self.tick, Encoding::Keyframe, &body, None, [])
+            let framed = frame_cell(cell, self.tick, Encoding::Keyframe, &body, None, []);
+            *encoded_bytes += framed.len() as u64;
+            framed
         })
     }
 
@@ -158,11 +166,23 @@ mod tests {
         shown.local[0].attributes[0] = 5;
         let frame = encoder.encode(2, &shown, Vec::new(), view, Vec::new());
 
-        let keyframe = frame.keyframe(1).as_ptr();
+        let mut encoded_bytes = 0;
+        let keyframe = frame.keyframe(1, &mut encoded_bytes).as_ptr();
+        assert_eq!(encoded_bytes, frame.keyframe(1, &mut 0).len() as u64);
+        let mut global_bytes = 0;
+        frame.keyframe(0, &mut global_bytes);
         for _ in 0..3 {
-            assert!(Splicer::default().update(&frame, None, view).is_some());
-            assert_eq!(frame.keyframe(1).as_ptr(), keyframe, "not encoded again");
+            let mut splicer = Splicer::default();
+            assert!(splicer.update(&frame, None, view).is_some());
+            assert_eq!(
+                frame.keyframe(1, &mut encoded_bytes).as_ptr(),
+                keyframe,
+                "not encoded again"
+            );
+            let counts = splicer.take_counts();
+            assert!(counts.spliced_bytes >= encoded_bytes + global_bytes, "what was shared counts");
         }
+        assert_eq!(encoded_bytes, frame.keyframe(1, &mut 0).len() as u64, "counted once");
         let delta = |splicer: &mut Splicer| splicer.update(&frame, None, view);
         let (mut one, mut other) = (Splicer::default(), Splicer::default());
         assert_eq!(delta(&mut one), delta(&mut other));

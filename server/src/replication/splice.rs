@@ -25,6 +25,16 @@ pub struct Splicer {
     scratch: Vec<u32>,
     refusals: Vec<(u32, u32)>,
     parts: Vec<Bytes>,
+    counts: Counts,
+}
+
+/// Bytes of cells that updates were made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Encoded because this stream was the first to need them.
+    pub encoded_bytes: u64,
+    /// Written, mostly shared with other streams.
+    pub spliced_bytes: u64,
 }
 
 impl Splicer {
@@ -36,6 +46,11 @@ impl Splicer {
     /// Whether the client holds this cell once it has read everything.
     pub fn holds(&self, cell: u32) -> bool {
         self.held.binary_search(&cell).is_ok()
+    }
+
+    /// What was counted since this was last asked.
+    pub fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
     }
 
     /// Makes the next update start from nothing.
@@ -86,6 +101,7 @@ impl Splicer {
             private: private.as_ref().map(|(values, count)| &values[..*count]),
         };
         let framed = frame_update(&header, self.parts.iter());
+        self.counts.spliced_bytes += self.parts.iter().map(|part| part.len() as u64).sum::<u64>();
         self.parts.clear();
         self.base = frame.tick;
         self.ack = ack.or(self.ack);
@@ -118,7 +134,8 @@ impl Splicer {
                     let written: usize =
                         deltas.clone().filter_map(|tick| tick.of(*cell)).map(Bytes::len).sum();
                     let least = frame.entities(*cell).len() * KEYFRAME_ENTITY_BYTES_MIN;
-                    if written > least && written > frame.keyframe(*cell).len() {
+                    let encoded_bytes = &mut self.counts.encoded_bytes;
+                    if written > least && written > frame.keyframe(*cell, encoded_bytes).len() {
                         self.scratch.push(*cell);
                     }
                 }
@@ -133,7 +150,10 @@ impl Splicer {
                 }
             }
         }
-        self.parts.extend(self.scratch.iter().map(|cell| frame.keyframe(*cell).clone()));
+        let encoded_bytes = &mut self.counts.encoded_bytes;
+        let keyframes =
+            self.scratch.iter().map(|cell| frame.keyframe(*cell, encoded_bytes).clone());
+        self.parts.extend(keyframes);
     }
 }
 

@@ -8,6 +8,7 @@ use crate::game::{Game, Profile, Published};
 use crate::replication::frame::{GLOBAL_CELL, PRIVATE_VALUES_MAX};
 use crate::replication::{Encoder, Grid, PlayerFrame, TickFrame, TracedCell};
 use crate::store::EndReason;
+use crate::telemetry::metrics::Wait;
 use crate::telemetry::traces::{AppliedMove, Phases};
 use fray_proto::trace::TracedMove;
 use std::collections::BTreeMap;
@@ -39,7 +40,7 @@ pub struct Core {
 }
 
 /// What a tick did, for the metrics, and when, for its trace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TickReport {
     /// When its parts were over.
     pub phases: Phases,
@@ -47,8 +48,29 @@ pub struct TickReport {
     pub moves_applied: u64,
     /// Moves that the game refused.
     pub moves_refused: u64,
+    /// How long each of the moves had waited.
+    pub waits: Vec<Wait>,
+    /// The most moves that waited for any one player.
+    pub queue_depth_max: usize,
+    /// Bytes of cells' deltas that were encoded.
+    pub encoded_bytes: u64,
     /// Entities in the world.
     pub entities: usize,
+}
+
+impl TickReport {
+    /// Of a tick that begins now.
+    fn at(now: Instant) -> Self {
+        Self {
+            phases: Phases { drained: now, stepped: now, replicated: now },
+            moves_applied: 0,
+            moves_refused: 0,
+            entities: 0,
+            queue_depth_max: 0,
+            waits: Vec::new(),
+            encoded_bytes: 0,
+        }
+    }
 }
 
 impl Core {
@@ -75,7 +97,8 @@ impl Core {
     pub fn tick(&mut self, now: Instant) -> (Arc<TickFrame>, TickReport) {
         self.tick += 1;
         self.settle_presence();
-        let (moves_applied, moves_refused) = self.apply_moves(now);
+        let mut report = TickReport::at(now);
+        self.apply_moves(now, &mut report);
         let drained = Instant::now();
         self.game.step();
         let stepped = Instant::now();
@@ -86,9 +109,10 @@ impl Core {
         let published = &self.published;
         let frame = self.encoder.encode(self.tick, published, players, spectator_view, traced);
         let replicated = Instant::now();
-        let phases = Phases { drained, stepped, replicated };
-        let entities = self.published.local.len();
-        (frame, TickReport { phases, moves_applied, moves_refused, entities })
+        report.phases = Phases { drained, stepped, replicated };
+        report.encoded_bytes = frame.delta_bytes();
+        report.entities = self.published.local.len();
+        (frame, report)
     }
 
     /// The sampled moves that the tick applied, in the order of the frame's [`TracedCell`]s.
@@ -264,22 +288,24 @@ impl Core {
         }
     }
 
-    /// How many moves were applied, and how many of them the game refused.
-    fn apply_moves(&mut self, now: Instant) -> (u64, u64) {
-        let (mut count, mut refused) = (0, 0);
+    fn apply_moves(&mut self, now: Instant, report: &mut TickReport) {
         self.traced.clear();
         for (player, seat) in &mut self.seats {
             seat.forget_old_refusals(self.tick);
             if seat.presence != Presence::Playing {
                 continue;
             }
+            report.queue_depth_max = report.queue_depth_max.max(seat.moves_waiting());
             for _ in 0..MOVES_PER_TICK_MAX {
                 let Some(mut next) = seat.next_move() else { break };
                 self.log.controls(*player, &next.controls);
                 let refusal = self.game.apply(*player, &next.controls).err();
                 seat.applied(&next, refusal, self.tick, now);
-                count += 1;
-                refused += u64::from(refusal.is_some());
+                let took = now.saturating_duration_since(next.arrived);
+                let trace = next.trace.as_ref().map(|trace| trace.send_context());
+                report.waits.push(Wait { took, trace });
+                report.moves_applied += 1;
+                report.moves_refused += u64::from(refusal.is_some());
                 if let Some(trace) = next.trace.take()
                     && self.traced.len() < TRACED_MOVES_PER_TICK_MAX
                 {
@@ -293,7 +319,6 @@ impl Core {
                 }
             }
         }
-        (count, refused)
     }
 
     /// Where this tick's sampled moves took effect: the cells of those who made them.

@@ -4,7 +4,7 @@
 use super::RoomId;
 use crate::store::{Chunk, Error, Incident, Name, Writer};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::Reason;
+use crate::telemetry::metrics::labels::Reason;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

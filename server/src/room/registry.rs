@@ -13,6 +13,7 @@ use crate::telemetry::{Metrics, Traces, spawn_named};
 use dashmap::DashMap;
 use rand::RngExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
@@ -165,11 +166,14 @@ impl Registry {
         let (handle, task) = task::room(info, parts, self.stop.clone()).ok_or(Error::Failed)?;
         let is_private = handle.info().code.is_some();
         tracing::info!(room = %id, name = handle.info().name, is_private, capacity, seed, "room opened");
-        self.rooms.insert(id.clone(), handle.clone());
+        self.rooms.insert(id, handle.clone());
         self.metrics.rooms.inc();
         // Whatever ends the task, the room is taken out of the registry.
-        let entry =
-            Entry { rooms: Arc::clone(&self.rooms), id, metrics: Arc::clone(&self.metrics) };
+        let entry = Entry {
+            rooms: Arc::clone(&self.rooms),
+            info: Arc::clone(handle.info()),
+            metrics: Arc::clone(&self.metrics),
+        };
         spawn_named(&self.tasks, "room", async move {
             let _entry = entry;
             task.await;
@@ -233,14 +237,17 @@ impl Registry {
 
 struct Entry {
     rooms: Arc<DashMap<RoomId, Handle>>,
-    id: RoomId,
+    info: Arc<RoomInfo>,
     metrics: Arc<Metrics>,
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.rooms.remove(&self.id);
+        self.rooms.remove(&self.info.id);
         self.metrics.rooms.dec();
+        if !self.info.ended.load(Ordering::Acquire) {
+            self.metrics.rooms_failed.inc();
+        }
     }
 }
 

@@ -142,6 +142,12 @@ impl Seat {
         if self.next_is_waiting() { self.waiting.pop_front() } else { None }
     }
 
+    /// How many moves wait, in the stream's queue and behind a gap.
+    pub fn moves_waiting(&self) -> usize {
+        let queued = self.attachment.as_ref().map_or(0, |attachment| attachment.moves.len());
+        queued + self.waiting.len()
+    }
+
     /// Lets go of refusals that every stream has been told of, or never will be: each is copied in every tick.
     pub fn forget_old_refusals(&mut self, tick: u32) {
         let is_old =

@@ -102,14 +102,16 @@ impl Room {
         }
         self.hand_over(false);
         let parts = &mut self.parts;
+        let metrics = &parts.metrics;
         let moves = parts.core.take_traced();
         let players = parts.core.players();
-        let made = Made { started, due, report, published, players };
-        self.traced.tick(&parts.traces, &frame, made, moves);
-        let metrics = &parts.metrics;
-        metrics.tick_made(published - started, due.late, due.skipped);
+        metrics.moves_drained(&report.waits, report.queue_depth_max);
+        metrics.cells_spliced(report.encoded_bytes, 0);
         metrics.moves_applied.inc_by(report.moves_applied);
         metrics.moves_refused.inc_by(report.moves_refused);
+        let made = Made { started, due, report, published, players };
+        let trace = self.traced.tick(&parts.traces, &frame, made, moves);
+        metrics.tick_made(published - started, due.late, due.skipped, trace);
         if due.late > self.parts.settings.incident_lateness {
             let late_ms = u64::try_from(due.late.as_millis()).unwrap_or(u64::MAX);
             self.keep(&Trouble::Late(late_ms));

@@ -21,7 +21,6 @@ pub(super) struct Traced {
 }
 
 /// A tick that was made.
-#[derive(Clone, Copy)]
 pub(super) struct Made {
     pub(super) started: Instant,
     pub(super) due: Due,
@@ -55,7 +54,7 @@ impl Traced {
             return None;
         }
         self.flush(traces);
-        let tick_span = traces.write_tick(&self.describe(frame, made), &moves);
+        let tick_span = traces.write_tick(&self.describe(frame, &made), &moves);
         if !moves.is_empty() {
             let frame = Arc::clone(frame);
             self.waiting = Some(Waiting { frame, made, tick_span, moves });
@@ -67,10 +66,10 @@ impl Traced {
     pub(super) fn flush(&mut self, traces: &Traces) {
         let Some(Waiting { frame, made, tick_span, moves }) = self.waiting.take() else { return };
         let sends = |index: usize| frame.traced.get(index)?.sends.so_far();
-        traces.write_moves(&self.describe(&frame, made), tick_span, &moves, sends);
+        traces.write_moves(&self.describe(&frame, &made), tick_span, &moves, sends);
     }
 
-    fn describe<'a>(&'a self, frame: &TickFrame, made: Made) -> TickTrace<'a> {
+    fn describe<'a>(&'a self, frame: &TickFrame, made: &Made) -> TickTrace<'a> {
         TickTrace {
             room: &self.room,
             // A running room's recording is called as the room is.

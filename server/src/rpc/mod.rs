@@ -1,10 +1,12 @@
 //! The gRPC services; the only place that knows tonic.
 //!
 //! - [`lobby`]: finding rooms. [`play`]: the streams. [`replays`]: recordings. [`status`]: every error's gRPC status.
+//! - [`measure`]: counts calls and how they end.
 //! - [`health`]: what this process says of itself, under the names that probes ask for.
 
 pub mod health;
 pub mod lobby;
+mod measure;
 pub mod play;
 pub mod replays;
 pub mod status;
@@ -30,6 +32,8 @@ pub fn router(
             // So that tools can show the details of our statuses.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
+    let calls = lobby.sessions().metrics.rpc.clone();
+    measure::expect_all(&calls);
     let replays = ReplaysServer::new(replays::Service::new(Arc::clone(lobby.sessions())));
     let routes = Routes::new(LobbyServer::new(lobby::Service::new(Arc::clone(lobby))))
         .add_service(play::Service::new(Arc::clone(lobby)))
@@ -45,6 +49,7 @@ pub fn router(
             Arc::clone(&lobby.sessions().traces),
             trace::calls,
         ))
+        .layer(axum::middleware::from_fn_with_state(calls, measure::measure))
         .layer(GrpcWebLayer::new())
         .layer(axum::middleware::from_fn(play::mark_grpc_web)))
 }

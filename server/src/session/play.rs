@@ -8,7 +8,7 @@ use super::{Error, Sessions};
 use crate::replication::Splicer;
 use crate::room::handle::Claim;
 use crate::room::{Attached, Handle, RoomId};
-use crate::telemetry::metrics::Door;
+use crate::telemetry::metrics::labels::Door;
 use crate::telemetry::traces::names;
 use async_stream::stream;
 use fray_proto::trace::TraceContext;
@@ -215,6 +215,8 @@ pub fn watch(
             if let Some(update) = splicer.update(&frame, None, view) {
                 sessions.metrics.updates.inc();
                 sessions.metrics.update_bytes.inc_by(update.len() as u64);
+                let cells = splicer.take_counts();
+                sessions.metrics.cells_spliced(cells.encoded_bytes, cells.spliced_bytes);
                 yield Ok(Outgoing::Update(update));
             }
         }

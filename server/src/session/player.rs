@@ -6,9 +6,9 @@ use crate::replication::{Splicer, TickFrame};
 use crate::room::handle::MOVES_WAITING_MAX;
 use crate::room::recorder::Trouble;
 use crate::room::{Attached, Move};
+use crate::telemetry::metrics::labels::Reason;
 use crate::telemetry::traces::{SessionTrace, names};
 use crate::telemetry::{Metrics, Traces};
-use crate::telemetry::metrics::Reason;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -26,6 +26,9 @@ pub struct PlayerStream {
     heartbeat: Duration,
     idle_timeout: Duration,
     window_ticks: u32,
+    tick_rate_hz: u32,
+    /// When the client's distance is noted next.
+    next_note_tick: u32,
     resync_pause_ticks: u32,
     seen_tick: u32,
     /// Which moves were applied, as far as this stream has heard.
@@ -73,6 +76,8 @@ impl PlayerStream {
             heartbeat: limits.heartbeat,
             idle_timeout: limits.idle_timeout,
             window_ticks: u32::try_from(window_ticks).unwrap_or(u32::MAX).max(1),
+            tick_rate_hz,
+            next_note_tick: 0,
             resync_pause_ticks: tick_rate_hz.div_ceil(RESYNCS_PER_S_MAX),
             seen_tick: 0,
             last_resync_tick: 0,
@@ -154,6 +159,7 @@ impl PlayerStream {
         }
         self.attached.attachment.look_at(frame.tick);
         self.input_ack = player.ack.input_ack;
+        self.note_distance(frame.tick);
         if player.generation < self.attached.generation {
             return Ok(Step::Wait);
         }
@@ -219,7 +225,17 @@ impl PlayerStream {
         self.said = now;
         self.metrics.updates.inc();
         self.metrics.update_bytes.inc_by(update.len() as u64);
+        let cells = self.splicer.take_counts();
+        self.metrics.cells_spliced(cells.encoded_bytes, cells.spliced_bytes);
         Outgoing::Update(update)
+    }
+
+    /// How far the client is behind; once a second, since a histogram takes a lock.
+    fn note_distance(&mut self, tick: u32) {
+        if self.seen_tick != 0 && tick >= self.next_note_tick {
+            self.next_note_tick = tick + self.tick_rate_hz;
+            self.metrics.client_is_behind(tick - self.seen_tick.min(tick), self.tick_rate_hz);
+        }
     }
 
     /// Whether more than the window's worth of ticks is on its way to the client.

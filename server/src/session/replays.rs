@@ -248,7 +248,7 @@ impl Replays {
             Unanswered::Io(error) => Error::Broken(error.to_string()),
         })?;
         let verdict = verdict_label(&report.verdict);
-        self.metrics.verifications.get_or_create(&metrics::Verdict { verdict }).inc();
+        self.metrics.verifications.get_or_create(&metrics::labels::Verdict { verdict }).inc();
         Ok(report)
     }
 }

@@ -11,7 +11,7 @@ use crate::replay::pool::{Admitted, Stop};
 use crate::replay::{Games, Playback};
 use crate::room::RoomInfo;
 use crate::store::{Name, Progress};
-use crate::telemetry::metrics::Door;
+use crate::telemetry::metrics::labels::Door;
 use async_stream::stream;
 use bytes::Bytes;
 use futures_util::Stream;

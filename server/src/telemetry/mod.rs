@@ -18,12 +18,22 @@ use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 
 /// Where a process counts and traces.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Telemetry {
+    /// What it says of itself.
+    pub health: Arc<Health>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What is traced.
     pub traces: Arc<Traces>,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        let health = Arc::default();
+        let metrics = Arc::new(Metrics::new(&health));
+        Self { health, metrics, traces: Arc::default() }
+    }
 }
 
 /// What a panic said.

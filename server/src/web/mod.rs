@@ -48,10 +48,15 @@ fn is_local_name(host: &str) -> bool {
 
 /// The page at `/` and, since it knows by its address what to show, at `/replay`; the WebSocket at `/ws`.
 pub fn router(lobby: &Arc<Lobby>, origins: Arc<Origins>) -> Router {
+    let pages = lobby.sessions().metrics.pages.clone();
+    let page = get(move || {
+        pages.inc();
+        page::serve()
+    });
     let door = websocket::Door { lobby: Arc::clone(lobby), origins };
     Router::new()
-        .route("/", get(page::serve))
-        .route("/replay", get(page::serve))
+        .route("/", page.clone())
+        .route("/replay", page)
         .route("/ws", get(websocket::open).with_state(door))
 }
 

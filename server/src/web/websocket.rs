@@ -5,8 +5,9 @@ use crate::listener::Permit;
 use crate::rpc::status::code;
 use crate::session::lobby::Lobby;
 use crate::session::message::Incoming;
-use crate::session::play::{self, Entry};
 use crate::session::Error;
+use crate::session::play::{self, Entry};
+use crate::telemetry::metrics::rpc::WEBSOCKET;
 use crate::wire;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, State};
@@ -43,7 +44,7 @@ pub(super) struct Door {
 pub(super) async fn open(
     State(door): State<Door>,
     headers: HeaderMap,
-    permit: Option<Extension<Permit>>,
+    permit: Option<Extension<Arc<Permit>>>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
     if !door.origins.allow(&headers) {
@@ -77,10 +78,11 @@ async fn run(
     lobby: Arc<Lobby>,
     ticket: Option<String>,
     socket: WebSocket,
-    permit: Option<Extension<Permit>>,
+    permit: Option<Extension<Arc<Permit>>>,
 ) {
     // The socket counts as a connection, and as a stream that a shutdown waits for, until it is closed.
     let (_permit, _open) = (permit, lobby.sessions().streams.token());
+    let call = lobby.sessions().metrics.rpc.begin(WEBSOCKET, false);
     let patience = lobby.sessions().limits.idle_timeout;
     let (mut sink, source) = socket.split();
     // Browsers trace nothing of their own.
@@ -104,6 +106,7 @@ async fn run(
             }
         }
     }
+    call.end(i32::from(close.code - CLOSE_CODE_BASE));
     // Whether the client hears it is its own matter by now.
     let _ = timeout(CLOSE_TIMEOUT, async {
         let _ = sink.send(Message::Close(Some(close))).await;
