@@ -194,3 +194,72 @@ async fn the_tick_is_a_trace_of_its_own(jaeger: &Jaeger, id: &str, sent: &Span) 
         assert!(part.began_us >= tick.began_us && part.ended_us() <= tick.ended_us() + 1);
     }
 }
+
+/// Sends a signal to a process that the test started.
+fn signal(pid: u32, name: &str) {
+    let status = std::process::Command::new("kill").args([name, &pid.to_string()]).status();
+    assert!(status.is_ok_and(|status| status.success()), "kill {name} {pid}");
+}
+
+/// What a collector's failure costs is spans, each of them counted. How long updates take is measured elsewhere
+/// (`benches/collector_away.sh`): a busy machine would decide here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_that_hangs_or_is_gone_costs_spans_and_nothing_else() {
+    const WAITING_MAX: usize = 50;
+    let Some(jaeger) = Jaeger::start().await else { return };
+    let target = export::Target {
+        endpoint: Some(jaeger.endpoint()),
+        service: "fray-server",
+        instance: "server".into(),
+        version: "test",
+        sampler: export::default_sampler(),
+        waiting_max: WAITING_MAX,
+    };
+    let counts = export::Counts::default();
+    let provider = export::provider(target, &counts).expect("a provider");
+    let every = Settings { moves: 1.0, ticks: 1.0, peers_per_s: 0 };
+    let traces = Arc::new(Traces::on(provider, every));
+    let telemetry = Telemetry { traces: Arc::clone(&traces), ..Telemetry::default() };
+    let flags = ["fray-server", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let server = Server::builder().config(Config::parse_from(flags)).telemetry(telemetry);
+    let app = server.build().await.expect("a server");
+    let url = format!("http://{}", app.listen_addr());
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(app.run(stop.clone().cancelled_owned()));
+    let channel = Channels::new(&url, 1).expect("a url").next(0);
+    let request = v1::JoinRequest::default();
+    let mut player =
+        Player::join(Arc::new(channel), request, Options::default()).await.expect("a seat");
+
+    plays_on(&mut player).await;
+    let flushed = Arc::clone(&traces);
+    tokio::task::spawn_blocking(move || flushed.flush()).await.expect("no panic");
+    assert!(counts.exported.get() > 0, "it was there");
+    signal(jaeger.pid(), "-STOP");
+    // More spans than may wait: 5 a tick, and 5 a move.
+    while counts.dropped.get() == 0 {
+        plays_on(&mut player).await;
+    }
+    drop(jaeger);
+    let before = counts.dropped.get() + counts.failed.get();
+    while counts.dropped.get() + counts.failed.get() < before + 2 * WAITING_MAX as u64 {
+        plays_on(&mut player).await;
+    }
+    player.leave();
+    while player.next().await.expect("a good end").is_some() {}
+    stop.cancel();
+    running.await.expect("no panic").expect("an orderly end");
+}
+
+/// The player's moves are applied, whatever else goes on.
+async fn plays_on(player: &mut Player) {
+    let played = async {
+        for axis_x in [127, -127] {
+            player.steer(Controls { axis_x, ..Controls::default() }).expect("room for it");
+            while player.session().unacknowledged() > 0 {
+                player.next().await.expect("the stream goes on");
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), played).await.expect("moves are applied");
+}

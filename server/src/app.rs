@@ -9,6 +9,7 @@ use crate::room::registry::Recording;
 use crate::room::{Registry, Settings};
 use crate::session::{Limits, Lobby, Replays, Sessions, ticket};
 use crate::store::{FileStore, MemoryStore, Store, file};
+use crate::telemetry::traces::names;
 use crate::telemetry::{Health, Metrics, Telemetry, admin, spawn_named};
 use crate::{rpc, web};
 use axum::Router;
@@ -23,6 +24,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+use tracing::Instrument as _;
 
 /// How long a seat waits for the player who reserved it, and how long its ticket is good.
 const RESERVATION: Duration = Duration::from_secs(60);
@@ -326,6 +328,8 @@ impl App {
             operators.close();
             operators.wait().await;
         };
+        let span = tracing::info_span!("shutdown", otel.name = names::SHUTDOWN);
+        let in_order = in_order.instrument(span);
         let ended = tokio::time::timeout(self.shutdown_timeout, in_order).await;
         ended.map_err(|_| Error::ShutdownTimeout(self.shutdown_timeout))
     }

@@ -78,8 +78,7 @@ impl Traces {
 
 impl On {
     fn receive_move(&self, client: Option<TraceContext>) -> Option<Box<MoveTrace>> {
-        let now = Instant::now();
-        let (parent, link) = match client.map(|client| self.admit(client, now)) {
+        let (parent, link) = match client.map(|client| self.admit(client, Instant::now())) {
             Some(Ok(parent)) => (Some(parent), None),
             Some(Err(link)) => (None, Some(link)),
             None => (None, None),
@@ -96,7 +95,7 @@ impl On {
             link,
             receive: span_id(random.random()),
             send: span_id(random.random()),
-            queued: now,
+            queued: Instant::now(),
         }))
     }
 
