@@ -25,7 +25,6 @@ const METHODS: &[(&str, bool)] = &[
     ("fray.v1.Replays/Download", false),
     ("fray.v1.Replays/Verify", true),
     ("grpc.health.v1.Health/Check", true),
-    ("grpc.health.v1.Health/List", true),
     ("grpc.health.v1.Health/Watch", false),
     ("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", false),
     ("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", false),
