@@ -25,22 +25,30 @@
 
 mod bot;
 pub mod columns;
+pub mod comparison;
 pub mod conditions;
 pub mod histogram;
 mod lateness;
 pub mod limits;
+pub mod live;
+pub mod output;
+pub mod page;
 pub mod plan;
 pub mod progress;
 pub mod report;
 mod rooms;
+pub mod run_file;
 pub mod series;
 mod sketch;
 pub mod stats;
 
+pub use comparison::Comparison;
 pub use limits::Limits;
+pub use output::{Outputs, Watching};
 pub use plan::{Plan, Role};
 pub use progress::Progress;
 pub use report::Report;
+pub use run_file::RunFile;
 pub use sketch::Sketch;
 
 use crate::client::transport::Server;
