@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_json_of_a_long_run_has_a_line_for_each_column() {
-        let series = Columns { updates: vec![7; 600], ..Columns::default() };
+        let series = Columns { bucket_s: 1, updates: vec![7; 600], ..Columns::default() };
         let report = Report { series, ..Report::default() };
         let json = String::from_utf8(json_of(&report).expect("plain data")).expect("text");
         assert!(json.contains("\n  \"updates\": 0,\n"), "{json}");

@@ -38,9 +38,9 @@ pub struct Progress {
     pub resumes: u64,
     /// Ends and refusals, so far.
     pub errors: u64,
-    updates: u64,
-    bytes: u64,
-    moves: u64,
+    pub(super) updates: u64,
+    pub(super) bytes: u64,
+    pub(super) moves: u64,
 }
 
 impl Progress {
