@@ -24,6 +24,9 @@ use tokio_util::sync::CancellationToken;
 /// How many moves a player that does not read may have under way: it cannot know what is acknowledged.
 const STALLED_MOVES_MAX: usize = 1 << 20;
 
+/// The most ticks per second that there may be, by the rules of the stream.
+const TICK_RATE_MAX_HZ: u32 = 128;
+
 /// What all players of a run share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -329,7 +332,8 @@ impl Bot {
 
     fn tick_period(&self) -> Duration {
         let rate_hz = self.player.session().welcome().map_or(1, |welcome| welcome.tick_rate_hz);
-        Duration::from_nanos(1_000_000_000 / u64::from(rate_hz.max(1)))
+        // A server that says more breaks the rules, and must not make us count every microsecond of a gap.
+        Duration::from_nanos(1_000_000_000 / u64::from(rate_hz.clamp(1, TICK_RATE_MAX_HZ)))
     }
 
     async fn finish(mut self, result: Result<(), Ended>) {

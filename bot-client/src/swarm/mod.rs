@@ -16,8 +16,9 @@
 //!   is open when the player leaves is recorded, too.
 //! - `move_to_ack_ms`: from when the pilot wanted the move, not from when it could be written, to the arrival of the
 //!   update that contains it.
-//! - `staleness_ms`: how old the world was that a player held, right before the next update: the time since the update
-//!   before, plus how late that one's tick was. It stands for missing updates as gaps do.
+//! - `staleness_ms`: how far the world that a player held was behind its schedule right before the next update: the time
+//!   since the update before, plus how late that one's tick was. It stands for missing updates as gaps do. A room that
+//!   pauses and does not make up for it is behind from then on.
 //!
 //! Players whose stream is dropped on purpose have no gap for the pause, and `resume_ms` is the time from when they want to
 //! be back to their first update; moves that were cut off with the stream do take longer. Players that do not read are left

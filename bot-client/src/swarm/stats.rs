@@ -160,13 +160,21 @@ impl Stats {
         self.rock_ticks += update.entity_ticks.apart;
     }
 
-    /// Takes in a wait for an update, and that the world had this age when it began.
+    /// Takes in a wait for an update, and that the world was this late when it began. `period` is at least a millisecond.
     pub fn note_gap(&mut self, second: u32, gap: Duration, age: Duration, period: Duration) {
         let bucket = self.fresh.at(second);
         self.update_gap.record_missing(gap, period);
         bucket.update_gap.record_missing(gap, period);
-        self.staleness.record_missing(gap + age, period);
-        bucket.staleness.record_missing(gap + age, period);
+        // As for the gap: one for each update that should have come, each as old as it would have found the world.
+        let mut wait = gap.min(LONGEST);
+        loop {
+            self.staleness.record(wait + age);
+            bucket.staleness.record(wait + age);
+            wait = wait.saturating_sub(period);
+            if wait < period {
+                break;
+            }
+        }
         bucket.happenings.hangs += u64::from(gap >= HANG);
     }
 

@@ -57,8 +57,10 @@ impl Axis {
                 (0..=4).map(|n| f64::from(n) * step).filter(|tick| *tick <= most * 1.0001).collect()
             }
             Self::Log(low, high) => {
-                let fine = log_ticks(low, high, &STEPS);
-                if fine.len() <= TICKS_MAX { fine } else { log_ticks(low, high, &[1.0]) }
+                let by = |steps: &[f64]| log_ticks(low, high, steps);
+                let finer = [&STEPS[..], &[1.0, 3.0]].map(by);
+                let few = finer.into_iter().find(|ticks| ticks.len() <= TICKS_MAX);
+                few.unwrap_or_else(|| by(&[1.0]))
             }
         }
     }

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 const HIGH: f64 = 130.0;
 
 /// The margin above, for the names of percentiles.
-const TOP: f64 = 30.0;
+const TOP: f64 = 34.0;
 
 /// Writes the bars of everything that was measured.
 pub(super) fn draw(now: &RunFile, earlier: Option<&RunFile>, out: &mut String) {
@@ -116,7 +116,7 @@ fn draw_one(
                  <text class=\"at {quantile}{edge}\" x=\"{percent:.2}%\" y=\"{}\"> {quantile} {} </text>",
                 TOP - 8.0,
                 TOP + HIGH,
-                TOP - 2.0 - f64::from(row) * 11.0,
+                TOP - 2.0 - f64::from(row) * 14.0,
                 ms(time),
             );
         }

@@ -37,7 +37,7 @@ pub(super) const SPREADS: [SpreadChart; 4] = [
     },
     SpreadChart {
         title: "Staleness",
-        what: "how old the world was that a player held, before each update",
+        what: "how far the world that a player held was behind its schedule, right before each update",
         name: "staleness_ms",
         columns: |columns| &columns.staleness_ms,
     },
@@ -100,6 +100,12 @@ struct RateChart {
     format: fn(f64) -> String,
     /// By bucket; it gets how long the bucket is.
     value: fn(&Columns, usize, f64) -> Option<f64>,
+    /// Of the whole run.
+    mean: fn(&RunFile) -> Option<f64>,
+}
+
+fn per_second(run: &RunFile, pointer: &str) -> Option<f64> {
+    Some(run.number(pointer)? / run.duration_s().max(0.001))
 }
 
 const RATES: [RateChart; 5] = [
@@ -108,18 +114,24 @@ const RATES: [RateChart; 5] = [
         what: "who played, on average",
         format: short,
         value: |columns, index, _| columns.players.get(index).copied().flatten(),
+        mean: |run| {
+            let known = run.series().players.iter().flatten();
+            Some(known.clone().sum::<f64>() / known.count().max(1) as f64)
+        },
     },
     RateChart {
         title: "Updates per second",
         what: "of all players together",
         format: short,
         value: |columns, index, seconds| Some(*columns.updates.get(index)? as f64 / seconds),
+        mean: |run| per_second(run, "/updates"),
     },
     RateChart {
         title: "Bytes per second",
         what: "of all updates, framing included",
         format: bytes,
         value: |columns, index, seconds| Some(*columns.bytes.get(index)? as f64 / seconds),
+        mean: |run| per_second(run, "/update_bytes"),
     },
     RateChart {
         title: "Bytes per update",
@@ -127,14 +139,18 @@ const RATES: [RateChart; 5] = [
         format: bytes,
         value: |columns, index, _| {
             let updates = *columns.updates.get(index)?;
-            (updates > 0).then_some(*columns.bytes.get(index)? as f64 / updates as f64)
+            // The few that come while everybody leaves say nothing about play.
+            let least = columns.updates.iter().max()? / 20;
+            (updates > least).then_some(*columns.bytes.get(index)? as f64 / updates as f64)
         },
+        mean: |run| run.number("/bytes_per_update"),
     },
     RateChart {
         title: "Moves per second",
         what: "of all players together",
         format: short,
         value: |columns, index, seconds| Some(*columns.moves.get(index)? as f64 / seconds),
+        mean: |run| per_second(run, "/moves"),
     },
 ];
 
@@ -145,6 +161,7 @@ pub(super) fn draw_rates(
     time: &TimeLine,
     out: &mut String,
 ) {
+    out.push_str("<div class=\"two\">\n");
     for chart in &RATES {
         let values_of = |run: &RunFile| -> Vec<Option<f64>> {
             let spans = spans(run).into_iter().enumerate();
@@ -161,13 +178,10 @@ pub(super) fn draw_rates(
         let before = earlier.filter(|run| !run.series().is_empty());
         let before = before.map(|run| (run, values_of(run)));
         begin(chart.title, chart.what, out);
-        let mean = |values: &[Option<f64>]| {
-            let count = values.iter().flatten().count().max(1);
-            (chart.format)(values.iter().flatten().sum::<f64>() / count as f64)
-        };
-        key("rate", "mean", &mean(&values), out);
-        if let Some((_, values)) = &before {
-            key("earlier", "mean earlier", &mean(values), out);
+        let mean = |run| (chart.mean)(run).map_or("–".to_owned(), chart.format);
+        key("rate", "mean", &mean(now), out);
+        if let Some((run, _)) = &before {
+            key("earlier", "mean earlier", &mean(run), out);
         }
         out.push_str("</p>");
         let earlier_values = before.iter().flat_map(|(_, values)| values);
@@ -183,6 +197,7 @@ pub(super) fn draw_rates(
             .draw(time, out);
         out.push_str("</figure>\n");
     }
+    out.push_str("</div>\n");
 }
 
 fn begin(title: &str, what: &str, out: &mut String) {
