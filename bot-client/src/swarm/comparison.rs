@@ -3,6 +3,9 @@
 use super::run_file::RunFile;
 use std::fmt;
 
+/// Two runs of the same differ by more than this.
+pub const VISIBLE_PERCENT: f64 = 1.0;
+
 /// What is better: less, more, or neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Better {
@@ -25,6 +28,16 @@ pub struct Total {
     pub pointer: &'static str,
     /// Which of two is better.
     pub better: Better,
+}
+
+impl Total {
+    /// For people, with the unit.
+    pub fn full_label(&self) -> String {
+        match self.unit {
+            "" => self.label.to_owned(),
+            unit => format!("{} ({unit})", self.label),
+        }
+    }
 }
 
 const fn total(
@@ -62,7 +75,7 @@ pub const TOTALS: [Total; 44] = {
         total("resume max", "ms", "/resume_ms/max", Less),
         total("players that got in", "", "/players", More),
         total("duration", "s", "/duration_s", Neither),
-        total("updates", "", "/updates", More),
+        total("updates", "", "/updates", Neither),
         total("bytes of updates", "B", "/update_bytes", Neither),
         total("bytes per update", "B", "/bytes_per_update", Less),
         total("bytes per entity and tick", "B", "/bytes_per_entity_tick", Less),
@@ -114,10 +127,12 @@ impl Compared {
         (before != 0.0).then(|| (now - before) / before.abs() * 100.0)
     }
 
-    /// Whether this run is better than the earlier one; `None`: no visible difference, or it cannot be said.
+    /// Whether this run is better than the earlier one; `None`: the difference is below [`VISIBLE_PERCENT`], or it cannot
+    /// be said.
     pub fn is_better(&self) -> Option<bool> {
         let (now, before) = self.now.zip(self.before)?;
-        let differs = self.difference_percent().is_none_or(|percent| percent.abs() >= 0.05);
+        let differs =
+            self.difference_percent().is_none_or(|percent| percent.abs() >= VISIBLE_PERCENT);
         match self.total.better {
             _ if !differs => None,
             Better::Less => Some(now < before),
@@ -178,10 +193,7 @@ impl fmt::Display for Comparison<'_> {
                 continue;
             }
             let number = |number: Option<f64>| number.map_or("–".to_owned(), figure);
-            let label = match total.unit {
-                "" => total.label.to_owned(),
-                unit => format!("{} ({unit})", total.label),
-            };
+            let label = total.full_label();
             let verdict = match compared.is_better() {
                 Some(true) => "  better",
                 Some(false) => "  worse",

@@ -129,12 +129,13 @@ fn remember(history: &mut VecDeque<f64>, value: f64) {
 /// The values as little columns, from the smallest to the largest; flat when they hardly differ.
 fn sparkline(values: &VecDeque<f64>) -> String {
     const COLUMNS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let (least, most) = values
-        .iter()
-        .fold((f64::MAX, 0.0_f64), |(low, high), value| (low.min(*value), high.max(*value)));
+    // 0 is a second without any.
+    let some = || values.iter().copied().filter(|value| *value > 0.0);
+    let (least, most) = (some().fold(f64::MAX, f64::min), some().fold(0.0, f64::max));
+    let least = least.min(most);
     // Half a millisecond, or a tenth, is no event.
     let span = (most - least).max(least * 0.1).max(0.5);
-    let column = |value: &f64| COLUMNS[(((value - least) / span * 7.0).round() as usize).min(7)];
+    let column = |value: &f64| COLUMNS[(((value - least).max(0.0) / span * 7.0).round() as usize).min(7)];
     values.iter().map(column).collect()
 }
 
@@ -198,6 +199,7 @@ mod tests {
         let curve = sparkline(&values);
         assert_eq!(curve.chars().count(), HISTORY);
         assert_eq!(curve.chars().filter(|c| *c == '█').count(), 1);
+        assert_eq!(sparkline(&VecDeque::from([0.0, 50.0, 300.0])), "▁▁█");
         assert!(sparkline(&VecDeque::from([0.0, 0.0])).chars().all(|c| c == '▁'));
     }
 }

@@ -41,7 +41,8 @@ fn draw_one(
     let last = last.max(first + BARS_PER_DECADE);
     let place = |bar: i32| f64::from(bar - first) / f64::from(last - first);
     let axis = share_axis([Some(bars), before.as_ref()].into_iter().flatten());
-    let high = |bars: &Bars, count: u64| HIGH * axis.place(share_ppm(bars, count));
+    // However rare, it is seen.
+    let high = |bars: &Bars, count: u64| (HIGH * axis.place(share_ppm(bars, count))).max(2.0);
 
     let _ = write!(
         out,
@@ -124,6 +125,9 @@ fn draw_one(
     out.push_str("</svg></figure>\n");
 }
 
+/// Where the axis of shares begins at the lowest: 0.001 %.
+const LEAST_PPM: f64 = 15.0;
+
 /// A share in millionths.
 fn share_ppm(bars: &Bars, count: u64) -> f64 {
     count as f64 / bars.sum().max(1) as f64 * 1e6
@@ -132,7 +136,6 @@ fn share_ppm(bars: &Bars, count: u64) -> f64 {
 /// From below the rarest to all.
 fn share_axis<'a>(all: impl Iterator<Item = &'a Bars>) -> Axis {
     let shares = all.flat_map(|bars| bars.0.iter().map(|(_, count)| share_ppm(bars, *count)));
-    let least = shares.fold(1e5, f64::min).max(0.1);
-    // The rarest bar still has a height.
+    let least = shares.fold(1e5, f64::min).max(LEAST_PPM);
     Axis::Log(10_f64.powf((least * 0.7).log10().floor()), 1e6)
 }

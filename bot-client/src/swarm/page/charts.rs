@@ -140,7 +140,7 @@ const RATES: [RateChart; 5] = [
         value: |columns, index, _| {
             let updates = *columns.updates.get(index)?;
             // The few that come while everybody leaves say nothing about play.
-            let least = columns.updates.iter().max()? / 20;
+            let least = columns.updates.iter().max()? / 10;
             (updates > least).then_some(*columns.bytes.get(index)? as f64 / updates as f64)
         },
         mean: |run| run.number("/bytes_per_update"),

@@ -161,7 +161,11 @@ pub(super) fn draw_moments(time: &TimeLine, bottom: f64, out: &mut String) {
         let percent = time.percent(second);
         // On narrow screens every other one.
         let odd = if index % 2 == 1 { " odd" } else { "" };
-        let edge = if percent > 97.0 { " edge" } else { "" };
+        let edge = match index {
+            0 => " first",
+            _ if percent > 97.0 => " edge",
+            _ => "",
+        };
         let _ = write!(
             out,
             "<line class=\"tick{odd}\" x1=\"{percent:.2}%\" x2=\"{percent:.2}%\" y1=\"{bottom}\" y2=\"{}\"/>\

@@ -22,14 +22,11 @@ pub(super) fn draw_totals(now: &RunFile, earlier: Option<&RunFile>, out: &mut St
         if compared.now.is_none() && compared.before.is_none() {
             continue;
         }
-        let unit = if total.unit.is_empty() { String::new() } else { format!(" {}", total.unit) };
-        let number = |number: Option<f64>| {
-            number.map_or("–".to_owned(), |number| format!("{}{unit}", figure(number)))
-        };
+        let number = |number: Option<f64>| number.map_or("–".to_owned(), figure);
         let _ = write!(
             out,
             "<tr><th scope=\"row\">{}</th><td>{}</td>",
-            Escaped(total.label),
+            Escaped(&total.full_label()),
             number(compared.now)
         );
         if earlier.is_some() {
