@@ -7,7 +7,7 @@ use fray_bot::client::transport::{Channels, GrpcServer, Server, WebSocketServer}
 use fray_bot::client::{Options, Player};
 use fray_bot::proxy::{self, Shape};
 use fray_bot::replay::{self, ReplayArgs};
-use fray_bot::swarm::{self, Limits, Plan, Role};
+use fray_bot::swarm::{self, Limits, Outputs, Plan, Role, Watching};
 use fray_bot::terminal::{self, Seat, Watcher};
 use fray_bot::traces::Exporter;
 use fray_proto::v1;
@@ -16,8 +16,6 @@ use fray_server::game::GameFactory;
 use fray_server::game::arena::Arena;
 use fray_server::telemetry::Traces;
 use fray_server::telemetry::traces::export::Counts;
-use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,12 +83,8 @@ struct SwarmArgs {
     /// This share of the players, 0 to 1, drops the stream every 2 to 8 s without a word, and resumes
     #[arg(long, value_name = "FRACTION", num_args = 0..=1, default_value_t = 0.0, default_missing_value = "1")]
     churn: f64,
-    /// Write the report here as JSON; "-" is standard output
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// No progress, no table
-    #[arg(long, short)]
-    quiet: bool,
+    #[command(flatten)]
+    outputs: Outputs,
     #[command(flatten)]
     limits: Limits,
     #[command(flatten)]
@@ -103,6 +97,15 @@ enum Transport {
     Grpc,
     /// One WebSocket per player, as browsers have it
     Ws,
+}
+
+impl Transport {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Ws => "ws",
+        }
+    }
 }
 
 /// Forward TCP connections over a long, uneven or narrow way
@@ -219,21 +222,12 @@ async fn run_swarm(args: SwarmArgs, stop: CancellationToken) -> anyhow::Result<E
     let instance = std::process::id().to_string();
     let traces = args.traces.start("fray-bot", instance, None, &Counts::default(), complain)?;
     let mut servers = Servers::new(&args, &traces)?;
-    let mut screen = Screen::new(args.quiet);
-    let report =
-        swarm::run(plan, stop, |_, role| servers.give(role), |now| screen.progress(now)).await;
+    let mut watching = Watching::begin(args.outputs)?;
+    let told = |now: &swarm::Progress| watching.progress(now);
+    let report = swarm::run(plan, stop, |_, role| servers.give(role), told).await;
     let exported = Arc::clone(&traces);
     tokio::task::spawn_blocking(move || exported.shut_down(EXPORT_TIMEOUT)).await?;
-    if let Some(path) = &args.json {
-        let json = serde_json::to_string_pretty(&report)? + "\n";
-        if path.as_os_str() == "-" {
-            std::io::stdout().write_all(json.as_bytes())?;
-        } else {
-            std::fs::write(path, json).with_context(|| format!("--json {}", path.display()))?;
-        }
-    }
-    screen.end(&report);
-    let failures = args.limits.failures(&report);
+    let failures = watching.end(report, &args.limits, args.transport.name())?;
     for failure in &failures {
         eprintln!("FAILED: {failure}");
     }
@@ -269,40 +263,6 @@ impl Servers {
         let (channels, count) = if stalls { &mut self.stalling } else { &mut self.reading };
         *count += 1;
         Arc::new(channels.next(*count - 1))
-    }
-}
-
-/// Progress on standard error: one line that is rewritten, or a line now and then where nobody watches.
-struct Screen {
-    quiet: bool,
-    is_terminal: bool,
-    told: u32,
-}
-
-impl Screen {
-    fn new(quiet: bool) -> Self {
-        Self { quiet, is_terminal: std::io::stderr().is_terminal(), told: 0 }
-    }
-
-    fn progress(&mut self, now: &swarm::Progress) {
-        self.told += 1;
-        if self.quiet {
-            return;
-        }
-        if self.is_terminal {
-            eprint!("\r\x1b[2K{now}");
-        } else if self.told % 10 == 1 {
-            eprintln!("{now}");
-        }
-    }
-
-    fn end(&self, report: &swarm::Report) {
-        if !self.quiet {
-            if self.is_terminal {
-                eprintln!();
-            }
-            eprint!("{report}");
-        }
     }
 }
 

@@ -4,7 +4,7 @@
 mod support;
 
 use fray_bot::client::Ended;
-use fray_bot::swarm::{self, Limits, Plan, Report};
+use fray_bot::swarm::{self, Limits, Plan, Report, RunFile, page};
 use std::sync::Arc;
 use std::time::Duration;
 use support::room::Faults;
@@ -196,4 +196,105 @@ fn the_report_has_the_promised_fields() {
     for quantile in ["p50", "p99", "max"] {
         assert!(json["update_gap_ms"].get(quantile).is_some(), "{quantile}");
     }
+}
+
+/// What the JSON of a report has, read back as `--compare` reads it.
+fn read_back(report: &Report) -> RunFile {
+    let json = serde_json::to_string(report).expect("it is plain data");
+    RunFile::parse(&json).expect("a report's own JSON")
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_series_hold_the_whole_run_and_no_more() {
+    let report = run(FakeServer::new(Faults::default()), Plan { churn: 0.5, ..plan(8) }).await;
+    let series = &report.series;
+    assert_eq!(series.bucket_s, 1);
+    assert!((31..=33).contains(&series.len()), "{} s", series.len());
+    let sum = |column: &[u64]| column.iter().sum::<u64>();
+    assert_eq!(sum(&series.updates), report.updates);
+    assert_eq!(sum(&series.bytes), report.update_bytes);
+    assert_eq!(sum(&series.moves), report.moves);
+    assert_eq!(sum(&series.update_gap_ms.count), report.update_gap_ms.count);
+    assert_eq!(sum(&series.move_to_ack_ms.count), report.move_to_ack_ms.count);
+    assert_eq!(sum(&series.tick_to_receive_ms.count), report.tick_to_receive_ms.count);
+    assert_eq!(sum(&series.staleness_ms.count), report.staleness_ms.count);
+    assert_eq!(report.staleness_ms.count, report.update_gap_ms.count);
+    assert_eq!(sum(&series.marks["drops"]), report.drops);
+    assert_eq!(sum(&series.marks["resumes"]), report.resumes);
+    assert_eq!(series.players[15], Some(8.0));
+    for name in ["update_gap_ms", "move_to_ack_ms", "tick_to_receive_ms", "staleness_ms"] {
+        assert!(report.histograms[name].sum() > 500, "{name}");
+    }
+    let read = read_back(&report);
+    assert_eq!(read.series(), series);
+    assert_eq!(read.number("/update_gap_ms/p99"), Some(report.update_gap_ms.p99));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_is_seen_in_the_seconds_in_which_it_was() {
+    let mut server = FakeServer::new(Faults::default());
+    server.pause = Some((Duration::from_secs(10), Duration::from_secs(12)));
+    let series = run(server, plan(2)).await.series;
+    // Everything that the server owed came in second 12, and is told there, also what is only judged at the end.
+    for columns in [&series.update_gap_ms, &series.tick_to_receive_ms, &series.staleness_ms] {
+        let max = |second: usize| columns.max[second].unwrap_or(0.0);
+        assert!(max(12) > 1900.0 && max(8) < 100.0 && max(14) < 100.0, "{:?}", columns.max);
+    }
+    assert_eq!(series.updates[11], 0);
+    assert_eq!(series.marks["hangs"].iter().sum::<u64>(), 2);
+    assert_eq!(series.marks["hangs"][12], 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_page_of_a_run_has_every_section() {
+    let mut report = run(FakeServer::new(Faults::default()), Plan { churn: 0.5, ..plan(4) }).await;
+    assert_eq!(report.judge(&Limits::default()), [""; 0]);
+    let now = read_back(&report);
+    let page = page::render(&now, Some(&now));
+    for section in [
+        "summary",
+        "timeline",
+        "times",
+        "load",
+        "distribution",
+        "totals",
+        "limits",
+        "errors",
+        "conditions",
+        "method",
+    ] {
+        assert!(page.contains(&format!("<section id=\"{section}\">")), "{section}");
+    }
+    for chart in ["Update gap", "Move latency", "Tick to receipt", "Staleness", "Bytes per second"]
+    {
+        assert!(page.contains(&format!("aria-label=\"{chart} over time\"")), "{chart}");
+    }
+    assert!(page.contains("dropped on purpose") && page.contains("passed: "));
+    assert!(!page.contains("class=\"fault\"") && !page.contains("NaN"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_page_of_a_run_with_errors_marks_them() {
+    let faults = Faults { drop_move: Some(9), flip_bit_at: Some(200), ..Faults::default() };
+    let mut report = run(FakeServer::new(faults), plan(2)).await;
+    let failures = report.judge(&Limits::default());
+    assert!(failures.iter().any(|failure| failure.contains("lost moves")), "{failures:?}");
+    assert!(report.series.marks["move_faults"].iter().sum::<u64>() > 0);
+    let desyncs = report.desyncs + report.broken_updates;
+    assert_eq!(report.series.marks["desyncs"].iter().sum::<u64>(), desyncs);
+    let page = page::render(&read_back(&report), None);
+    assert!(page.contains("class=\"fault\"") && page.contains("failed: "));
+    assert!(page.contains("× moves lost, doubled, altered</title>"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_are_marked_when_they_happened() {
+    let mut server = FakeServer::new(Faults::default());
+    let message = "<script>".repeat(1000);
+    let full = Ended { code: Code::ResourceExhausted, reason: "ROOM_FULL".into(), message };
+    server.refuse = Some(full);
+    let report = run(server, plan(3)).await;
+    assert_eq!(report.series.marks["errors"].iter().sum::<u64>(), 3);
+    let page = page::render(&read_back(&report), None);
+    assert!(page.contains("RESOURCE_EXHAUSTED/ROOM_FULL") && !page.contains("<script"));
 }

@@ -47,14 +47,17 @@ async function said(running: Running, pattern: RegExp): Promise<string> {
 
 export async function startServer(...args: string[]): Promise<Running & { url: string }> {
   const running = run(binary("FRAY_SERVER_BIN"), [
-    "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--seed", "7", "--name", "e2e", ...args,
+    "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--seed", "7", ...(args.includes("--name") ? [] : ["--name", "e2e"]), ...args,
   ]);
   const url = await said(running, /(http:\/\/127\.0\.0\.1:\d+)\//);
   return { ...running, url };
 }
 
 export function startSwarm(url: string, players: number): Running {
-  return run(binary("FRAY_BOT_BIN"), [
-    "swarm", "--url", url, "--players", String(players), "--ramp", "200ms", "--duration", "0", "--quiet",
-  ]);
+  return runSwarm(url, "--players", String(players), "--ramp", "200ms", "--duration", "0", "--quiet");
+}
+
+/** A swarm with these arguments; it ends by itself if they say so. */
+export function runSwarm(url: string, ...args: string[]): Running {
+  return run(binary("FRAY_BOT_BIN"), ["swarm", "--url", url, ...args]);
 }

@@ -2,13 +2,16 @@
 
 mod mishaps;
 
+use super::conditions::ServerTold;
 use super::lateness::Lateness;
 use super::plan::{Plan, Role};
 use super::rooms::Rooms;
 use super::stats::Board;
 use crate::arena::{self, PlayerEntry};
 use crate::client::transport::Server;
-use crate::client::{Config, Controls, Ended, Event, Options, Player, SendError, Updated};
+use crate::client::{
+    Config, Controls, Counters, Ended, Event, Options, Player, SendError, Updated,
+};
 use crate::pilot::{Glimpse, Pilot};
 use fray_proto::v1;
 use rand::{RngExt as _, SeedableRng as _};
@@ -21,6 +24,9 @@ use tokio_util::sync::CancellationToken;
 /// How many moves a player that does not read may have under way: it cannot know what is acknowledged.
 const STALLED_MOVES_MAX: usize = 1 << 20;
 
+/// The most ticks per second that there may be, by the rules of the stream.
+const TICK_RATE_MAX_HZ: u32 = 128;
+
 /// What all players of a run share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -29,6 +35,14 @@ pub(super) struct Shared {
     pub(super) rooms: Rooms,
     /// Players are to leave.
     pub(super) leave: CancellationToken,
+    pub(super) started: Instant,
+}
+
+impl Shared {
+    /// The second of the run.
+    fn second(&self, at: Instant) -> u32 {
+        at.saturating_duration_since(self.started).as_secs() as u32
+    }
 }
 
 /// See the module.
@@ -43,6 +57,8 @@ pub(super) struct Bot {
     /// When it was welcomed, and is not yet told to leave.
     playing_since: Option<Instant>,
     updated_at: Option<Instant>,
+    /// How late the newest tick was when it came.
+    newest_late: Duration,
     lost_at: Option<Instant>,
     /// Its entry when the stream was lost, to be compared afterwards.
     entry_before: Option<PlayerEntry>,
@@ -70,7 +86,10 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize, server: Arc<dyn Serve
     };
     match request {
         Ok(request) => Bot::new(shared, index, server, request).run().await,
-        Err(ended) => shared.board.shard(index).note_error(&ended),
+        Err(ended) => {
+            let second = shared.second(Instant::now());
+            shared.board.shard(index).note_error(second, &ended);
+        }
     }
 }
 
@@ -99,6 +118,7 @@ impl Bot {
             lateness: None,
             playing_since: None,
             updated_at: None,
+            newest_late: Duration::ZERO,
             lost_at: None,
             entry_before: None,
             wanted: None,
@@ -205,7 +225,10 @@ impl Bot {
             Event::Welcomed { resumed } => self.welcomed(resumed),
             Event::Updated(update) => self.updated(&update),
             Event::Disconnected(ended) => self.disconnected(&ended),
-            Event::AttemptFailed(ended) => self.shared.board.shard(self.index).note_error(&ended),
+            Event::AttemptFailed(ended) => {
+                let second = self.shared.second(Instant::now());
+                self.shared.board.shard(self.index).note_error(second, &ended);
+            }
             _ => {}
         }
         self.send_wanted();
@@ -217,6 +240,10 @@ impl Bot {
         {
             let mut stats = self.shared.board.shard(self.index);
             stats.resumes += u64::from(resumed);
+            stats.happenings(self.shared.second(now)).resumes += u64::from(resumed);
+            if let Some(welcome) = self.player.session().welcome() {
+                stats.note_server(&ServerTold::of(welcome));
+            }
             if is_first {
                 stats.players += 1;
                 stats.playing += 1;
@@ -251,8 +278,9 @@ impl Bot {
         }
         let entry_after = self.lost_at.and_then(|_| PlayerEntry::of(replica, welcome.player));
         let counters = self.player.session_mut().take_counters();
+        let second = self.shared.second(now);
         let mut stats = self.shared.board.shard(self.index);
-        stats.counters += counters;
+        stats.note_counters(second, counters);
         if self.is_stalled || self.leaves_until.is_some() {
             return;
         }
@@ -261,17 +289,22 @@ impl Bot {
             if let Some(before) = self.entry_before.take()
                 && !entry_after.is_some_and(|after| before.may_become(&after))
             {
-                stats.counters.identity_changes += 1;
+                let somebody_else = Counters { identity_changes: 1, ..Counters::default() };
+                stats.note_counters(second, somebody_else);
             }
         }
-        let gap = self.updated_at.replace(now).map(|before| now - before);
-        stats.note_update(update, gap, period);
+        if let Some(before) = self.updated_at.replace(now) {
+            stats.note_gap(second, now - before, self.newest_late, period);
+        }
+        stats.note_update(second, update);
         let lateness = self
             .lateness
             .get_or_insert_with(|| Lateness::new(rate_hz, update.tick, now.into_std()));
-        lateness.arrived(update.tick, update.ticks, now.into_std(), |late| {
-            stats.tick_to_receive.record(late);
+        let so_far = lateness.arrived(update.tick, update.ticks, now.into_std(), |at, late| {
+            stats.note_tick(self.shared.second(at.into()), late);
         });
+        stats.fresh.lateness_so_far.record(so_far);
+        self.newest_late = so_far;
     }
 
     fn leave(&mut self) {
@@ -279,6 +312,7 @@ impl Bot {
         self.leaves_until = Some(now + self.shared.plan.leave_timeout);
         self.player.set_reading(true);
         let period = self.tick_period();
+        let second = self.shared.second(now);
         let mut stats = self.shared.board.shard(self.index);
         if let Some(since) = self.playing_since {
             stats.playing -= 1;
@@ -287,10 +321,10 @@ impl Bot {
         // The wait that is not over yet counts as well.
         let open_gap = self.updated_at.map(|at| now - at).filter(|_| !self.is_stalled);
         if let Some(gap) = open_gap.filter(|gap| *gap > period) {
-            stats.update_gap.record_missing(gap, period);
+            stats.note_gap(second, gap, self.newest_late, period);
         }
         if let Some(mut lateness) = self.lateness.take() {
-            lateness.flush(|late| stats.tick_to_receive.record(late));
+            lateness.flush(|at, late| stats.note_tick(self.shared.second(at.into()), late));
         }
         drop(stats);
         self.player.leave();
@@ -298,7 +332,8 @@ impl Bot {
 
     fn tick_period(&self) -> Duration {
         let rate_hz = self.player.session().welcome().map_or(1, |welcome| welcome.tick_rate_hz);
-        Duration::from_nanos(1_000_000_000 / u64::from(rate_hz.max(1)))
+        // A server that says more breaks the rules, and must not make us count every microsecond of a gap.
+        Duration::from_nanos(1_000_000_000 / u64::from(rate_hz.clamp(1, TICK_RATE_MAX_HZ)))
     }
 
     async fn finish(mut self, result: Result<(), Ended>) {
@@ -310,24 +345,28 @@ impl Bot {
             self.leave();
         }
         let unacknowledged = self.player.session().unacknowledged() as u64;
-        let counters = self.player.session_mut().take_counters();
+        let mut counters = self.player.session_mut().take_counters();
+        let second = self.shared.second(Instant::now());
         let mut stats = self.shared.board.shard(self.index);
-        stats.counters += counters;
-        match result {
-            // The server said that all is well: then all must be acknowledged.
-            Ok(()) => stats.counters.lost_moves += unacknowledged,
-            Err(ended) => {
-                stats.note_error(&ended);
-                if asked_to_leave {
-                    stats.counters.lost_moves += unacknowledged;
-                } else {
-                    stats.unresolved_moves += unacknowledged;
-                    stats.sessions_lost += u64::from(self.playing_since.is_some());
-                    // When it was lost before, it is counted already.
-                    let was_open = self.playing_since.is_some() && self.lost_at.is_none();
-                    stats.disconnects += u64::from(was_open);
-                }
-            }
+        // When the server said that all is well, all must be acknowledged.
+        if result.is_ok() || asked_to_leave {
+            counters.lost_moves += unacknowledged;
+        }
+        stats.note_counters(second, counters);
+        let Err(ended) = result else {
+            return;
+        };
+        stats.note_error(second, &ended);
+        if !asked_to_leave {
+            let was_playing = self.playing_since.is_some();
+            stats.unresolved_moves += unacknowledged;
+            stats.sessions_lost += u64::from(was_playing);
+            // When it was lost before, it is counted already.
+            let was_open = was_playing && self.lost_at.is_none();
+            stats.disconnects += u64::from(was_open);
+            let happenings = stats.happenings(second);
+            happenings.sessions_lost += u64::from(was_playing);
+            happenings.disconnects += u64::from(was_open);
         }
     }
 }

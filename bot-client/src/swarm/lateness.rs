@@ -16,36 +16,54 @@ const WINDOW: usize = 1024;
 pub(super) struct Lateness {
     schedule: Schedule,
     line: TickLine,
-    offsets: Vec<i64>,
+    started: Instant,
+    waiting: Vec<Arrival>,
+}
+
+/// A tick that came, not yet judged.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    /// Since the stream's first tick.
+    after_us: u64,
+    /// On the grid of ticks.
+    offset_ns: i64,
 }
 
 impl Lateness {
     /// Starts with the first tick of a stream.
     pub(super) fn new(rate_hz: u32, tick: u32, at: Instant) -> Self {
         let schedule = Schedule::new(rate_hz, tick, at);
-        Self { schedule, line: TickLine::new(schedule), offsets: Vec::new() }
+        Self { schedule, line: TickLine::new(schedule), started: at, waiting: Vec::new() }
     }
 
-    /// Takes in the arrival of an update that brought these ticks; `record` gets what can be judged.
+    /// Takes in the arrival of an update that brought these ticks; `record` gets what can be judged: when a tick came,
+    /// and how late. Returns how late the newest one is, as far as is known by now.
     pub(super) fn arrived(
         &mut self,
         newest: u32,
         ticks: u32,
         at: Instant,
-        record: impl FnMut(Duration),
-    ) {
+        record: impl FnMut(Instant, Duration),
+    ) -> Duration {
         self.line.observe(newest, at);
         let oldest = newest.saturating_sub(ticks.saturating_sub(1));
-        self.offsets.extend((oldest..=newest).map(|tick| self.schedule.offset(tick, at)));
-        if self.offsets.len() >= WINDOW {
+        let after_us = at.saturating_duration_since(self.started).as_micros() as u64;
+        self.waiting.extend((oldest..=newest).map(|tick| {
+            let offset_ns = self.schedule.offset(tick, at);
+            Arrival { after_us, offset_ns }
+        }));
+        let so_far = self.line.lateness(newest, at);
+        if self.waiting.len() >= WINDOW {
             self.flush(record);
         }
+        so_far
     }
 
     /// Judges what is left; at the end of the stream.
-    pub(super) fn flush(&mut self, mut record: impl FnMut(Duration)) {
-        for offset in self.offsets.drain(..) {
-            record(self.line.lateness_of_offset(offset));
+    pub(super) fn flush(&mut self, mut record: impl FnMut(Instant, Duration)) {
+        for Arrival { after_us, offset_ns } in self.waiting.drain(..) {
+            let at = self.started + Duration::from_micros(after_us);
+            record(at, self.line.lateness_of_offset(offset_ns));
         }
     }
 }
@@ -56,7 +74,7 @@ mod tests {
 
     fn judged(lateness: &mut Lateness) -> Vec<u128> {
         let mut all = Vec::new();
-        lateness.flush(|late| all.push((late.as_micros() + 500) / 1000));
+        lateness.flush(|_, late| all.push((late.as_micros() + 500) / 1000));
         all
     }
 
@@ -66,10 +84,10 @@ mod tests {
         let start = tokio::time::Instant::now().into_std();
         let at = |ms| start + Duration::from_millis(ms);
         let mut lateness = Lateness::new(20, 1, at(50));
-        lateness.arrived(1, 1, at(50), |_| ());
-        lateness.arrived(2, 1, at(100), |_| ());
-        lateness.arrived(6, 4, at(350), |_| ());
-        lateness.arrived(7, 1, at(350), |_| ());
+        lateness.arrived(1, 1, at(50), |_, _| ());
+        lateness.arrived(2, 1, at(100), |_, _| ());
+        lateness.arrived(6, 4, at(350), |_, _| ());
+        lateness.arrived(7, 1, at(350), |_, _| ());
         assert_eq!(judged(&mut lateness), [0, 0, 200, 150, 100, 50, 0]);
     }
 
@@ -78,9 +96,9 @@ mod tests {
         let start = tokio::time::Instant::now().into_std();
         let at = |ms| start + Duration::from_millis(ms);
         let mut lateness = Lateness::new(20, 1, at(80));
-        lateness.arrived(1, 1, at(80), |_| ());
-        lateness.arrived(2, 1, at(110), |_| ());
-        lateness.arrived(3, 1, at(150), |_| ());
+        lateness.arrived(1, 1, at(80), |_, _| ());
+        lateness.arrived(2, 1, at(110), |_, _| ());
+        lateness.arrived(3, 1, at(150), |_, _| ());
         assert_eq!(judged(&mut lateness), [30, 10, 0]);
     }
 }

@@ -1,6 +1,8 @@
 //! What a run must not exceed.
 
 use super::report::Report;
+use serde::Serialize;
+use std::fmt;
 
 /// Thresholds; a run that misses one has failed. `None` sets no limit.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -41,11 +43,54 @@ pub struct Limits {
     pub min_players: Option<u64>,
 }
 
+/// Something that a run must keep to, and whether it did. The names of the fields are those of the JSON.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Check {
+    /// What is limited.
+    pub what: String,
+    /// What was found; `None`: it was not measured, which is a failure.
+    pub value: Option<f64>,
+    /// The limit.
+    pub limit: f64,
+    /// Whether the limit is the least, and not the most.
+    pub is_least: bool,
+    /// Whether it was kept.
+    pub passed: bool,
+}
+
+impl Check {
+    fn at_most(what: &str, value: Option<f64>, limit: f64) -> Self {
+        let passed = value.is_some_and(|value| value <= limit);
+        Self { what: what.to_owned(), value, limit, is_least: false, passed }
+    }
+
+    fn at_least(what: &str, value: u64, limit: u64) -> Self {
+        let (value, limit) = (value as f64, limit as f64);
+        let passed = value >= limit;
+        Self { what: what.to_owned(), value: Some(value), limit, is_least: true, passed }
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, value, limit, is_least, .. } = self;
+        let least = if *is_least { "at least " } else { "" };
+        match value {
+            // A count.
+            Some(value) if value.fract() == 0.0 => {
+                write!(f, "{what}: {value}, limit {least}{limit}")
+            }
+            Some(value) => write!(f, "{what}: {value:.2}, limit {least}{limit}"),
+            None => write!(f, "{what}: not measured, limit {least}{limit}"),
+        }
+    }
+}
+
 impl Limits {
-    /// Everything that makes a run a failure: faults, which are never allowed, and missed limits. Empty: it passed.
-    pub fn failures(&self, report: &Report) -> Vec<String> {
-        let mut failures = Vec::new();
-        for (count, what) in [
+    /// Everything that a run must keep to: no fault is ever allowed, and the limits that were set.
+    pub fn checks(&self, report: &Report) -> Vec<Check> {
+        let count = |count: u64| Some(count as f64);
+        let mut checks: Vec<Check> = [
             (report.desyncs, "desyncs"),
             (report.broken_updates, "updates that could not be applied"),
             (report.lost_moves, "lost moves"),
@@ -53,46 +98,50 @@ impl Limits {
             (report.altered_moves, "moves applied that were not sent"),
             (report.violations, "streams on which the server broke their rules"),
             (report.identity_changes, "sessions that came back as somebody else"),
-        ] {
-            if count > 0 {
-                failures.push(format!("{count} {what}"));
-            }
-        }
-        let mut at_most = |value: Option<f64>, limit: Option<f64>, what: &str| {
-            if let Some(limit) = limit {
-                match value {
-                    Some(value) if value <= limit => {}
-                    Some(value) => failures.push(format!("{what} is {value:.2}, limit {limit}")),
-                    None => failures.push(format!("{what} was not measured, limit {limit}")),
-                }
-            }
-        };
-        let count = |count: u64| Some(count as f64);
-        let (gap, tick, ack) =
-            (&report.update_gap_ms, &report.tick_to_receive_ms, &report.move_to_ack_ms);
-        at_most(gap.measured_p99(), self.max_p99_gap_ms, "p99 of update_gap_ms");
-        at_most(gap.measured_max(), self.max_gap_ms, "update_gap_ms");
-        at_most(tick.measured_p99(), self.max_p99_tick_to_receive_ms, "p99 of tick_to_receive_ms");
-        at_most(ack.measured_p99(), self.max_p99_move_to_ack_ms, "p99 of move_to_ack_ms");
+        ]
+        .map(|(found, what)| Check::at_most(what, count(found), 0.0))
+        .into();
+        let gap = &report.update_gap_ms;
         let resume = report.resume_ms.measured_p99();
-        // Nobody had to come back: nobody took too long.
-        at_most(resume.or(Some(0.0)), self.max_p99_resume_ms, "p99 of resume_ms");
-        at_most(report.bytes_per_update, self.max_bytes_per_update, "bytes_per_update");
-        let per_entity_tick = report.bytes_per_entity_tick;
-        at_most(per_entity_tick, self.max_bytes_per_entity_tick, "bytes_per_entity_tick");
-        let disconnects = self.max_disconnects.map(|limit| limit as f64);
-        at_most(count(report.disconnects), disconnects, "disconnects");
-        let sessions_lost = Some(self.max_sessions_lost.unwrap_or(0) as f64);
-        at_most(count(report.sessions_lost), sessions_lost, "sessions lost");
-        let errors = report.errors.values().sum();
-        at_most(count(errors), self.max_errors.map(|limit| limit as f64), "errors");
-        if report.players > 0 && report.updates == 0 {
-            failures.push("nobody got an update".to_owned());
+        let limited = [
+            ("p99 of update_gap_ms", gap.measured_p99(), self.max_p99_gap_ms),
+            ("update_gap_ms", gap.measured_max(), self.max_gap_ms),
+            (
+                "p99 of tick_to_receive_ms",
+                report.tick_to_receive_ms.measured_p99(),
+                self.max_p99_tick_to_receive_ms,
+            ),
+            (
+                "p99 of move_to_ack_ms",
+                report.move_to_ack_ms.measured_p99(),
+                self.max_p99_move_to_ack_ms,
+            ),
+            // Nobody had to come back: nobody took too long.
+            ("p99 of resume_ms", resume.or(Some(0.0)), self.max_p99_resume_ms),
+            ("bytes_per_update", report.bytes_per_update, self.max_bytes_per_update),
+            ("bytes_per_entity_tick", report.bytes_per_entity_tick, self.max_bytes_per_entity_tick),
+            ("disconnects", count(report.disconnects), self.max_disconnects.map(|n| n as f64)),
+            (
+                "sessions lost",
+                count(report.sessions_lost),
+                Some(self.max_sessions_lost.unwrap_or(0) as f64),
+            ),
+            ("errors", count(report.errors.values().sum()), self.max_errors.map(|n| n as f64)),
+        ];
+        for (what, value, limit) in limited {
+            checks.extend(limit.map(|limit| Check::at_most(what, value, limit)));
+        }
+        if report.players > 0 {
+            checks.push(Check::at_least("updates", report.updates, 1));
         }
         let least = self.min_players.unwrap_or(report.players_wanted);
-        if report.players < least {
-            failures.push(format!("only {} of at least {least} players got in", report.players));
-        }
-        failures
+        checks.push(Check::at_least("players that got in", report.players, least));
+        checks
+    }
+
+    /// Everything that makes a run a failure. Empty: it passed.
+    pub fn failures(&self, report: &Report) -> Vec<String> {
+        let checks = self.checks(report).into_iter();
+        checks.filter(|check| !check.passed).map(|check| check.to_string()).collect()
     }
 }

@@ -16,29 +16,51 @@
 //!   is open when the player leaves is recorded, too.
 //! - `move_to_ack_ms`: from when the pilot wanted the move, not from when it could be written, to the arrival of the
 //!   update that contains it.
+//! - `staleness_ms`: how far the world that a player held was behind its schedule right before the next update: the time
+//!   since the update before, plus how late that one's tick was. It stands for missing updates as gaps do. A room that
+//!   pauses and does not make up for it is behind from then on.
 //!
 //! Players whose stream is dropped on purpose have no gap for the pause, and `resume_ms` is the time from when they want to
 //! be back to their first update; moves that were cut off with the stream do take longer. Players that do not read are left
 //! out of all times.
 
 mod bot;
+pub mod columns;
+pub mod comparison;
+pub mod conditions;
+pub mod histogram;
 mod lateness;
 pub mod limits;
+pub mod live;
+pub mod output;
+pub mod page;
 pub mod plan;
+pub mod progress;
 pub mod report;
 mod rooms;
+pub mod run_file;
+pub mod series;
+mod sketch;
 pub mod stats;
 
+pub use comparison::Comparison;
 pub use limits::Limits;
+pub use output::{Outputs, Watching};
 pub use plan::{Plan, Role};
-pub use report::{Progress, Report};
+pub use progress::Progress;
+pub use report::Report;
+pub use run_file::RunFile;
+pub use sketch::Sketch;
 
 use crate::client::transport::Server;
 use bot::Shared;
+use columns::Columns;
+use conditions::Conditions;
 use rooms::Rooms;
-use stats::Board;
+use series::Series;
+use stats::{Board, Stats};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -55,12 +77,13 @@ pub async fn run(
     mut server: impl FnMut(usize, Role) -> Arc<dyn Server>,
     mut progress: impl FnMut(&Progress),
 ) -> Report {
-    let started = Instant::now();
+    let (started, started_at) = (Instant::now(), SystemTime::now());
     let deadline = plan.duration.map(|duration| started + plan.ramp + duration);
     let name = format!("swarm {:04x}", rand::random::<u16>());
     let rooms = Rooms::new(name, plan.rooms.unwrap_or(0));
     let leave = CancellationToken::new();
-    let shared = Arc::new(Shared { board: Board::default(), rooms, leave: leave.clone(), plan });
+    let board = Board::default();
+    let shared = Arc::new(Shared { board, rooms, leave: leave.clone(), started, plan });
     let plan = &shared.plan;
 
     let mut bots = JoinSet::new();
@@ -69,6 +92,13 @@ pub async fn run(
     let mut ticker = interval(PROGRESS_EVERY);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut before = Progress::default();
+    let mut series = Series::default();
+    let mut take_in = |stats: &Stats| {
+        series.add(&stats.fresh);
+        let bucket = series.at(started.elapsed().as_secs() as u32);
+        bucket.playing_sum += stats.playing;
+        bucket.looks += 1;
+    };
     let mut is_leaving = false;
     loop {
         let starts = next < plan.players && !is_leaving;
@@ -87,7 +117,9 @@ pub async fn run(
                 panics += u64::from(ended.is_err());
             }
             _ = ticker.tick() => {
-                let now = Progress::of(&shared.board.collect(), plan, started.elapsed(), &before);
+                let stats = shared.board.collect();
+                take_in(&stats);
+                let now = Progress::of(&stats, plan, started.elapsed(), &before);
                 progress(&now);
                 before = now;
             }
@@ -102,8 +134,10 @@ pub async fn run(
         }
     }
     let mut stats = shared.board.collect();
+    series.add(&stats.fresh);
     if panics > 0 {
         stats.note_errors("CLIENT_PANIC".to_owned(), panics, "see standard error");
     }
-    Report::of(&stats, plan, started.elapsed())
+    let conditions = Conditions::of(plan, stats.server.take(), started_at);
+    Report::of(&stats, conditions, Columns::of(&series), started.elapsed())
 }

@@ -1,17 +1,22 @@
 //! What a run found: for people as a table, for pipelines as JSON.
 
-use super::plan::Plan;
+use super::columns::Columns;
+use super::conditions::Conditions;
+use super::histogram::Bars;
+use super::limits::{Check, Limits};
 use super::stats::{Spread, Stalled, Stats};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// A spread of values in three numbers; all 0 when there were none.
+/// A spread of values in a few numbers; all 0 when there were none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
     /// Half of them are at most this.
     pub p50: f64,
+    /// 90 % of them are at most this.
+    pub p90: f64,
     /// 99 % of them are at most this.
     pub p99: f64,
     /// The largest.
@@ -22,8 +27,8 @@ pub struct Summary {
 
 impl Summary {
     fn of(spread: &Spread) -> Self {
-        let [p50, p99] = [0.5, 0.99].map(|q| spread.quantile(q));
-        Self { p50, p99, max: spread.max(), count: spread.len() }
+        let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|q| spread.quantile(q));
+        Self { p50, p90, p99, max: spread.max(), count: spread.len() }
     }
 
     /// The 99th percentile, if there is one.
@@ -63,8 +68,12 @@ pub struct Report {
     pub tick_to_receive_ms: Summary,
     /// From a move to the update that contains it.
     pub move_to_ack_ms: Summary,
+    /// How old the world was that players held; see the module's page.
+    pub staleness_ms: Summary,
     /// From the loss of a stream to the first update after it.
     pub resume_ms: Summary,
+    /// Bytes of all updates, framing included.
+    pub update_bytes: u64,
     /// Whole messages, framing included.
     pub bytes_per_update: Option<f64>,
     /// Bytes of updates per entity in view that moved, and tick; rocks included.
@@ -111,10 +120,23 @@ pub struct Report {
     pub corrections: Corrections,
     /// Players that did not read.
     pub stalled: Stalled,
+    /// What the run must keep to, and whether it did; empty before [`Report::judge`].
+    pub verdict: Vec<Check>,
+    /// Under what conditions it took place.
+    pub conditions: Conditions,
+    /// All times of the run, by the name of their summary.
+    pub histograms: BTreeMap<String, Bars>,
+    /// The run over time.
+    pub series: Columns,
 }
 
 impl Report {
-    pub(super) fn of(stats: &Stats, plan: &Plan, duration: Duration) -> Self {
+    pub(super) fn of(
+        stats: &Stats,
+        conditions: Conditions,
+        series: Columns,
+        duration: Duration,
+    ) -> Self {
         let counters = &stats.counters;
         let ratio = |of: u64, by: u64| (by > 0).then(|| of as f64 / by as f64);
         let minutes = stats.played.as_secs_f64() / 60.0;
@@ -122,13 +144,15 @@ impl Report {
         let per_minute = if minutes > 0.0 { correction_count / minutes } else { 0.0 };
         Self {
             players: stats.players,
-            players_wanted: plan.players as u64,
+            players_wanted: conditions.players,
             duration_s: duration.as_secs_f64(),
             updates: counters.updates,
             update_gap_ms: Summary::of(&stats.update_gap),
             tick_to_receive_ms: Summary::of(&stats.tick_to_receive),
             move_to_ack_ms: Summary::of(&stats.move_to_ack),
+            staleness_ms: Summary::of(&stats.staleness),
             resume_ms: Summary::of(&stats.resume),
+            update_bytes: counters.update_bytes,
             bytes_per_update: ratio(counters.update_bytes, counters.updates),
             bytes_per_entity_tick: ratio(stats.measured_bytes, stats.entity_ticks),
             bytes_per_entity_tick_without_rocks: ratio(
@@ -163,22 +187,45 @@ impl Report {
             violations: stats.violations,
             corrections: Corrections { per_minute, units: Summary::of(&stats.correction) },
             stalled: stats.stalled,
+            verdict: Vec::new(),
+            conditions,
+            histograms: [
+                ("update_gap_ms", &stats.update_gap),
+                ("tick_to_receive_ms", &stats.tick_to_receive),
+                ("move_to_ack_ms", &stats.move_to_ack),
+                ("staleness_ms", &stats.staleness),
+                ("resume_ms", &stats.resume),
+            ]
+            .map(|(name, spread)| (name.to_owned(), Bars::of(spread)))
+            .into(),
+            series,
         }
+    }
+
+    /// Compares with the limits, and keeps the outcome. Returns what failed.
+    pub fn judge(&mut self, limits: &Limits) -> Vec<String> {
+        self.verdict = limits.checks(self);
+        limits.failures(self)
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let spread = |f: &mut fmt::Formatter<'_>, name: &str, summary: &Summary| {
-            let Summary { p50, p99, max, count } = summary;
-            writeln!(f, "{name:<22}{p50:>10.2}{p99:>10.2}{max:>10.2}{count:>12}")
+            let Summary { p50, p90, p99, max, count } = summary;
+            writeln!(f, "{name:<22}{p50:>10.2}{p90:>10.2}{p99:>10.2}{max:>10.2}{count:>12}")
         };
         let (players, wanted) = (self.players, self.players_wanted);
         writeln!(f, "{players} of {wanted} players, {:.1} s", self.duration_s)?;
-        writeln!(f, "\n{:<22}{:>10}{:>10}{:>10}{:>12}", "", "p50", "p99", "max", "count")?;
+        writeln!(
+            f,
+            "\n{:<22}{:>10}{:>10}{:>10}{:>10}{:>12}",
+            "", "p50", "p90", "p99", "max", "count"
+        )?;
         spread(f, "update_gap_ms", &self.update_gap_ms)?;
         spread(f, "tick_to_receive_ms", &self.tick_to_receive_ms)?;
         spread(f, "move_to_ack_ms", &self.move_to_ack_ms)?;
+        spread(f, "staleness_ms", &self.staleness_ms)?;
         if self.resume_ms.count > 0 {
             spread(f, "resume_ms", &self.resume_ms)?;
         }
@@ -221,70 +268,5 @@ impl fmt::Display for Report {
             writeln!(f, "error                  {count} x {label}: {example}")?;
         }
         Ok(())
-    }
-}
-
-/// How a run goes just now.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Progress {
-    /// Since the start.
-    pub elapsed: Duration,
-    /// Players that play.
-    pub playing: u64,
-    /// Players that are to play.
-    pub players_wanted: u64,
-    /// Updates received in the last second.
-    pub updates_per_s: f64,
-    /// Bytes of updates received in the last second.
-    pub bytes_per_s: f64,
-    /// 99th percentile of the gaps since the last time.
-    pub p99_gap_ms: f64,
-    /// Checksums that differed, so far.
-    pub desyncs: u64,
-    /// Moves lost, doubled or altered, so far.
-    pub move_faults: u64,
-    /// Ends and refusals, so far.
-    pub errors: u64,
-    updates: u64,
-    bytes: u64,
-}
-
-impl Progress {
-    pub(super) fn of(stats: &Stats, plan: &Plan, elapsed: Duration, before: &Self) -> Self {
-        let seconds = elapsed.saturating_sub(before.elapsed).as_secs_f64().max(0.001);
-        let counters = &stats.counters;
-        let (updates, bytes) = (counters.updates, counters.update_bytes);
-        Self {
-            elapsed,
-            playing: stats.playing,
-            players_wanted: plan.players as u64,
-            updates_per_s: (updates - before.updates) as f64 / seconds,
-            bytes_per_s: (bytes - before.bytes) as f64 / seconds,
-            p99_gap_ms: stats.update_gap_recent.quantile(0.99),
-            desyncs: counters.desyncs + counters.broken_updates,
-            move_faults: counters.lost_moves + counters.duplicate_moves + counters.altered_moves,
-            errors: stats.errors.values().map(|(count, _)| count).sum(),
-            updates,
-            bytes,
-        }
-    }
-}
-
-impl fmt::Display for Progress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:>5} s  {}/{} players  {:.0} updates/s  {:.2} MB/s  gap p99 {:.1} ms  \
-             {} desyncs  {} move faults  {} errors",
-            self.elapsed.as_secs(),
-            self.playing,
-            self.players_wanted,
-            self.updates_per_s,
-            self.bytes_per_s / 1e6,
-            self.p99_gap_ms,
-            self.desyncs,
-            self.move_faults,
-            self.errors,
-        )
     }
 }

@@ -1,5 +1,7 @@
 //! What a swarm measures.
 
+use super::conditions::ServerTold;
+use super::series::{Fresh, HANG, Happenings};
 use crate::client::{Counters, Ended, Updated};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
@@ -11,6 +13,9 @@ const LONGEST: Duration = Duration::from_secs(120);
 
 /// How many statuses are told apart; a server that invents ever new ones must not fill the memory.
 const LABELS_MAX: usize = 64;
+
+/// How much of an error's message is kept.
+const MESSAGE_CHARS_MAX: usize = 300;
 
 /// A histogram of times, or of anything else with three digits.
 #[derive(Clone, Debug)]
@@ -49,11 +54,6 @@ impl Spread {
         let _ = self.0.add(&other.0);
     }
 
-    /// Forgets all.
-    pub fn clear(&mut self) {
-        self.0.reset();
-    }
-
     /// How many were taken in.
     pub fn len(&self) -> u64 {
         self.0.len()
@@ -74,6 +74,12 @@ impl Spread {
     pub fn max(&self) -> f64 {
         self.0.max() as f64 / 1000.0
     }
+
+    /// All values in thousands of the unit of record, ascending, and how often each was taken in.
+    pub fn counts(&self) -> impl Iterator<Item = (f64, u64)> {
+        let recorded = self.0.iter_recorded();
+        recorded.map(|value| (value.value_iterated_to() as f64 / 1000.0, value.count_at_value()))
+    }
 }
 
 /// Players that do not read, reported apart.
@@ -88,12 +94,12 @@ pub struct Stalled {
 }
 
 /// Everything, or a share of it.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Stats {
     /// Between two updates that a player could apply, with the waits for those that were missing.
     pub update_gap: Spread,
-    /// The same since the last look.
-    pub update_gap_recent: Spread,
+    /// How old the world was that a player held: before each update, and for each that was missing.
+    pub staleness: Spread,
     /// From when a tick was due at the player to its arrival.
     pub tick_to_receive: Spread,
     /// From when the player wanted a move to the update that contains it.
@@ -132,17 +138,19 @@ pub struct Stats {
     pub errors: BTreeMap<String, (u64, String)>,
     /// Streams on which the server broke their rules.
     pub violations: u64,
+    /// What the server told the first player that got in.
+    pub server: Option<ServerTold>,
+    /// What was noted since the last look, over time. Everything of the above is in it as well.
+    pub fresh: Fresh,
 }
 
 impl Stats {
-    /// Takes in an update that came after `gap`.
-    pub fn note_update(&mut self, update: &Updated, gap: Option<Duration>, period: Duration) {
-        if let Some(gap) = gap {
-            self.update_gap.record_missing(gap, period);
-            self.update_gap_recent.record_missing(gap, period);
-        }
+    /// Takes in an update that came in this second of the run.
+    pub fn note_update(&mut self, second: u32, update: &Updated) {
+        let bucket = self.fresh.at(second);
         for latency in &update.acknowledged {
             self.move_to_ack.record(*latency);
+            bucket.move_to_ack.record(*latency);
         }
         if let Some(correction) = update.correction {
             self.correction.record_micros((correction.units * 1000.0) as u64);
@@ -152,25 +160,73 @@ impl Stats {
         self.rock_ticks += update.entity_ticks.apart;
     }
 
+    /// Takes in a wait for an update, and that the world was this late when it began. `period` is at least a millisecond.
+    pub fn note_gap(&mut self, second: u32, gap: Duration, age: Duration, period: Duration) {
+        let bucket = self.fresh.at(second);
+        self.update_gap.record_missing(gap, period);
+        bucket.update_gap.record_missing(gap, period);
+        // As for the gap: one for each update that should have come, each as old as it would have found the world.
+        let mut wait = gap.min(LONGEST);
+        loop {
+            self.staleness.record(wait + age);
+            bucket.staleness.record(wait + age);
+            wait = wait.saturating_sub(period);
+            if wait < period {
+                break;
+            }
+        }
+        bucket.happenings.hangs += u64::from(gap >= HANG);
+    }
+
+    /// Takes in how late a tick was that came in this second.
+    pub fn note_tick(&mut self, second: u32, late: Duration) {
+        self.tick_to_receive.record(late);
+        self.fresh.at(second).tick_to_receive.record(late);
+    }
+
+    /// Takes in what a session counted.
+    pub fn note_counters(&mut self, second: u32, counters: Counters) {
+        self.counters += counters;
+        self.fresh.at(second).counters += counters;
+    }
+
+    /// What happens in this second.
+    pub fn happenings(&mut self, second: u32) -> &mut Happenings {
+        &mut self.fresh.at(second).happenings
+    }
+
     /// Takes in an end that nobody asked for.
-    pub fn note_error(&mut self, ended: &Ended) {
+    pub fn note_error(&mut self, second: u32, ended: &Ended) {
         let mut label = ended.label();
         if self.errors.len() >= LABELS_MAX && !self.errors.contains_key(&label) {
             "OTHER".clone_into(&mut label);
         }
-        self.violations += u64::from(ended.is_misbehaviour());
+        let violations = u64::from(ended.is_misbehaviour());
+        self.violations += violations;
+        let happenings = self.happenings(second);
+        happenings.violations += violations;
+        happenings.errors += 1;
         self.note_errors(label, 1, &ended.message);
     }
 
     /// Takes in several of them.
     pub fn note_errors(&mut self, label: String, count: u64, message: &str) {
         let entry = self.errors.entry(label);
-        entry.or_insert_with(|| (0, message.to_owned())).0 += count;
+        let short = || message.chars().take(MESSAGE_CHARS_MAX).collect();
+        entry.or_insert_with(|| (0, short())).0 += count;
+    }
+
+    /// Takes in what the server told a player.
+    pub fn note_server(&mut self, told: &ServerTold) {
+        match &mut self.server {
+            Some(server) => server.add_rooms(told),
+            None => self.server = Some(told.clone()),
+        }
     }
 
     fn add(&mut self, other: &Self) {
         self.update_gap.add(&other.update_gap);
-        self.update_gap_recent.add(&other.update_gap_recent);
+        self.staleness.add(&other.staleness);
         self.tick_to_receive.add(&other.tick_to_receive);
         self.move_to_ack.add(&other.move_to_ack);
         self.resume.add(&other.resume);
@@ -191,6 +247,9 @@ impl Stats {
         self.stalled.moves += other.stalled.moves;
         self.stalled.disconnects += other.stalled.disconnects;
         self.violations += other.violations;
+        if let Some(told) = &other.server {
+            self.note_server(told);
+        }
         for (label, (count, message)) in &other.errors {
             self.note_errors(label.clone(), *count, message);
         }
@@ -216,13 +275,13 @@ impl Board {
         lock(&self.shards[index % self.shards.len()])
     }
 
-    /// All of it so far; what is recent begins anew.
+    /// All of it so far; what is fresh begins anew.
     pub fn collect(&self) -> Stats {
         let mut sum = Stats::default();
         for shard in &self.shards {
             let mut shard = lock(shard);
             sum.add(&shard);
-            shard.update_gap_recent.clear();
+            sum.fresh.add(std::mem::take(&mut shard.fresh));
         }
         sum
     }
@@ -251,7 +310,7 @@ mod tests {
         let mut stats = Stats::default();
         for n in 0..1000 {
             let reason = format!("R{n}");
-            stats.note_error(&Ended { reason, ..Ended::broken("") });
+            stats.note_error(0, &Ended { reason, ..Ended::broken("") });
         }
         assert!(stats.errors.len() <= LABELS_MAX + 1);
         assert_eq!(stats.errors.values().map(|(count, _)| count).sum::<u64>(), 1000);

@@ -12,13 +12,18 @@ pub(super) const STALL_AFTER: Duration = Duration::from_secs(2);
 
 impl Bot {
     pub(super) fn disconnected(&mut self, ended: &Ended) {
-        self.lose(Instant::now());
+        let now = Instant::now();
+        // To lose the stream ends that.
+        let was_stalled = self.is_stalled;
+        self.lose(now);
+        let second = self.shared.second(now);
         let mut stats = self.shared.board.shard(self.index);
-        stats.note_error(ended);
-        if self.is_stalled {
+        stats.note_error(second, ended);
+        if was_stalled {
             stats.stalled.disconnects += 1;
         } else {
             stats.disconnects += 1;
+            stats.happenings(second).disconnects += 1;
         }
     }
 
@@ -26,7 +31,7 @@ impl Bot {
     pub(super) fn lose(&mut self, now: Instant) {
         let mut stats = self.shared.board.shard(self.index);
         if let Some(mut lateness) = self.lateness.take() {
-            lateness.flush(|late| stats.tick_to_receive.record(late));
+            lateness.flush(|at, late| stats.note_tick(self.shared.second(at.into()), late));
         }
         drop(stats);
         if self.is_stalled {
@@ -54,12 +59,16 @@ impl Bot {
         self.lose(now);
         self.churn_due = None;
         self.updated_at = None;
-        self.shared.board.shard(self.index).drops += 1;
+        let mut stats = self.shared.board.shard(self.index);
+        stats.drops += 1;
+        stats.happenings(self.shared.second(now)).drops += 1;
     }
 
     pub(super) fn stall(&mut self) {
         self.stall_due = None;
         self.is_stalled = true;
         self.player.set_reading(false);
+        let second = self.shared.second(Instant::now());
+        self.shared.board.shard(self.index).happenings(second).stops_reading += 1;
     }
 }
