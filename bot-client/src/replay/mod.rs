@@ -3,7 +3,7 @@
 //!
 //! - `open`: what a path leads to: a file, a room's folder, a store. `table`: all that a store holds.
 //! - `summary`: what a recording is, and whether it comes out the same. `dump`: the state after a tick.
-//! - `diff`: where two recordings part. `export`: a part of one as a file.
+//! - `diff`: where two recordings part. `export`: a part of one as a file. `profile`: where the time of a tick goes.
 //! - `playback`: a recording as something to look at, for [`crate::terminal`]; the game runs on a thread of its own, `engine`.
 //!
 //! The games are the caller's: a program for another game calls [`run`] with its own factory.
@@ -14,6 +14,7 @@ mod engine;
 mod export;
 mod open;
 mod playback;
+mod profile;
 mod summary;
 mod table;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// As after Ctrl-C.
@@ -52,11 +54,20 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "NAME")]
     pub recording: Option<String>,
     /// Write the recording as one file, without a private room's code
-    #[arg(long, value_name = "FILE", group = "action")]
+    #[arg(long, value_name = "FILE", groups = ["action", "file"])]
     pub export: Option<PathBuf>,
     /// Show the state after this tick
     #[arg(long, value_name = "TICK", group = "action")]
     pub at: Option<u32>,
+    /// Play the tick of --at again and again, from the state before it, and show where its time goes
+    #[arg(long, requires = "at")]
+    pub profile: bool,
+    /// How long to do so [default: 3s]
+    #[arg(long, value_name = "TIME", requires = "profile", value_parser = humantime::parse_duration)]
+    pub profile_for: Option<Duration>,
+    /// Write the stacks that --profile saw, one a line with its count, for flame graphs
+    #[arg(long, value_name = "FILE", requires = "profile", group = "file")]
+    pub folded: Option<PathBuf>,
     /// Find the first tick and entity that differ from those of another recording
     #[arg(long, value_name = "OTHER", group = "action")]
     pub diff: Option<PathBuf>,
@@ -69,8 +80,8 @@ pub struct ReplayArgs {
     /// Go only as far as this tick
     #[arg(long, value_name = "TICK")]
     pub until: Option<u32>,
-    /// Overwrite the file of --export
-    #[arg(long, requires = "export")]
+    /// Overwrite the file of --export, or --folded
+    #[arg(long, requires = "file")]
     pub force: bool,
     /// With --play: whose surroundings, by the player's number; 0: where the game looks
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -141,7 +152,9 @@ pub fn answer(
     }
     match open::find(&args.path, args.recording.as_deref())? {
         Found::One(recording) => {
-            if let Some(tick) = args.at {
+            if let Some(tick) = args.at.filter(|_| args.profile) {
+                profile::profile(games, &recording, tick, args, out, &is_stopped)
+            } else if let Some(tick) = args.at {
                 dump::dump(games, &recording, tick, args, out, &is_stopped)
             } else if let Some(file) = &args.export {
                 export::export(&recording, file, args, out)

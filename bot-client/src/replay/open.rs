@@ -135,7 +135,10 @@ impl Recording {
                 Ok(Some(record)) => record,
                 Ok(None) => break,
                 // Whoever plays it comes to the damage and says so.
-                Err(ReadError::Damaged { .. }) => return Ok(scan),
+                Err(ReadError::Damaged { .. }) => {
+                    scan.is_damaged = true;
+                    return Ok(scan);
+                }
                 Err(error) => return Err(error).context(self.name.clone()),
             };
             match record {
@@ -169,6 +172,8 @@ pub(super) struct Scan {
     pub(super) limit: Option<u64>,
     /// What follows the last whole record: one that was cut off.
     pub(super) tail_bytes: u64,
+    /// It was looked through only as far as it is whole.
+    pub(super) is_damaged: bool,
 }
 
 impl Scan {
