@@ -50,7 +50,7 @@ pub(super) fn load(
     tick: u32,
     is_stopped: &dyn Fn() -> bool,
 ) -> anyhow::Result<Window> {
-    let scan = recording.scan(tick)?;
+    let scan = recording.scan(u32::MAX)?;
     let (first, last) = (scan.first_tick(), scan.last_tick);
     let header = scan.header.context("there is no whole header")?;
     let factory = Arc::clone(games.of(&header)?);
@@ -58,8 +58,7 @@ pub(super) fn load(
     let is_there = (first..=last).contains(&tick);
     ensure!(
         is_there || (tick > last && scan.is_damaged),
-        "tick {tick} is not in it: it has the ticks {first} to {last}{}",
-        if tick > last { " (so far)" } else { "" }
+        "tick {tick} is not in it: it has the ticks {first} to {last}"
     );
     let before = tick.saturating_sub(NEIGHBOURS_EACH_SIDE).max(first) - 1;
     let mut simulation = Simulation::new(games, recording.open()?);

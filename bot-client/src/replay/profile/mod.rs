@@ -25,7 +25,7 @@ use anyhow::{Context as _, bail, ensure};
 use fray_server::replay::Games;
 use fray_server::replay::verify::Unanswered;
 use fray_server::telemetry::panic_message;
-use measure::{Clock, Measured, Stopped};
+use measure::{Clock, Stopped};
 use report::{Conditions, Report};
 use stacks::Profile;
 use std::fs::OpenOptions;
@@ -42,6 +42,11 @@ pub(super) const LASTS_DEFAULT: Duration = Duration::from_secs(3);
 pub(super) const LASTS_MAX: Duration = Duration::from_secs(60);
 /// How many ticks before the tick, and as many after it, are its neighbours.
 pub(super) const NEIGHBOURS_EACH_SIDE: u32 = 100;
+
+/// The first and the last tick of a recording that are of use for this one.
+pub(super) fn ticks_needed(tick: u32) -> [u32; 2] {
+    [tick.saturating_sub(NEIGHBOURS_EACH_SIDE), tick.saturating_add(NEIGHBOURS_EACH_SIDE)]
+}
 
 /// Profiles a tick, and says what came of it.
 pub(super) fn profile(
@@ -66,30 +71,41 @@ pub(super) fn profile(
         load::load(games, recording, tick, is_stopped).with_context(|| recording.name.clone())?;
     let began = Instant::now();
     let clock = || u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    let sampling = sampler::start();
     // The rules have played these ticks without a panic; what a room asks of the game besides may still have one.
-    let measured = catch_unwind(AssertUnwindSafe(|| {
-        measure::measure(&window, lasts, Clock(&clock), is_stopped)
-    }));
-    let samples = sampling.and_then(sampler::Sampler::finish);
-    let measured: Measured = match measured {
-        Ok(Ok(measured)) => measured,
-        Ok(Err(Stopped)) => return Err(Unanswered::Stopped.into()),
-        Err(panic) => bail!("the game panicked: {}", panic_message(panic.as_ref())),
-    };
+    let (in_turn, alone, samples) = guarded(|| {
+        let in_turn = measure::in_turn(&window, lasts / 3, Clock(&clock), is_stopped)?;
+        let sampling = sampler::start();
+        let alone = measure::alone(&window, &in_turn, lasts, Clock(&clock), is_stopped)?;
+        Ok((in_turn, alone, sampling.and_then(sampler::Sampler::finish)))
+    })?;
     let profile = samples.and_then(|stacks| Profile::new(&stacks));
     if let Some(file) = &args.folded {
         let profile = profile.as_ref().map_err(|why| anyhow::anyhow!("--folded: {why}"))?;
         write(file, &profile.folded(), args.force).with_context(|| file.display().to_string())?;
     }
     let conditions = Conditions::now();
-    let report = Report { recording, window: &window, measured: &measured, profile, conditions };
+    let report = Report {
+        recording,
+        window: &window,
+        in_turn: &in_turn,
+        alone: &alone,
+        profile,
+        conditions,
+    };
     if args.json {
         writeln!(out, "{:#}", report.json())?;
     } else {
         out.write_all(report.text().as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn guarded<T>(measure: impl FnOnce() -> Result<T, Stopped>) -> anyhow::Result<T> {
+    match catch_unwind(AssertUnwindSafe(measure)) {
+        Ok(Ok(measured)) => Ok(measured),
+        Ok(Err(Stopped)) => Err(Unanswered::Stopped.into()),
+        Err(panic) => bail!("the game panicked: {}", panic_message(panic.as_ref())),
+    }
 }
 
 fn write(file: &Path, text: &str, force: bool) -> std::io::Result<()> {

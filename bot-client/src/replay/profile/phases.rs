@@ -40,6 +40,8 @@ pub(super) const PHASES: usize = 4;
 pub(super) const PHASE_NAMES: [&str; PHASES] = ["inputs", "step", "publish", "log"];
 /// Where those functions are.
 pub(super) const PHASES_PATH: &str = concat!(module_path!(), "::");
+/// The file that they are in.
+pub(super) const PHASES_FILE: &str = file!();
 
 /// How long each part of a tick took, ns.
 pub(super) type PhasesNs = [u64; PHASES];
@@ -184,7 +186,9 @@ fn log(stage: &mut Stage, work: &Work, clock: Clock<'_>) -> u64 {
     let began = clock.now_ns();
     let mut marks = Vec::new();
     stage.game.marks(&mut marks);
-    marks.iter().for_each(|mark| stage.draft.mark(mark));
+    for mark in &marks {
+        stage.draft.mark(mark);
+    }
     let hash = work.has_hash.then(|| stage.game.state_hash());
     stage.draft.finish(work.tick, hash, false, &mut stage.records);
     if work.has_checkpoint {

@@ -4,7 +4,7 @@ use super::super::clock;
 use super::super::open::Recording;
 use super::super::summary::printable;
 use super::load::Window;
-use super::measure::Measured;
+use super::measure::{Alone, InTurn};
 use super::phases::{PHASE_NAMES, PHASES};
 use super::stacks::Profile;
 use super::verdict::{Comparison, ms};
@@ -53,7 +53,8 @@ impl Conditions {
 pub(super) struct Report<'a> {
     pub(super) recording: &'a Recording,
     pub(super) window: &'a Window,
-    pub(super) measured: &'a Measured,
+    pub(super) in_turn: &'a InTurn,
+    pub(super) alone: &'a Alone,
     /// An error: there is none, and why.
     pub(super) profile: Result<Profile, String>,
     pub(super) conditions: Conditions,
@@ -62,7 +63,7 @@ pub(super) struct Report<'a> {
 impl Report<'_> {
     pub(super) fn comparison(&self) -> Comparison {
         let ticks = self.window.ticks.iter().map(|work| work.tick);
-        let ticks: Vec<(u32, u64)> = ticks.zip(self.measured.ticks_ns.iter().copied()).collect();
+        let ticks: Vec<(u32, u64)> = ticks.zip(self.in_turn.ticks_ns.iter().copied()).collect();
         Comparison::new(&ticks, self.window.index, self.window.header.tick_rate_hz)
     }
 
@@ -84,7 +85,7 @@ impl Report<'_> {
         let kinds = inputs.iter().filter(|(_, n)| *n > 0).map(|(kind, n)| format!("{n} {kind}"));
         let kinds = kinds.collect::<Vec<_>>().join(", ");
         line("inputs", if kinds.is_empty() { "none" } else { &kinds });
-        let [players, local, global] = self.measured.counts;
+        let [players, local, global] = self.alone.counts;
         line("entities", &format!("{local} local, {global} global; {players} players"));
         let Conditions { is_debug, cores, load } = &self.conditions;
         let build = if *is_debug { "debug" } else { "release" };
@@ -94,8 +95,8 @@ impl Report<'_> {
             "measured",
             &format!(
                 "{} times alone, {} times with its neighbours; {build} build{cores}{load}",
-                self.measured.repetitions(),
-                self.measured.passes
+                self.alone.repetitions(),
+                self.in_turn.passes
             ),
         );
         for warning in self.conditions.warnings() {
@@ -112,7 +113,7 @@ impl Report<'_> {
         let work = self.window.work();
         let _ = writeln!(text, "\n{:<12}{:>12}{:>12}{:>12}", "alone", "p50", "p99", "max");
         let names = PHASE_NAMES.into_iter().chain(["whole"]);
-        for (name, times) in names.zip(&self.measured.alone) {
+        for (name, times) in names.zip(&self.alone.times) {
             let [p50, p99, max] = percentiles(times).map(ms);
             let note = match (name, work.has_hash, work.has_checkpoint) {
                 ("log", _, true) => "  (with a checkpoint)",
@@ -175,7 +176,7 @@ impl Report<'_> {
         let work = self.window.work();
         let header = &self.window.header;
         let compared = self.comparison();
-        let [players, local, global] = self.measured.counts;
+        let [players, local, global] = self.alone.counts;
         let inputs: Value = counted(&work.inputs)
             .into_iter()
             .map(|(kind, n)| (kind.to_owned(), json!(n)))
@@ -183,7 +184,7 @@ impl Report<'_> {
         let times: Value = PHASE_NAMES
             .into_iter()
             .chain(["whole"])
-            .zip(&self.measured.alone)
+            .zip(&self.alone.times)
             .map(|(name, times)| {
                 let [p50, p99, max] = percentiles(times);
                 (name.to_owned(), json!({ "p50_ns": p50, "p99_ns": p99, "max_ns": max }))
@@ -222,10 +223,10 @@ impl Report<'_> {
                 "load": self.conditions.load,
                 "warnings": self.conditions.warnings(),
             },
-            "repetitions": self.measured.repetitions(),
+            "repetitions": self.alone.repetitions(),
             "alone": times,
             "in_turn": {
-                "passes": self.measured.passes,
+                "passes": self.in_turn.passes,
                 "ns": compared.tick_ns,
                 "neighbours": compared.neighbours,
                 "median_ns": compared.median_ns,

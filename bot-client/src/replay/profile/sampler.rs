@@ -1,12 +1,14 @@
 //! Looks at the stacks of the process while it computes, some hundred times a second.
 
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+use super::stacks::Frame;
 use super::stacks::Stack;
 
 pub(super) use system::{Sampler, start};
 
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 mod system {
-    use super::Stack;
+    use super::{Frame, Stack};
     use pprof::{ProfilerGuard, ProfilerGuardBuilder};
 
     /// How often is asked for, a second; a system whose clock is coarser (often 250 Hz) looks less often. Not a round number: it
@@ -35,11 +37,16 @@ mod system {
                 .map(|(seen, count)| {
                     // Of functions that were inlined into one another, samples are told apart by the outer one alone.
                     let frames = seen.frames.iter().rev().filter_map(|frame| frame.last());
-                    let frames = frames.map(pprof::Symbol::name).collect();
+                    let frames = frames.map(frame).collect();
                     Stack { frames, samples: u64::try_from(*count).unwrap_or(0) }
                 })
                 .collect())
         }
+    }
+
+    fn frame(symbol: &pprof::Symbol) -> Frame {
+        let file = symbol.filename.as_ref().map(|file| file.to_string_lossy().into_owned());
+        Frame { name: symbol.name(), file }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the sampler saw within the tick.
 
-use super::phases::{PHASE_NAMES, PHASES, PHASES_PATH};
+use super::phases::{PHASE_NAMES, PHASES, PHASES_FILE, PHASES_PATH};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -10,10 +10,55 @@ const HOTTEST: usize = 15;
 /// A stack that was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stack {
-    /// Functions, the outermost first.
-    pub(super) frames: Vec<String>,
+    /// The outermost first.
+    pub(super) frames: Vec<Frame>,
     /// How often.
     pub(super) samples: u64,
+}
+
+/// A function on a stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Frame {
+    /// Without its path where there are only line tables, as in a release build.
+    pub(super) name: String,
+    /// The file that it is in, where that is known.
+    pub(super) file: Option<String>,
+}
+
+impl Frame {
+    /// For people, and to tell functions apart.
+    fn label(&self) -> String {
+        match &self.file {
+            Some(file) if !self.name.contains("::") => format!("{} ({})", self.name, short(file)),
+            _ => self.name.clone(),
+        }
+    }
+
+    /// Which part of a tick it is, if it is one.
+    fn phase(&self) -> Option<usize> {
+        let name = if self.file.as_ref().is_some_and(|file| file.ends_with(PHASES_FILE)) {
+            self.name.rsplit("::").next()?
+        } else {
+            self.name.strip_prefix(PHASES_PATH)?
+        };
+        PHASE_NAMES.iter().position(|phase| *phase == name)
+    }
+}
+
+/// A file's path without what differs between machines.
+fn short(file: &str) -> &str {
+    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/../");
+    let here = here.trim_end_matches("bot-client/../");
+    if let Some(own) = file.strip_prefix(here) {
+        return own;
+    }
+    // <registry>/src/<index>/<crate>-<version>/…, and /rustc/<commit>/library/…
+    for (before, folders) in [("/registry/src/", 1), ("/rustc/", 2)] {
+        if let Some((_, rest)) = file.split_once(before) {
+            return rest.splitn(folders + 1, '/').last().unwrap_or(rest);
+        }
+    }
+    file
 }
 
 /// Where the time of a tick goes.
@@ -33,36 +78,33 @@ impl Profile {
     /// Takes what is within a tick, and nothing else of the process. An error: there is none, and why.
     pub(super) fn new(stacks: &[Stack]) -> Result<Self, String> {
         let mut profile = Self::default();
-        let mut functions: BTreeMap<&str, [u64; 2]> = BTreeMap::new();
+        let mut functions: BTreeMap<String, [u64; 2]> = BTreeMap::new();
         for stack in stacks {
-            let Some((phase, at)) =
-                stack.frames.iter().enumerate().find_map(|(at, frame)| Some((phase(frame)?, at)))
+            let parts = stack.frames.iter().map(Frame::phase);
+            let Some((at, phase)) = parts.enumerate().find_map(|(at, part)| Some((at, part?)))
             else {
                 continue;
             };
-            let within = &stack.frames[at..];
+            let mut within = vec![PHASE_NAMES[phase].to_owned()];
+            within.extend(stack.frames[at + 1..].iter().map(Frame::label));
             profile.samples += stack.samples;
             profile.phases[phase] += stack.samples;
-            let mut folded = PHASE_NAMES[phase].to_owned();
-            for frame in &within[1..] {
-                // What separates functions here must not be part of one.
-                let _ = write!(folded, ";{}", frame.replace(';', ":"));
-            }
-            *profile.stacks.entry(folded).or_default() += stack.samples;
+            // What separates functions here must not be part of one.
+            let folded: Vec<String> = within.iter().map(|name| name.replace(';', ":")).collect();
+            *profile.stacks.entry(folded.join(";")).or_default() += stack.samples;
             if let Some(top) = within.last() {
-                functions.entry(top).or_default()[0] += stack.samples;
+                functions.entry(top.clone()).or_default()[0] += stack.samples;
             }
             // One that calls itself counts once.
-            for frame in within.iter().map(String::as_str).collect::<BTreeSet<_>>() {
-                functions.entry(frame).or_default()[1] += stack.samples;
+            for name in within.into_iter().collect::<BTreeSet<_>>() {
+                functions.entry(name).or_default()[1] += stack.samples;
             }
         }
         if profile.samples == 0 {
             return Err(why_none(stacks));
         }
-        let owned = |(name, [own, all]): (&str, [u64; 2])| (name.to_owned(), own, all);
-        profile.hottest =
-            functions.into_iter().filter(|(_, [own, _])| *own > 0).map(owned).collect();
+        let hot = functions.into_iter().filter(|(_, [own, _])| *own > 0);
+        profile.hottest = hot.map(|(name, [own, all])| (name, own, all)).collect();
         profile.hottest.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         profile.hottest.truncate(HOTTEST);
         Ok(profile)
@@ -77,14 +119,10 @@ impl Profile {
     }
 }
 
-fn phase(frame: &str) -> Option<usize> {
-    let name = frame.strip_prefix(PHASES_PATH)?;
-    PHASE_NAMES.iter().position(|phase| *phase == name)
-}
-
 fn why_none(stacks: &[Stack]) -> String {
     let samples: u64 = stacks.iter().map(|stack| stack.samples).sum();
-    let has_names = stacks.iter().flat_map(|stack| &stack.frames).any(|f| f.starts_with("fray_"));
+    let mut frames = stacks.iter().flat_map(|stack| &stack.frames);
+    let has_names = frames.any(|frame| frame.file.is_some() || frame.name.starts_with("fray_"));
     if samples == 0 {
         "no samples: it was too short, or this process may not be sampled".to_owned()
     } else if has_names {

@@ -1,6 +1,7 @@
 //! What the figures mean.
 
 use super::measure::median;
+use std::fmt::Write as _;
 
 /// So many times the median of its neighbours make a tick heavy.
 const HEAVY_RATIO: f64 = 1.5;
@@ -107,7 +108,8 @@ impl Comparison {
             ),
         };
         if let Some((tick, ns)) = self.suspect {
-            text += &format!(
+            let _ = write!(
+                text,
                 " But tick {tick}, shortly before it, takes {} ({:.1} ×): look at that one, with --at {tick}.",
                 ms(ns),
                 self.ratio_of(ns)
