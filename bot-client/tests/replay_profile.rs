@@ -3,18 +3,31 @@
 
 #![cfg(any(target_os = "linux", target_os = "macos"))]
 
+#[path = "replay_support/burning.rs"]
+mod burning;
 mod replay_support;
 
+use burning::Burning;
 use clap::Parser;
 use fray_bot::replay::{ReplayArgs, answer};
+use fray_proto::v1;
+use fray_proto::v1::replays_server::{Replays, ReplaysServer};
 use fray_server::game::GameFactory;
 use fray_server::game::arena::Arena;
 use fray_server::store::Record;
-use replay_support::{Burning, Fragile, Scratch, records, written};
+use futures_util::Stream;
+use replay_support::{Fragile, Scratch, records, written};
 use serde_json::Value;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status, Streaming};
+
+type Parts = Pin<Box<dyn Stream<Item = Result<v1::DownloadResponse, Status>> + Send>>;
 
 #[derive(Parser)]
 struct Line {
@@ -111,10 +124,6 @@ fn a_heavy_tick_and_the_function_that_makes_it_heavy_are_named() {
     assert!(said["in_turn"]["ratio"].as_f64() > Some(20.0), "{said:#}");
     let profile = &said["profile"];
     assert!(profile["samples"].as_u64() > Some(0), "{said:#}");
-    let hot = profile["hottest"].as_array().expect("functions");
-    let is_burning =
-        |function: &Value| function["function"].as_str().is_some_and(|name| name.contains("burn"));
-    assert!(hot.iter().take(3).any(is_burning), "{said:#}");
     let samples = |count: &Value| count.as_u64().expect("a count");
     let of_the_step = samples(&profile["phases"]["step"]);
     assert!(
@@ -122,14 +131,19 @@ fn a_heavy_tick_and_the_function_that_makes_it_heavy_are_named() {
         "most of it is the step: {said:#}"
     );
     let stacks = std::fs::read_to_string(&folded).expect("stacks");
-    let samples = stacks.lines().map(|line| {
+    let (mut all, mut burning) = (0, 0);
+    for line in stacks.lines() {
         let (stack, samples) = line.rsplit_once(' ').expect("a count");
+        let samples: u64 = samples.parse().expect("a number");
         let part = stack.split(';').next().unwrap_or_default();
         assert!(["inputs", "step", "publish", "log"].contains(&part), "{line}");
-        samples.parse::<u64>().expect("a number")
-    });
-    assert_eq!(Some(samples.sum()), profile["samples"].as_u64());
+        all += samples;
+        burning += if stack.contains("burn") { samples } else { 0 };
+    }
+    assert_eq!(Some(all), profile["samples"].as_u64());
+    assert!(burning * 10 > all * 8, "most of it is burning:\n{stacks}");
 
+    assert_eq!(scratch.names(), ["a.fray", "stacks.txt"], "nothing else is left");
     let (code, said) = say(&line);
     assert_eq!(code, ExitCode::from(2), "{said}");
     assert!(said.contains("is there already; --force"), "{said}");
@@ -190,4 +204,85 @@ fn who_does_not_want_it_any_more_is_not_kept() {
     stop.cancel();
     let error = answer(&games, &args, &mut Vec::new(), &stop).expect_err("no answer");
     assert!(format!("{error:#}").contains("stopped"), "{error:#}");
+}
+
+/// Gives the golden recording away, in small pieces, and remembers what it was asked for.
+struct Shelf(Mutex<Vec<v1::DownloadRequest>>);
+
+#[tonic::async_trait]
+impl Replays for &'static Shelf {
+    async fn list(
+        &self,
+        _: Request<v1::ReplaysListRequest>,
+    ) -> Result<Response<v1::ReplaysListResponse>, Status> {
+        let recordings = ["golden", "other"]
+            .map(|name| v1::Recording { name: name.into(), ..v1::Recording::default() });
+        let recordings = recordings.into();
+        Ok(Response::new(v1::ReplaysListResponse { recordings, ..Default::default() }))
+    }
+
+    type DownloadStream = Parts;
+
+    async fn download(
+        &self,
+        request: Request<v1::DownloadRequest>,
+    ) -> Result<Response<Parts>, Status> {
+        let request = request.into_inner();
+        let is_known = request.name == "golden" && request.code == "SECRET";
+        self.0.lock().expect("a lock").push(request);
+        if !is_known {
+            return Err(Status::not_found("no such recording"));
+        }
+        let parts =
+            GOLDEN.chunks(1000).map(|part| Ok(v1::DownloadResponse { data: part.to_vec().into() }));
+        Ok(Response::new(Box::pin(futures_util::stream::iter(parts))))
+    }
+
+    async fn timeline(
+        &self,
+        _: Request<v1::TimelineRequest>,
+    ) -> Result<Response<v1::TimelineResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn verify(
+        &self,
+        _: Request<Streaming<v1::VerifyRequest>>,
+    ) -> Result<Response<v1::VerifyResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tick_of_a_running_server_is_fetched_with_its_neighbours_alone() {
+    let shelf: &'static Shelf = Box::leak(Box::new(Shelf(Mutex::default())));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let server = Server::builder().add_service(ReplaysServer::new(shelf));
+    let serving = server.serve_with_incoming(TcpListenerStream::new(listener));
+    let asking = tokio::task::spawn_blocking(move || {
+        let base = [url.as_str(), "--code", "SECRET"];
+        let golden = [&base[..], &["--recording", "golden"]].concat();
+        let profile = ["--at", "333", "--profile", "--profile-for", "1ms"];
+        let (code, said) = say(&[&golden[..], &profile].concat());
+        assert_eq!(code, ExitCode::SUCCESS, "{said}");
+        assert!(said.contains("recording   golden") && said.contains("333 (00:16)"), "{said}");
+        let (code, said) = say(&golden);
+        assert_eq!(code, ExitCode::SUCCESS, "{said}");
+        assert!(said.contains("SAME: 600 ticks"), "{said}");
+
+        let (code, said) = say(&[&base[..], &profile].concat());
+        assert_eq!(code, ExitCode::from(2), "{said}");
+        assert!(said.contains("--recording says which one: golden, other"), "{said}");
+        let (code, said) = say(&[&url, "--recording", "golden"]);
+        assert_eq!(code, ExitCode::from(2), "{said}");
+        assert!(said.contains("golden: NotFound: no such recording"), "{said}");
+    });
+    tokio::select! {
+        served = serving => panic!("it goes on: {served:?}"),
+        asked = asking => asked.expect("all is as it should be"),
+    }
+    let asked: Vec<_> =
+        shelf.0.lock().expect("a lock").iter().map(|r| [r.from_tick, r.to_tick]).collect();
+    assert_eq!(asked, [[233, 433], [0, 0], [0, 0]]);
 }
