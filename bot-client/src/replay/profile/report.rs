@@ -12,6 +12,9 @@ use fray_server::game::Input;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
+/// The most of a function's name that is shown to people.
+const NAME_CHARS_MAX: usize = 100;
+
 /// On what it was measured.
 #[derive(Clone, Debug)]
 pub(super) struct Conditions {
@@ -168,7 +171,7 @@ impl Report<'_> {
             writeln!(text, "{:>7} {:>7}  FUNCTION, with what was inlined into it", "OWN", "ALL");
         for (name, own, all) in &profile.hottest {
             let [own, all] = [own, all].map(|part| percent(*part, profile.samples));
-            let _ = writeln!(text, "{own:>5.1} % {all:>5.1} %  {}", printable(name));
+            let _ = writeln!(text, "{own:>5.1} % {all:>5.1} %  {}", clipped(&printable(name)));
         }
     }
 
@@ -240,6 +243,18 @@ impl Report<'_> {
             "profile": profile,
         })
     }
+}
+
+/// Without the middle of a long name: its end says where it is.
+fn clipped(name: &str) -> String {
+    let count = name.chars().count();
+    if count <= NAME_CHARS_MAX {
+        return name.to_owned();
+    }
+    let half = NAME_CHARS_MAX / 2;
+    let begin: String = name.chars().take(half).collect();
+    let end: String = name.chars().skip(count - half).collect();
+    format!("{begin} … {end}")
 }
 
 /// Inputs by kind.

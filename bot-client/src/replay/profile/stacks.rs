@@ -28,8 +28,10 @@ pub(super) struct Frame {
 impl Frame {
     /// For people, and to tell functions apart.
     fn label(&self) -> String {
+        let own_name = self.name.split('<').next().unwrap_or_default();
+        let has_path = own_name.is_empty() || own_name.contains("::");
         match &self.file {
-            Some(file) if !self.name.contains("::") => format!("{} ({})", self.name, short(file)),
+            Some(file) if !has_path => format!("{} ({})", self.name, short(file)),
             _ => self.name.clone(),
         }
     }
@@ -122,7 +124,10 @@ impl Profile {
 fn why_none(stacks: &[Stack]) -> String {
     let samples: u64 = stacks.iter().map(|stack| stack.samples).sum();
     let mut frames = stacks.iter().flat_map(|stack| &stack.frames);
-    let has_names = frames.any(|frame| frame.file.is_some() || frame.name.starts_with("fray_"));
+    // Those of the system's libraries are there in any case.
+    let is_rust = |file: &String| file.ends_with(".rs");
+    let has_names = frames
+        .any(|frame| frame.name.contains("fray_") || frame.file.as_ref().is_some_and(is_rust));
     if samples == 0 {
         "no samples: it was too short, or this process may not be sampled".to_owned()
     } else if has_names {

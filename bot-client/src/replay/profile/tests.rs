@@ -264,12 +264,20 @@ fn functions_without_a_path_are_told_apart_by_their_files() {
         let profile = Profile::new(&[stack(&format!("{step} eq@{file}"), 1)]).expect("samples");
         assert_eq!(profile.hottest[0].0, shown);
     }
+    for (name, shown) in [
+        ("{closure#0}<a::B>", "{closure#0}<a::B> (/a.rs)"),
+        ("a::b<C>", "a::b<C>"),
+        ("<A>::b", "<A>::b"),
+    ] {
+        let profile = Profile::new(&[stack(&format!("{step} {name}@/a.rs"), 1)]).expect("samples");
+        assert_eq!(profile.hottest[0].0, shown);
+    }
 }
 
 #[test]
 fn where_no_sample_is_of_use_it_is_said_why() {
     let why = |stacks: &[Stack]| Profile::new(stacks).expect_err("nothing to show");
     assert!(why(&[]).contains("too short"));
-    assert!(why(&[stack("Unknown Unknown", 7)]).contains("stripped"));
+    assert!(why(&[stack("malloc@./malloc/malloc.c Unknown", 7)]).contains("stripped"));
     assert!(why(&[stack("open@/x/open.rs", 7)]).contains("--profile-for"));
 }

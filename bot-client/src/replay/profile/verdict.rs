@@ -91,7 +91,7 @@ impl Comparison {
             format!("{:.1} × its neighbours", self.ratio())
         };
         let percent = share(self.tick_ns, self.period_ns) * 100.0;
-        let of_its_time = format!("{percent:.1} % of the {} it may take", ms(self.period_ns));
+        let of_its_time = format!("{percent:.2} % of the {} it may take", ms(self.period_ns));
         let mut text = match self.verdict() {
             Verdict::Heavy => format!(
                 "{takes}, {times} and {of_its_time}: it is HEAVY in itself, and what was late may have been late because of it."
