@@ -1,6 +1,6 @@
 # `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help play test lint fmt web vectors swarm soak clean
+.PHONY: help play observe test lint fmt web vectors swarm soak clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -8,6 +8,10 @@ help: ## List these targets
 play: ## Build, start the server and some bots, print the page's address
 	cargo build --release --locked -p fray-server -p fray-bot
 	@exec scripts/play.sh
+
+observe: ## The same with traces and metrics: Jaeger, Prometheus, Grafana if installed
+	cargo build --release --locked -p fray-server -p fray-bot
+	@exec scripts/observe.sh
 
 test: ## Check everything, as CI does; installs the tools that it needs
 	@exec scripts/test.sh

@@ -11,7 +11,7 @@ use fray_server::replay::verify::Unanswered;
 use fray_server::replay::{Games, Simulation};
 use fray_server::store::{Reader, Record};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -79,7 +79,13 @@ struct Player {
 }
 
 impl Players {
-    fn before(recording: &Recording, tick: u32) -> anyhow::Result<Self> {
+    /// Their numbers.
+    pub(super) fn numbers(&self) -> BTreeSet<u32> {
+        self.0.keys().copied().collect()
+    }
+
+    /// After this tick.
+    pub(super) fn before(recording: &Recording, tick: u32) -> anyhow::Result<Self> {
         let mut players = Self::default();
         let mut reader = Reader::new(recording.open()?);
         while let Some(record) = reader.next_record()? {

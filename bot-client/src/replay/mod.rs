@@ -1,9 +1,9 @@
 //! Recordings on the command line: are they the same when they are played again, what was the state at a tick, where do two
 //! of them part; and in the terminal.
 //!
-//! - `open`: what a path leads to: a file, a room's folder, a store. `table`: all that a store holds.
+//! - `open`: what a path leads to: a file, a room's folder, a store. `remote`: recordings of a running server. `table`: all that a store holds.
 //! - `summary`: what a recording is, and whether it comes out the same. `dump`: the state after a tick.
-//! - `diff`: where two recordings part. `export`: a part of one as a file.
+//! - `diff`: where two recordings part. `export`: a part of one as a file. `profile`: where the time of a tick goes.
 //! - `playback`: a recording as something to look at, for [`crate::terminal`]; the game runs on a thread of its own, `engine`.
 //!
 //! The games are the caller's: a program for another game calls [`run`] with its own factory.
@@ -14,6 +14,8 @@ mod engine;
 mod export;
 mod open;
 mod playback;
+mod profile;
+mod remote;
 mod summary;
 mod table;
 #[cfg(test)]
@@ -29,9 +31,10 @@ use fray_server::replay::Games;
 use fray_server::replay::verify::Unanswered;
 use open::{Found, Recording};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// As after Ctrl-C.
@@ -44,19 +47,32 @@ const UNANSWERED: u8 = 2;
 /// The exit code is 0 when the recording comes out the same, also when its end is missing; 1 when it differs or is damaged; 2
 /// when that could not be found out.
 #[derive(Clone, Debug, Default, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct ReplayArgs {
-    /// A recording; or a store's folder, or that of a room in it
+    /// A recording; or a store's folder, or that of a room in it; or the address of a running server (<http://…>)
     #[arg(value_name = "PATH")]
     pub path: PathBuf,
-    /// Of a store: this one alone
+    /// Of a store, or a server: this one alone
     #[arg(long, value_name = "NAME")]
     pub recording: Option<String>,
+    /// Of a server: the private room's code
+    #[arg(long, value_name = "CODE", default_value = "")]
+    pub code: String,
     /// Write the recording as one file, without a private room's code
-    #[arg(long, value_name = "FILE", group = "action")]
+    #[arg(long, value_name = "FILE", groups = ["action", "file"])]
     pub export: Option<PathBuf>,
     /// Show the state after this tick
     #[arg(long, value_name = "TICK", group = "action")]
     pub at: Option<u32>,
+    /// Play the tick of --at again and again, from the state before it, and show where its time goes
+    #[arg(long, requires = "at")]
+    pub profile: bool,
+    /// How long to do so [default: 3s]
+    #[arg(long, value_name = "TIME", requires = "profile", value_parser = humantime::parse_duration)]
+    pub profile_for: Option<Duration>,
+    /// Write the stacks that --profile saw, one a line with its count, for flame graphs
+    #[arg(long, value_name = "FILE", requires = "profile", group = "file")]
+    pub folded: Option<PathBuf>,
     /// Find the first tick and entity that differ from those of another recording
     #[arg(long, value_name = "OTHER", group = "action")]
     pub diff: Option<PathBuf>,
@@ -69,8 +85,8 @@ pub struct ReplayArgs {
     /// Go only as far as this tick
     #[arg(long, value_name = "TICK")]
     pub until: Option<u32>,
-    /// Overwrite the file of --export
-    #[arg(long, requires = "export")]
+    /// Overwrite the file of --export, or --folded
+    #[arg(long, requires = "file")]
     pub force: bool,
     /// With --play: whose surroundings, by the player's number; 0: where the game looks
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -90,7 +106,8 @@ pub async fn run(
     let games = games.to_vec();
     if args.play {
         let player = args.player;
-        let opened = tokio::task::spawn_blocking(move || play(games, &args)).await?;
+        let stopped = stop.clone();
+        let opened = tokio::task::spawn_blocking(move || play(games, &args, &stopped)).await?;
         return match opened {
             Ok(playback) => terminal::run(Seat::Recording(Box::new(playback)), player, stop).await,
             Err(error) => Ok(failed(&error)),
@@ -133,15 +150,14 @@ pub fn answer(
         );
     }
     if let Some(other) = &args.diff {
-        let sides = [
-            Recording::find(&args.path, args.recording.as_deref())?,
-            Recording::find(other, args.recording.as_deref())?,
-        ];
+        let sides = [one(&args.path, args, stop)?, one(other, args, stop)?];
         return diff::diff(games, &sides, args, out, &is_stopped);
     }
-    match open::find(&args.path, args.recording.as_deref())? {
+    match find(&args.path, args, stop)? {
         Found::One(recording) => {
-            if let Some(tick) = args.at {
+            if let Some(tick) = args.at.filter(|_| args.profile) {
+                profile::profile(games, &recording, tick, args, out, &is_stopped)
+            } else if let Some(tick) = args.at {
                 dump::dump(games, &recording, tick, args, out, &is_stopped)
             } else if let Some(file) = &args.export {
                 export::export(&recording, file, args, out)
@@ -156,9 +172,34 @@ pub fn answer(
     }
 }
 
-fn play(games: Vec<Arc<dyn GameFactory>>, args: &ReplayArgs) -> anyhow::Result<Playback> {
-    let recording = Recording::find(&args.path, args.recording.as_deref())?;
+fn play(
+    games: Vec<Arc<dyn GameFactory>>,
+    args: &ReplayArgs,
+    stop: &CancellationToken,
+) -> anyhow::Result<Playback> {
+    let recording = one(&args.path, args, stop)?;
     Playback::open(games, recording, args.from, args.until, args.player)
+}
+
+/// What the path leads to.
+fn find(path: &Path, args: &ReplayArgs, stop: &CancellationToken) -> anyhow::Result<Found> {
+    let name = args.recording.as_deref();
+    let Some(url) = remote::url(path) else { return open::find(path, name) };
+    // A room may have played for days, and its neighbours are all that a tick needs.
+    let [from_tick, to_tick] = match args.at.filter(|_| args.profile) {
+        Some(tick) => profile::ticks_needed(tick),
+        None => [0, 0],
+    };
+    let wanted = remote::Wanted { name, code: &args.code, from_tick, to_tick };
+    Ok(Found::One(remote::fetch(url, &wanted, stop)?))
+}
+
+/// The one recording that the path leads to.
+fn one(path: &Path, args: &ReplayArgs, stop: &CancellationToken) -> anyhow::Result<Recording> {
+    match find(path, args, stop)? {
+        Found::One(recording) => Ok(recording),
+        Found::Store(recordings) => Err(open::which(&recordings)),
+    }
 }
 
 /// `true` is the exit code for good news.

@@ -1,6 +1,7 @@
 //! What a path leads to.
 
 use anyhow::{Context as _, anyhow, bail};
+use bytes::Bytes;
 use fray_server::store::{End, Header, ReadError, Reader, Record, Tick};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -14,8 +15,15 @@ const EXTENSION: &str = "fray";
 pub(super) struct Recording {
     /// For people.
     pub(super) name: String,
-    /// One after the other they are the recording.
-    segments: Vec<PathBuf>,
+    source: Source,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    /// Files: one after the other they are the recording.
+    Segments(Vec<PathBuf>),
+    /// From a running server.
+    Bytes(Bytes),
 }
 
 /// What is there.
@@ -34,7 +42,7 @@ pub(super) fn find(path: &Path, name: Option<&str>) -> anyhow::Result<Found> {
             bail!("{shown} is one recording: --recording chooses among those of a store");
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        return Ok(Found::One(Recording { name, segments: vec![path.to_owned()] }));
+        return Ok(Found::One(Recording::of_files(name, vec![path.to_owned()])));
     }
     let is_store = ["rooms", "incidents"].iter().any(|folder| path.join(folder).is_dir());
     let mut recordings = if is_store { of_store(path)? } else { Vec::from_iter(of_room(path)?) };
@@ -70,7 +78,7 @@ fn of_store(store: &Path) -> anyhow::Result<Vec<Recording>> {
     }
     for incident in entries(&store.join("incidents"))?.into_iter().filter(|path| is_log(path)) {
         let name = incident.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        recordings.push(Recording { name, segments: vec![incident] });
+        recordings.push(Recording::of_files(name, vec![incident]));
     }
     Ok(recordings)
 }
@@ -79,7 +87,7 @@ fn of_store(store: &Path) -> anyhow::Result<Vec<Recording>> {
 fn of_room(room: &Path) -> anyhow::Result<Option<Recording>> {
     let name = room.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let segments: Vec<PathBuf> = entries(room)?.into_iter().filter(|path| is_log(path)).collect();
-    Ok((!segments.is_empty()).then_some(Recording { name, segments }))
+    Ok((!segments.is_empty()).then(|| Recording::of_files(name, segments)))
 }
 
 fn is_log(path: &Path) -> bool {
@@ -108,17 +116,34 @@ impl Recording {
         }
     }
 
+    /// One that is in memory.
+    pub(super) fn of_bytes(name: &str, bytes: impl Into<Bytes>) -> Self {
+        Self { name: name.to_owned(), source: Source::Bytes(bytes.into()) }
+    }
+
+    fn of_files(name: String, segments: Vec<PathBuf>) -> Self {
+        Self { name, source: Source::Segments(segments) }
+    }
+
     /// Its bytes, from the beginning.
     pub(super) fn open(&self) -> io::Result<Box<dyn Read + Send>> {
-        let mut left = self.segments.clone().into_iter();
+        let segments = match &self.source {
+            Source::Segments(segments) => segments.clone(),
+            Source::Bytes(bytes) => return Ok(Box::new(io::Cursor::new(bytes.clone()))),
+        };
+        let mut left = segments.into_iter();
         let now = next_segment(&mut left)?.unwrap_or_else(|| Box::new(io::empty()));
         Ok(Box::new(Segments { left, now }))
     }
 
     /// How long it is.
     pub(super) fn bytes(&self) -> anyhow::Result<u64> {
+        let segments = match &self.source {
+            Source::Segments(segments) => segments,
+            Source::Bytes(bytes) => return Ok(bytes.len() as u64),
+        };
         let mut bytes = 0;
-        for path in &self.segments {
+        for path in segments {
             bytes += fs::metadata(path).with_context(|| path.display().to_string())?.len();
         }
         Ok(bytes)
@@ -135,7 +160,10 @@ impl Recording {
                 Ok(Some(record)) => record,
                 Ok(None) => break,
                 // Whoever plays it comes to the damage and says so.
-                Err(ReadError::Damaged { .. }) => return Ok(scan),
+                Err(ReadError::Damaged { .. }) => {
+                    scan.is_damaged = true;
+                    return Ok(scan);
+                }
                 Err(error) => return Err(error).context(self.name.clone()),
             };
             match record {
@@ -169,6 +197,8 @@ pub(super) struct Scan {
     pub(super) limit: Option<u64>,
     /// What follows the last whole record: one that was cut off.
     pub(super) tail_bytes: u64,
+    /// It was looked through only as far as it is whole.
+    pub(super) is_damaged: bool,
 }
 
 impl Scan {

@@ -7,6 +7,7 @@ use fray_server::game::GameFactory;
 use fray_server::game::arena::Arena;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../server/tests/golden/arena-v1.fray");
 
@@ -14,7 +15,8 @@ fn playback(from: u32, until: Option<u32>) -> Playback {
     let games: Vec<Arc<dyn GameFactory>> = vec![Arc::new(Arena::default())];
     let args =
         ReplayArgs { path: PathBuf::from(GOLDEN), from: Some(from), until, ..Default::default() };
-    let mut playback = play(games, &args).expect("a recording that can be played");
+    let mut playback =
+        play(games, &args, &CancellationToken::new()).expect("a recording that can be played");
     for _ in 0..9 {
         playback.control(Control::Faster);
     }

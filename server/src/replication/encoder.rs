@@ -15,8 +15,8 @@ const HISTORY_TICKS_MAX: u32 = 64;
 /// How long deltas are kept.
 const HISTORY_S: u32 = 2;
 
-/// Encodes a room's ticks, each cell at most once.
-#[derive(Debug)]
+/// Encodes a room's ticks, each cell at most once. A copy goes on from the same tick; what was encoded is shared.
+#[derive(Clone, Debug)]
 pub struct Encoder {
     grid: Arc<Grid>,
     tick_rate_hz: u32,
