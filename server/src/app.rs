@@ -10,7 +10,7 @@ use crate::room::{Registry, Settings};
 use crate::session::{Limits, Lobby, Replays, Sessions, ticket};
 use crate::store::{FileStore, MemoryStore, Store, file};
 use crate::telemetry::{Health, Metrics, admin, spawn_named};
-use crate::{rpc, web};
+use crate::{rpc, status, web};
 use axum::Router;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -112,6 +112,7 @@ pub struct Parts {
     health: Arc<Health>,
     players: Router,
     operators: Router,
+    stop_operators: CancellationToken,
     tuning: Tuning,
 }
 
@@ -129,7 +130,7 @@ impl Parts {
         store: Arc<dyn Store>,
         replay_threads: usize,
     ) -> Result<Self, Error> {
-        Self::assemble(config, game, store, replay_threads, Arc::default())
+        Self::assemble(config, game, store, replay_threads, &Arc::default())
     }
 
     fn assemble(
@@ -137,8 +138,9 @@ impl Parts {
         game: Arc<dyn GameFactory>,
         store: Arc<dyn Store>,
         replay_threads: usize,
-        metrics: Arc<Metrics>,
+        metrics: &Arc<Metrics>,
     ) -> Result<Self, Error> {
+        let stop_operators = CancellationToken::new();
         let health = Arc::new(Health::default());
         let settings = Settings {
             tick_rate_hz: config.tick_rate,
@@ -161,7 +163,7 @@ impl Parts {
         };
         let pool = Pool::new(replay_threads, metrics.replay_jobs_waiting.clone());
         let pool = pool.map_err(Error::Threads)?;
-        let replays = Replays::new(store, vec![Arc::clone(&game)], pool, Arc::clone(&metrics));
+        let replays = Replays::new(store, vec![Arc::clone(&game)], pool, Arc::clone(metrics));
         let rooms = Registry::new(
             game,
             settings,
@@ -169,7 +171,7 @@ impl Parts {
             config.room_capacity,
             config.seed,
             recording,
-            Arc::clone(&metrics),
+            Arc::clone(metrics),
         );
         let limits = Limits {
             hello_timeout: HELLO_TIMEOUT,
@@ -183,7 +185,7 @@ impl Parts {
             Arc::new(rooms),
             ticket::Keys::ephemeral()?,
             limits,
-            Arc::clone(&metrics),
+            Arc::clone(metrics),
             config.server_name(),
             Arc::new(replays),
         ));
@@ -196,7 +198,12 @@ impl Parts {
             .merge(web::router(&lobby, Arc::clone(&origins)))
             .layer(cors(origins));
         Ok(Self {
-            operators: admin::router(&health, &metrics),
+            operators: admin::router(&health, metrics).merge(status::router(
+                &sessions,
+                &health,
+                stop_operators.clone(),
+            )),
+            stop_operators,
             sessions,
             lobby,
             health,
@@ -213,6 +220,21 @@ impl Parts {
         let stop = CancellationToken::new();
         let http = listener::http(self.tuning);
         listener::connection(&http, stream, self.players.clone(), None, stop).await;
+    }
+
+    /// Serves one operator's connection until it ends, or [`Self::stop_operators`] cuts it short.
+    pub async fn serve_operator(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) {
+        let stop = self.stop_operators.clone();
+        let http = listener::http(self.tuning);
+        listener::connection(&http, stream, self.operators.clone(), None, stop).await;
+    }
+
+    /// The last step of an orderly end.
+    pub fn stop_operators(&self) {
+        self.stop_operators.cancel();
     }
 
     /// What all streams share.
@@ -236,6 +258,7 @@ pub struct App {
     shutdown_timeout: Duration,
     sessions: Arc<Sessions>,
     health: Arc<Health>,
+    stop_operators: CancellationToken,
     players: Listener,
     operators: Listener,
 }
@@ -247,7 +270,7 @@ impl App {
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
         let threads = Pool::threads_by_default();
-        let parts = Parts::assemble(&config, game, open_store(&config)?, threads, metrics)?;
+        let parts = Parts::assemble(&config, game, open_store(&config)?, threads, &metrics)?;
         let players = Listener::bind(config.listen, parts.players, parts.tuning).await?;
         let operators = Listener::bind(config.admin, parts.operators, parts.tuning).await?;
         parts.health.bound();
@@ -255,6 +278,7 @@ impl App {
             shutdown_timeout: config.shutdown_timeout,
             sessions: parts.sessions,
             health: parts.health,
+            stop_operators: parts.stop_operators,
             players,
             operators,
         })
@@ -273,7 +297,7 @@ impl App {
     /// Serves until `stop`, then ends in order: not ready any more, streams told and ended, rooms closed, listeners last.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
         let (players, operators) = (TaskTracker::new(), TaskTracker::new());
-        let (stop_players, stop_operators) = (CancellationToken::new(), CancellationToken::new());
+        let (stop_players, stop_operators) = (CancellationToken::new(), self.stop_operators);
         let watchdog =
             watch_ticks(Arc::clone(&self.sessions), Arc::clone(&self.health), stop_players.clone());
         spawn_named(&players, "watchdog", watchdog);

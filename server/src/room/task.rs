@@ -4,6 +4,7 @@ use super::clock::Clock;
 use super::core::Core;
 use super::handle::{COMMANDS_WAITING_MAX, Command, Handle, RoomInfo};
 use super::recorder::{Recorder, Trouble};
+use super::vitals::Ticked;
 use crate::replication::TickFrame;
 use crate::store::EndReason;
 use crate::telemetry::{Metrics, panic_message};
@@ -97,6 +98,8 @@ impl Room {
         self.hand_over(false);
         let metrics = &self.parts.metrics;
         metrics.tick_made(took, due.late, due.skipped);
+        let (late, skipped) = (due.late, due.skipped);
+        info.vitals.ticked(&Ticked { tick: next, took, late, skipped, report });
         metrics.moves_applied.inc_by(report.moves_applied);
         metrics.moves_refused.inc_by(report.moves_refused);
         if due.late > self.parts.incident_lateness {

@@ -94,6 +94,17 @@ impl Net {
         }
     }
 
+    /// Runs beside the test.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.connections.spawn(task);
+    }
+
+    /// Waits until all connections have ended.
+    pub async fn all_served(&self) {
+        self.connections.close();
+        self.connections.wait().await;
+    }
+
     /// A connection as bytes.
     pub fn pipe(&self) -> DuplexStream {
         let (client, server) = tokio::io::duplex(64 * 1024);
