@@ -263,7 +263,12 @@ mod tests {
                 view_checksum: Some(0),
                 private: Some(v1::Private { values: vec![-1, i32::MIN, 0] }),
                 cells: vec![
-                    update(v1::cell_update::Encoding::Delta(vec![1, 2, 3].into()), 7, Some(5), vec![traced.into()]),
+                    update(
+                        v1::cell_update::Encoding::Delta(vec![1, 2, 3].into()),
+                        7,
+                        Some(5),
+                        vec![traced.into()],
+                    ),
                     update(v1::cell_update::Encoding::Keyframe(Bytes::new()), 0, None, vec![]),
                 ],
             })),

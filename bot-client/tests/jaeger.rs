@@ -13,8 +13,8 @@ use fray_proto::trace::TraceContext;
 use fray_proto::v1;
 use fray_server::Server;
 use fray_server::config::Config;
-use fray_server::telemetry::{Telemetry, Traces};
 use fray_server::telemetry::traces::{Settings, export};
+use fray_server::telemetry::{Telemetry, Traces};
 use jaeger_support::{Jaeger, Span};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -140,7 +140,8 @@ async fn a_move_is_one_trace_from_the_client_that_made_it_to_the_one_that_saw_it
 
     let seen = second.applied.lock().expect("no panic")[0];
     let begun = first.begun.lock().expect("no panic").clone();
-    let context = begun.into_iter().find(|context| context.trace_id == seen.traced.context.trace_id);
+    let context =
+        begun.into_iter().find(|context| context.trace_id == seen.traced.context.trace_id);
     let id = context.expect("the trace is the client's").trace_id_hex();
     let spans = jaeger.trace(&id, |spans| spans.len() >= WAY.len()).await;
 
@@ -148,7 +149,13 @@ async fn a_move_is_one_trace_from_the_client_that_made_it_to_the_one_that_saw_it
     let way = WAY.map(|name| spans.iter().find(|span| span.name == name).expect(name));
     assert_eq!(way[0].parent, None);
     for pair in way.windows(2) {
-        assert_eq!(pair[1].parent.as_ref(), Some(&pair[0].id), "{} -> {}", pair[0].name, pair[1].name);
+        assert_eq!(
+            pair[1].parent.as_ref(),
+            Some(&pair[0].id),
+            "{} -> {}",
+            pair[0].name,
+            pair[1].name
+        );
     }
     let [made, received, queued, ticked, encoded, sent, applied] = way;
     for span in [received, queued, ticked, encoded, sent] {
@@ -158,7 +165,10 @@ async fn a_move_is_one_trace_from_the_client_that_made_it_to_the_one_that_saw_it
     assert_eq!((made.service.as_str(), made.instance.as_str()), ("fray-bot", "first"));
     assert_eq!((applied.service.as_str(), applied.instance.as_str()), ("fray-bot", "second"));
     assert_eq!(made.tag("fray.player"), mover);
-    assert_eq!((applied.tag("fray.player"), applied.tag("fray.mover")), (other.into(), mover.into()));
+    assert_eq!(
+        (applied.tag("fray.player"), applied.tag("fray.mover")),
+        (other.into(), mover.into())
+    );
     assert_eq!(ticked.tag("fray.tick.number"), applied.tag("fray.tick.number"));
     times_are_consistent(&way);
     let (tick_trace, _) = ticked.links.first().expect("a link to the tick's own trace");

@@ -11,7 +11,7 @@ use crate::session::{Limits, Lobby, Replays, Sessions, ticket};
 use crate::store::{FileStore, MemoryStore, Store, file};
 use crate::telemetry::traces::names;
 use crate::telemetry::{Health, Metrics, Telemetry, admin, spawn_named};
-use crate::{rpc, web};
+use crate::{rpc, status, web};
 use axum::Router;
 use prometheus_client::metrics::gauge::Gauge;
 use std::future::Future;
@@ -115,6 +115,7 @@ pub struct Parts {
     health: Arc<Health>,
     players: Router,
     operators: Router,
+    stop_operators: CancellationToken,
     tuning: Tuning,
 }
 
@@ -143,6 +144,7 @@ impl Parts {
         replay_threads: usize,
         telemetry: Telemetry,
     ) -> Result<Self, Error> {
+        let stop_operators = CancellationToken::new();
         let Telemetry { health, metrics, traces } = telemetry;
         note_limits(&metrics, config);
         let settings = Settings {
@@ -203,7 +205,12 @@ impl Parts {
             .merge(web::router(&lobby, Arc::clone(&origins)))
             .layer(cors(origins));
         Ok(Self {
-            operators: admin::router(&health, &metrics),
+            operators: admin::router(&health, &metrics).merge(status::router(
+                &sessions,
+                &health,
+                stop_operators.clone(),
+            )),
+            stop_operators,
             sessions,
             lobby,
             health,
@@ -220,6 +227,21 @@ impl Parts {
         let stop = CancellationToken::new();
         let http = listener::http(self.tuning);
         listener::connection(&http, stream, self.players.clone(), None, stop).await;
+    }
+
+    /// Serves one operator's connection until it ends, or [`Self::stop_operators`] cuts it short.
+    pub async fn serve_operator(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) {
+        let stop = self.stop_operators.clone();
+        let http = listener::http(self.tuning);
+        listener::connection(&http, stream, self.operators.clone(), None, stop).await;
+    }
+
+    /// The last step of an orderly end.
+    pub fn stop_operators(&self) {
+        self.stop_operators.cancel();
     }
 
     /// What all streams share.
@@ -243,6 +265,7 @@ pub struct App {
     shutdown_timeout: Duration,
     sessions: Arc<Sessions>,
     health: Arc<Health>,
+    stop_operators: CancellationToken,
     players: Listener,
     operators: Listener,
 }
@@ -265,6 +288,7 @@ impl App {
             shutdown_timeout: config.shutdown_timeout,
             sessions: parts.sessions,
             health: parts.health,
+            stop_operators: parts.stop_operators,
             players,
             operators,
         })
@@ -283,7 +307,7 @@ impl App {
     /// Serves until `stop`, then ends in order: not ready any more, streams told and ended, rooms closed, listeners last.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
         let (players, operators) = (TaskTracker::new(), TaskTracker::new());
-        let (stop_players, stop_operators) = (CancellationToken::new(), CancellationToken::new());
+        let (stop_players, stop_operators) = (CancellationToken::new(), self.stop_operators);
         let watchdog =
             watch_ticks(Arc::clone(&self.sessions), Arc::clone(&self.health), stop_players.clone());
         spawn_named(&players, "watchdog", watchdog);

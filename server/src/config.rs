@@ -20,7 +20,7 @@ pub struct Config {
     #[arg(long, env = "FRAY_LISTEN", value_name = "ADDR:PORT", default_value_t = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7777))]
     pub listen: SocketAddr,
 
-    /// Where operators look: /livez, /readyz, /metrics
+    /// Where operators look: /livez, /readyz, /metrics, /status
     #[arg(long, env = "FRAY_ADMIN", value_name = "ADDR:PORT", default_value_t = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7780))]
     pub admin: SocketAddr,
 

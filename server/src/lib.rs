@@ -22,6 +22,7 @@ pub mod replication;
 pub mod room;
 pub mod rpc;
 pub mod session;
+pub mod status;
 pub mod store;
 pub mod telemetry;
 pub mod web;

@@ -49,7 +49,7 @@ async fn run(config: Config, telemetry: Telemetry) -> Result<(), fray_server::Er
     let app = Server::builder().config(config).telemetry(telemetry).build().await?;
     // In words: whoever starts it by hand clicks on them, and scripts wait for them.
     tracing::info!("play at http://{}/ (also gRPC, and WebSocket at /ws)", app.listen_addr());
-    tracing::info!("probes and metrics at http://{}/", app.admin_addr());
+    tracing::info!("probes and metrics at http://{}/, live page at /status", app.admin_addr());
     app.run_until_signalled().await
 }
 

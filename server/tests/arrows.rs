@@ -19,6 +19,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire", &["game", "room", "session"]),
     ("rpc", &["replay", "room", "session", "store", "telemetry", "wire"]),
     ("web", &["listener", "rpc", "session", "telemetry", "wire"]),
+    // The live page: what rooms say of themselves, in the wrapping that all pages have.
+    ("status", &["room", "session", "telemetry", "web"]),
     ("telemetry", &[]),
     ("config", &["telemetry"]),
     ("listener", &["telemetry"]),
@@ -33,7 +35,7 @@ const GUARDED_CRATES: &[(&str, &[&str])] = &[
     ("tonic_web", &["rpc"]),
     ("tonic_prost", &["rpc"]),
     ("prost", &["rpc", "web", "wire"]),
-    ("axum", &["rpc", "web", "telemetry", "listener", "app"]),
+    ("axum", &["rpc", "web", "status", "telemetry", "listener", "app"]),
     ("clap", &["config", "main"]),
     ("opentelemetry", &["telemetry"]),
     ("opentelemetry_otlp", &["telemetry"]),

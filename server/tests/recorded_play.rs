@@ -78,7 +78,8 @@ impl Bot {
                 buttons: u32::from(noise & 6 << 24 != 0),
                 ..Controls::default()
             };
-            let sent = Move { sequence: self.sequence, controls, arrived: Instant::now(), trace: None };
+            let sent =
+                Move { sequence: self.sequence, controls, arrived: Instant::now(), trace: None };
             attached.attachment.enqueue(sent).expect("there is room");
         }
     }

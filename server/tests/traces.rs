@@ -95,7 +95,11 @@ async fn a_client_s_trace_goes_on_through_the_server() {
     assert_eq!(tick.links.len(), 1);
     assert_eq!(tick.links[0].span_context.span_id(), parent, "linked with what it sent");
     let in_tick = &seen.named(names::MOVE_TICK)[0];
-    assert_eq!(in_tick.links[0].span_context.span_id(), tick.span_context.span_id(), "and the other way round");
+    assert_eq!(
+        in_tick.links[0].span_context.span_id(),
+        tick.span_context.span_id(),
+        "and the other way round"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,7 +152,9 @@ async fn a_sampled_move_rides_once_in_the_cell_of_who_made_it() {
         mover.update().await.expect("an update");
         let update = other.update().await.expect("the stream goes on").expect("an update");
         for cell in &update.cells {
-            told.extend(cell.traced_moves.iter().map(|traced| (update.tick, cell.place / 128, *traced)));
+            told.extend(
+                cell.traced_moves.iter().map(|traced| (update.tick, cell.place / 128, *traced)),
+            );
         }
     }
     let [(tick, cell, traced)] = told[..] else { panic!("told once, not {told:?}") };
@@ -166,8 +172,12 @@ async fn contexts_that_name_nothing_and_servers_that_do_not_trace_change_nothing
     for net in [net, Net::new(&[])] {
         let mut player = net.player("pilot").await;
         player.update().await.expect("an update");
-        player.steer_traced(1, 0, Some(v1::TraceContext { span_id: 1, ..Default::default() })).await;
-        player.steer_traced(2, 0, Some(v1::TraceContext { trace_id_low: 1, ..Default::default() })).await;
+        player
+            .steer_traced(1, 0, Some(v1::TraceContext { span_id: 1, ..Default::default() }))
+            .await;
+        player
+            .steer_traced(2, 0, Some(v1::TraceContext { trace_id_low: 1, ..Default::default() }))
+            .await;
         player.until_all_is_acked().await;
         a_few_ticks(&mut player).await;
     }
@@ -230,7 +240,8 @@ async fn joining_resuming_and_taking_over_are_spans_and_what_happens_is_told_wit
     let mut second = net.open(hello_with_token(&token)).await.expect("taken over");
     second.update().await.expect("an update");
     assert!(first.raw.end().await.is_err(), "another has taken over");
-    let resync = v1::Resync { reason: v1::resync::Reason::ChecksumMismatch.into(), ..Default::default() };
+    let resync =
+        v1::Resync { reason: v1::resync::Reason::ChecksumMismatch.into(), ..Default::default() };
     second.raw.send(v1::play_request::Message::Resync(resync)).await;
     second.update().await.expect("an update");
     drop(second);
@@ -247,7 +258,8 @@ async fn joining_resuming_and_taking_over_are_spans_and_what_happens_is_told_wit
         assert_eq!(attribute(span, names::DOOR).as_deref(), Some("grpc"), "{name}");
     }
     let sessions = seen.named(names::SESSION);
-    let reasons: Vec<_> = sessions.iter().filter_map(|span| attribute(span, names::REASON)).collect();
+    let reasons: Vec<_> =
+        sessions.iter().filter_map(|span| attribute(span, names::REASON)).collect();
     assert_eq!(reasons, ["TAKEN_OVER", "STREAM_DROPPED", "OK"]);
     let takeover = &seen.named(names::SESSION_TAKEOVER)[0];
     assert_eq!(sessions[1].parent_span_id, takeover.span_context.span_id());
@@ -302,7 +314,12 @@ async fn the_table_of_names_is_true() {
         let is_call = span.name.starts_with("fray.v1.");
         assert!(is_call || names::SPANS.contains(&span.name.as_ref()), "{}", span.name);
         for attribute in &span.attributes {
-            assert!(names::ATTRIBUTES.contains(&attribute.key.as_str()), "{}: {}", span.name, attribute.key);
+            assert!(
+                names::ATTRIBUTES.contains(&attribute.key.as_str()),
+                "{}: {}",
+                span.name,
+                attribute.key
+            );
         }
     }
 }

@@ -135,7 +135,8 @@ fn sparkline(values: &VecDeque<f64>) -> String {
     let least = least.min(most);
     // Half a millisecond, or a tenth, is no event.
     let span = (most - least).max(least * 0.1).max(0.5);
-    let column = |value: &f64| COLUMNS[(((value - least).max(0.0) / span * 7.0).round() as usize).min(7)];
+    let column =
+        |value: &f64| COLUMNS[(((value - least).max(0.0) / span * 7.0).round() as usize).min(7)];
     values.iter().map(column).collect()
 }
 

@@ -26,7 +26,9 @@ pub fn program(name: &str) -> Option<PathBuf> {
     let insists = std::env::var_os("FRAY_REQUIRE_TOOLS").is_some();
     assert!(found.is_some() || !insists, "{name} is missing: scripts/tools.sh {name}");
     if found.is_none() {
-        eprintln!("SKIPPED: {name} is not installed; `scripts/tools.sh {name}` does it, `make test` too");
+        eprintln!(
+            "SKIPPED: {name} is not installed; `scripts/tools.sh {name}` does it, `make test` too"
+        );
     }
     found
 }
@@ -53,7 +55,11 @@ impl Jaeger {
     pub async fn start() -> Option<Self> {
         let program = program("jaeger")?;
         let [otlp, query, query_grpc] = free_addresses().await;
-        let folder = std::env::temp_dir().join(format!("fray-jaeger-{}-{}", std::process::id(), otlp.port()));
+        let folder = std::env::temp_dir().join(format!(
+            "fray-jaeger-{}-{}",
+            std::process::id(),
+            otlp.port()
+        ));
         std::fs::create_dir_all(&folder).expect("a folder");
         let config = folder.join("jaeger.yaml");
         std::fs::write(&config, configuration(otlp, query, query_grpc)).expect("a file");

@@ -52,7 +52,12 @@ impl Scene {
 
     fn message(&self, cell: u32, encoding: Encoding) -> CellUpdate {
         let checksum = Some(cell_checksum(cell, &self.cells[&cell]));
-        CellUpdate { place: place(cell, self.tick), encoding: Some(encoding), checksum, traced_moves: vec![] }
+        CellUpdate {
+            place: place(cell, self.tick),
+            encoding: Some(encoding),
+            checksum,
+            traced_moves: vec![],
+        }
     }
 
     fn view_checksum(&self, view: &[u32]) -> u32 {

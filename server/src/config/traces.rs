@@ -39,7 +39,13 @@ pub struct ServerTraceFlags {
     pub trace_ticks: f64,
 
     /// Continue so many traces a second that clients begin; the rest is at most linked
-    #[arg(long, env = "FRAY_TRACE_BUDGET", value_name = "PER_S", default_value_t = 20, help_heading = "Traces")]
+    #[arg(
+        long,
+        env = "FRAY_TRACE_BUDGET",
+        value_name = "PER_S",
+        default_value_t = 20,
+        help_heading = "Traces"
+    )]
     pub trace_budget: u32,
 }
 
@@ -88,9 +94,9 @@ impl TraceFlags {
 
     fn is_on(&self) -> bool {
         let is_given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-        let has_collector =
-            is_given(&self.otlp_endpoint) || is_given(&self.otlp_traces_endpoint);
-        let is_off = self.otel_sdk_disabled.as_deref().is_some_and(|v| v.eq_ignore_ascii_case("true"));
+        let has_collector = is_given(&self.otlp_endpoint) || is_given(&self.otlp_traces_endpoint);
+        let is_off =
+            self.otel_sdk_disabled.as_deref().is_some_and(|v| v.eq_ignore_ascii_case("true"));
         let exports = self.traces_exporter.as_deref().is_none_or(|name| name.contains("otlp"));
         has_collector && !is_off && exports
     }

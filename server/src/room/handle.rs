@@ -1,6 +1,7 @@
 //! How everybody else reaches a room.
 
 use super::recorder::Trouble;
+use super::vitals::Vitals;
 use super::{Error, RoomId};
 use crate::game::{Controls, GameFactory, Profile};
 use crate::replication::TickFrame;
@@ -33,6 +34,8 @@ pub struct RoomInfo {
     pub capacity: u32,
     /// Private rooms have a code and are not listed.
     pub code: Option<String>,
+    /// How it does.
+    pub vitals: Vitals,
     /// Seats taken, reserved ones included.
     pub(super) players: AtomicU32,
     /// Set when the room's task came to its end, and did not just vanish.
@@ -66,6 +69,7 @@ impl RoomInfo {
             sim_version: game.sim_version(),
             capacity,
             code,
+            vitals: Vitals::default(),
             players: AtomicU32::new(0),
             ended: AtomicBool::new(false),
         }

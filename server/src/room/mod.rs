@@ -6,6 +6,7 @@
 //! - [`seat`]: one player's place in the room: its moves, its generation of streams, its grace period.
 //! - [`log`]: what the room writes down of itself; [`recorder`]: hands it to the store, and keeps incidents.
 //! - [`handle`]: how everybody else reaches a room; [`registry`]: all rooms of this process, for look-up only.
+//! - [`vitals`]: how the room does, in numbers, for those who look on.
 //!
 //! Architecture Invariant: a room publishes `Arc<TickFrame>` on a watch and knows nothing of streams; a slow reader costs it
 //! nothing. No lock is held and nothing is awaited while a tick is made.
@@ -19,9 +20,11 @@ pub mod registry;
 pub mod seat;
 pub mod task;
 mod traced;
+pub mod vitals;
 
 pub use handle::{Attached, Attachment, Handle, Move, RoomInfo};
 pub use registry::Registry;
+pub use vitals::Vitals;
 
 use std::fmt;
 use std::time::Duration;

@@ -5,6 +5,7 @@ use super::core::Core;
 use super::handle::{COMMANDS_WAITING_MAX, Command, Handle};
 use super::recorder::{Recorder, Trouble};
 use super::traced::{Made, Traced};
+use super::vitals::Ticked;
 use super::{RoomInfo, Settings};
 use crate::replication::TickFrame;
 use crate::store::EndReason;
@@ -107,6 +108,14 @@ impl Room {
         let players = parts.core.players();
         metrics.moves_drained(&report.waits, report.queue_depth_max);
         metrics.cells_spliced(report.encoded_bytes, 0);
+        info.vitals.ticked(&Ticked {
+            tick: next,
+            took: published - started,
+            late: due.late,
+            skipped: due.skipped,
+            moves: report.moves_applied,
+            entities: report.entities,
+        });
         metrics.moves_applied.inc_by(report.moves_applied);
         metrics.moves_refused.inc_by(report.moves_refused);
         let made = Made { started, due, report, published, players };

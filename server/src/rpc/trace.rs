@@ -26,9 +26,14 @@ pub(super) fn peer(headers: &HeaderMap) -> Option<TraceContext> {
 }
 
 /// Gives each call a span.
-pub(super) async fn calls(State(traces): State<Arc<Traces>>, request: Request, next: Next) -> Response {
+pub(super) async fn calls(
+    State(traces): State<Arc<Traces>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let path = request.uri().path().trim_start_matches('/');
-    let call = CALLS.iter().find(|(service, method)| path.split_once('/') == Some((service, method)));
+    let call =
+        CALLS.iter().find(|(service, method)| path.split_once('/') == Some((service, method)));
     let (true, Some((service, method))) = (traces.is_on(), call) else {
         return next.run(request).await;
     };
@@ -49,7 +54,15 @@ pub(super) async fn calls(State(traces): State<Arc<Traces>>, request: Request, n
     let code = status.map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()));
     span.record(names::RPC_STATUS, code as i32);
     // Of a server's span, only what is the server's own fault is an error.
-    if matches!(code, Code::Unknown | Code::DeadlineExceeded | Code::Unimplemented | Code::Internal | Code::Unavailable | Code::DataLoss) {
+    if matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    ) {
         span.record("otel.status_code", "ERROR");
     }
     response

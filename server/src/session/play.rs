@@ -95,6 +95,8 @@ pub fn play(
                         Err(end_reason(&room))
                     } else {
                         let frame = Arc::clone(&frames.borrow_and_update());
+                        let behind_ms = u64::from(player.ticks_behind(frame.tick)) * 1000 / u64::from(tick_rate_hz);
+                        room.info().vitals.saw_staleness(behind_ms as u32);
                         player.on_frame(&frame, Instant::now())
                     }
                 }

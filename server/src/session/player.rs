@@ -196,6 +196,11 @@ impl PlayerStream {
         Ok(update.map_or(Step::Wait, |update| Step::Write(self.written(update, now))))
     }
 
+    /// How old what the client sees is at this tick: since the newest one that it says it has. 0 before the first update.
+    pub fn ticks_behind(&self, tick: u32) -> u32 {
+        if self.seen_tick == 0 { 0 } else { tick.saturating_sub(self.seen_tick) }
+    }
+
     /// Which update is the newest that was written; 0 before the first.
     pub fn written_tick(&self) -> u32 {
         self.splicer.base()

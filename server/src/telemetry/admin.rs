@@ -1,4 +1,4 @@
-//! The admin port: probes and metrics. Nothing here changes anything.
+//! The admin port: probes and metrics; the live page is in `status`. Nothing here changes anything.
 
 use super::{Health, Metrics};
 use axum::Router;

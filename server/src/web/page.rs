@@ -1,4 +1,4 @@
-//! The browser client: one file, embedded.
+//! Pages that are one file, embedded; the browser client is one.
 
 use axum::response::{Html, IntoResponse, Response};
 use base64::Engine as _;
@@ -10,26 +10,41 @@ use std::sync::LazyLock;
 /// Built from `web/`, committed; CI builds it again and compares.
 const PAGE: &str = include_str!("../../assets/index.html");
 
-/// Only the page's own script and style may run, and it may talk to this server only.
-static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
-    let policy = format!(
-        "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; img-src data:; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        hashes(PAGE, "script"),
-        hashes(PAGE, "style"),
-    );
-    HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
-});
+static CLIENT: LazyLock<Embedded> = LazyLock::new(|| Embedded::new(PAGE));
 
 /// `GET /` and `GET /replay`.
 pub(super) async fn serve() -> Response {
-    let headers = [
-        (header::CONTENT_SECURITY_POLICY, POLICY.clone()),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-        (HeaderName::from_static("referrer-policy"), HeaderValue::from_static("no-referrer")),
-    ];
-    (headers, Html(PAGE)).into_response()
+    CLIENT.respond()
+}
+
+/// A page, and what it may do.
+pub(crate) struct Embedded {
+    page: &'static str,
+    policy: HeaderValue,
+}
+
+impl Embedded {
+    /// Only the page's own script and style may run, and it may talk to this server only.
+    pub(crate) fn new(page: &'static str) -> Self {
+        let policy = format!(
+            "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; img-src data:; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            hashes(page, "script"),
+            hashes(page, "style"),
+        );
+        let nothing = HeaderValue::from_static("default-src 'none'");
+        Self { page, policy: HeaderValue::try_from(policy).unwrap_or(nothing) }
+    }
+
+    pub(crate) fn respond(&self) -> Response {
+        let headers = [
+            (header::CONTENT_SECURITY_POLICY, self.policy.clone()),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+            (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+            (HeaderName::from_static("referrer-policy"), HeaderValue::from_static("no-referrer")),
+        ];
+        (headers, Html(self.page)).into_response()
+    }
 }
 
 /// The CSP sources for all inline elements of this kind; `'none'` if there are none.

@@ -3,9 +3,9 @@
 use super::Origins;
 use crate::listener::Permit;
 use crate::rpc::status::code;
+use crate::session::Error;
 use crate::session::lobby::Lobby;
 use crate::session::message::Incoming;
-use crate::session::Error;
 use crate::session::play::{self, Entry};
 use crate::telemetry::metrics::rpc::WEBSOCKET;
 use crate::wire;

@@ -105,6 +105,17 @@ impl Net {
         }
     }
 
+    /// Runs beside the test.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.connections.spawn(task);
+    }
+
+    /// Waits until all connections have ended.
+    pub async fn all_served(&self) {
+        self.connections.close();
+        self.connections.wait().await;
+    }
+
     /// A connection as bytes.
     pub fn pipe(&self) -> DuplexStream {
         let (client, server) = tokio::io::duplex(64 * 1024);
@@ -274,7 +285,12 @@ impl Player {
     }
 
     /// The same, with the context of a span.
-    pub async fn steer_traced(&mut self, axis_x: i32, axis_y: i32, trace: Option<v1::TraceContext>) {
+    pub async fn steer_traced(
+        &mut self,
+        axis_x: i32,
+        axis_y: i32,
+        trace: Option<v1::TraceContext>,
+    ) {
         let sequence = self.welcome.last_applied_sequence + self.sent.len() as u32 + 1;
         let message = v1::Move {
             sequence,

@@ -116,7 +116,7 @@ impl Stage {
         self.published.put_in_order();
         let players = self.player_frames();
         let view = self.game.view(None);
-        self.encoder.encode(tick, &self.published, players, view);
+        self.encoder.encode(tick, &self.published, players, view, Vec::new());
     }
 
     /// As much of it as a recording knows: acknowledgements are the streams'.

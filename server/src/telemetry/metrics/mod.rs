@@ -19,8 +19,8 @@ mod tests;
 
 use super::Health;
 use super::traces::export;
-use labels::{Door, Reason, TraceLabel, Verdict};
 use fray_proto::trace::TraceContext;
+use labels::{Door, Reason, TraceLabel, Verdict};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::exemplar::HistogramWithExemplars;
@@ -204,7 +204,13 @@ impl Metrics {
     }
 
     /// Notes a tick: how long it took, how late it began, how many ticks' time was given up before it; and where to see it.
-    pub fn tick_made(&self, took: Duration, late: Duration, skipped: u64, trace: Option<TraceContext>) {
+    pub fn tick_made(
+        &self,
+        took: Duration,
+        late: Duration,
+        skipped: u64,
+        trace: Option<TraceContext>,
+    ) {
         observe(&self.tick_duration, took, trace);
         observe(&self.tick_lateness, late, trace);
         if skipped > 0 {

@@ -1,7 +1,7 @@
 //! Spans of `tracing` that continue what a peer began: unary calls, and streams that open.
 
-use super::span::span_context;
 use super::Traces;
+use super::span::span_context;
 use fray_proto::trace::TraceContext;
 use opentelemetry::Context;
 use opentelemetry::trace::TraceContextExt as _;

@@ -64,8 +64,8 @@ impl Traces {
     pub fn write_client_apply(&self, applied: &ClientApply) {
         let Some(on) = &self.on else { return };
         let traced = applied.traced;
-        let mut span = Past::new(names::MOVE_APPLY, Some(traced.context), applied.began)
-            .until(applied.ended);
+        let mut span =
+            Past::new(names::MOVE_APPLY, Some(traced.context), applied.began).until(applied.ended);
         span.kind = SpanKind::Consumer;
         span.attributes = vec![
             KeyValue::new(names::PLAYER, i64::from(applied.player)),

@@ -80,7 +80,10 @@ pub fn provider(target: Target, counts: &Counts) -> Result<SdkTracerProvider, Er
             resource = resource.with_attribute(KeyValue::new(key.clone(), value.clone()));
         }
     }
-    Ok(builder(target.sampler).with_resource(resource.build()).with_span_processor(processor).build())
+    Ok(builder(target.sampler)
+        .with_resource(resource.build())
+        .with_span_processor(processor)
+        .build())
 }
 
 /// What every provider of ours has: chosen ids, and decisions that were taken before. Tests add an exporter of their own.

@@ -116,9 +116,9 @@ impl On {
             ]
         };
         let write = |past: Past| past.write(&self.tracer, wall);
-        let client =
-            trace.client.map(|span_id| TraceContext { trace_id: trace.trace_id, span_id });
-        let mut receive = Past::new(names::MOVE_RECEIVE, client, applied.arrived).until(trace.queued);
+        let client = trace.client.map(|span_id| TraceContext { trace_id: trace.trace_id, span_id });
+        let mut receive =
+            Past::new(names::MOVE_RECEIVE, client, applied.arrived).until(trace.queued);
         receive.kind = SpanKind::Server;
         receive.ids = (trace.trace_id.get(), trace.receive.get());
         receive.attributes = attributes();
@@ -144,7 +144,8 @@ impl On {
 
         // Without a stream that wrote it, publishing is all that there was.
         let (streams, last_us) = sends.unwrap_or_default();
-        let written = if streams > 0 { self.began + Duration::from_micros(last_us) } else { tick.published };
+        let written =
+            if streams > 0 { self.began + Duration::from_micros(last_us) } else { tick.published };
         let mut send = Past::new(names::MOVE_SEND, encode, encoded).until(written);
         send.ids = (0, trace.send.get());
         send.kind = SpanKind::Producer;

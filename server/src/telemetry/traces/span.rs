@@ -58,9 +58,8 @@ impl Past {
             .with_links(links.collect())
             .with_events(self.events);
         let (trace_id, span_id) = self.ids;
-        let mut span = super::ids::with_ids(trace_id, span_id, || {
-            tracer.build_with_context(builder, &parent)
-        });
+        let mut span =
+            super::ids::with_ids(trace_id, span_id, || tracer.build_with_context(builder, &parent));
         let context = context_of(span.span_context());
         span.end_with_timestamp(wall.at(self.ended));
         context

@@ -57,8 +57,7 @@ impl TickTrace<'_> {
 
     /// Which tick it is.
     pub(super) fn attributes(&self) -> impl Iterator<Item = KeyValue> + use<> {
-        let recording =
-            self.recording.map(|name| KeyValue::new(names::RECORDING, name.to_owned()));
+        let recording = self.recording.map(|name| KeyValue::new(names::RECORDING, name.to_owned()));
         [KeyValue::new(names::TICK_NUMBER, i64::from(self.tick))].into_iter().chain(recording)
     }
 }
