@@ -164,7 +164,7 @@ export class App {
       updated: (update) => {
         const now = performance.now();
         this.scene?.updated(update, now);
-        this.#watchTraffic.updated(now, update, 0);
+        this.#watchTraffic.updated(now, update, 0, 0);
       },
       noticed: () => {},
       failed: () => {},

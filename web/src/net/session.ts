@@ -313,7 +313,7 @@ export class Session {
     }
     this.#resyncSentAt = undefined;
     this.#seenTick = update.tick;
-    this.traffic.updated(this.host.now(), update, bytes);
+    this.traffic.updated(this.host.now(), update, bytes, this.welcome?.player ?? 0);
     const acked = update.moveAck === undefined ? undefined : this.moves.acknowledge(update.moveAck);
     this.#acknowledge();
     this.listener.updated(update, replica, acked);

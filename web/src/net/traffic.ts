@@ -25,9 +25,11 @@ export class Traffic {
   bytesTotal = 0;
   updatesTotal = 0;
   arrivalMarginMs: number | undefined;
+  /** The trace of the newest of the player's own moves that the server sampled: 32 hexadecimal digits. */
+  traceId: string | undefined;
   #lastTick = 0;
 
-  updated(at: number, update: Update, bytes: number): void {
+  updated(at: number, update: Update, bytes: number, player: number): void {
     const last = this.samples.at(-1);
     const base = update.baseTick ?? update.tick - 1;
     this.samples.push({
@@ -41,6 +43,9 @@ export class Traffic {
     this.#lastTick = update.tick;
     this.bytesTotal += bytes;
     this.updatesTotal += 1;
+    for (const { context, player: mover } of update.cells.flatMap((cell) => cell.tracedMoves)) {
+      if (mover === player && context !== undefined) this.traceId = hex(context.traceIdHigh) + hex(context.traceIdLow);
+    }
     if (update.moveAck !== undefined) this.arrivalMarginMs = update.moveAck.arrivalMarginMs;
   }
 
@@ -64,4 +69,8 @@ export class Traffic {
       ticksPerS: sum((sample) => sample.ticks) / seconds,
     };
   }
+}
+
+function hex(half: bigint): string {
+  return half.toString(16).padStart(16, "0");
 }

@@ -208,7 +208,7 @@ export class ReplayApp {
   }
 
   #updated(update: Update): void {
-    this.#traffic.updated(performance.now(), update, 0);
+    this.#traffic.updated(performance.now(), update, 0, 0);
   }
 
   async #copyLink(): Promise<void> {

@@ -80,10 +80,17 @@ export class Graph {
     this.#textAt = now;
     const { server, room } = watched.scene.welcome;
     setText(element("graph-room"), `${server} · ${room?.name || room?.roomId || "room"} · tick ${watched.scene.tick}`);
+    this.#trace(watched.traffic.traceId);
     ROWS.forEach((row, index) => {
       setText(this.#values[index]!, row.read(watched, now) ?? "–");
       this.#values[index]!.className = row.mood?.(watched) ?? "";
     });
+  }
+
+  /** For whoever wants to find a move in the traces: of the newest sampled one, to be selected and copied. */
+  #trace(traceId: string | undefined): void {
+    element("graph-trace").hidden = traceId === undefined;
+    setText(element("graph-trace-id"), traceId ?? "");
   }
 
   #picture(traffic: Traffic, tickMs: number): void {
