@@ -3,6 +3,7 @@
 use super::phases::{PHASE_NAMES, PHASES, PHASES_FILE, PHASES_PATH};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::path::Path;
 
 /// How many functions are named.
 const HOTTEST: usize = 15;
@@ -125,7 +126,7 @@ fn why_none(stacks: &[Stack]) -> String {
     let samples: u64 = stacks.iter().map(|stack| stack.samples).sum();
     let mut frames = stacks.iter().flat_map(|stack| &stack.frames);
     // Those of the system's libraries are there in any case.
-    let is_rust = |file: &String| file.ends_with(".rs");
+    let is_rust = |file: &String| Path::new(file).extension().is_some_and(|end| end == "rs");
     let has_names = frames
         .any(|frame| frame.name.contains("fray_") || frame.file.as_ref().is_some_and(is_rust));
     if samples == 0 {
