@@ -30,9 +30,6 @@ logs=${CARGO_TARGET_DIR:-target}/observe
 otlp=(env -u OTEL_SERVICE_NAME "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:$otlp_port")
 server_flags=(--trace-moves "$trace" --trace-ticks "$trace")
 bot_flags=(--trace-moves "$trace")
-has_flags() { # COMMAND...: whether this build can trace; without that, there are metrics only
-  "$@" --help | grep -q -e --trace-moves
-}
 
 command -v curl >/dev/null || fail "curl is missing"
 for program in fray-server fray-bot; do
@@ -76,15 +73,13 @@ fi
 wait_ready jaeger "$jaeger/api/services"
 wait_ready prometheus "$prometheus/-/ready"
 
-has_flags "$bin/fray-server" || server_flags=()
-has_flags "$bin/fray-bot" swarm || bot_flags=()
 start server "${otlp[@]}" "$bin/fray-server" --listen "127.0.0.1:$port" \
-  --admin "127.0.0.1:$admin_port" --store "$logs/store" ${server_flags[@]+"${server_flags[@]}"}
+  --admin "127.0.0.1:$admin_port" --store "$logs/store" "${server_flags[@]}"
 wait_ready server "$admin/readyz"
 
 if [ "$bots" -gt 0 ]; then
   start bots "${otlp[@]}" "$bin/fray-bot" swarm --players "$bots" --url "$url" --duration 0 --quiet \
-    ${bot_flags[@]+"${bot_flags[@]}"}
+    "${bot_flags[@]}"
 fi
 
 cat <<TEXT
@@ -97,8 +92,8 @@ cat <<TEXT
     Grafana        $grafana_is
 
   Traces: of $trace of all moves and ticks, and of every late tick. In another terminal:
-    curl -s '$jaeger/api/traces?service=fray-bot&operation=move&limit=1'                       a move
-    curl -s '$jaeger/api/traces?service=fray-server&operation=tick&minDuration=5ms&limit=5'    slow ticks
+    curl -s '$jaeger/api/traces?service=fray-bot&operation=fray.move&limit=1'                       a move
+    curl -s '$jaeger/api/traces?service=fray-server&operation=fray.tick&minDuration=5ms&limit=5'    slow ticks
   From a slow tick to the code (docs/SLOW_TICKS.md): its trace names a recording and a tick for
     $bin/fray-bot replay $logs/store --recording NAME --at TICK --profile
   Logs are in $logs/. Ctrl-C ends everything.
