@@ -2,7 +2,7 @@
 
 use super::super::Health;
 use super::Metrics;
-use super::labels::{Door, Kind, Reason, Verdict};
+use super::labels::{Door, Reason, Verdict};
 use super::runtime::{HealthCollector, RuntimeCollector};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
@@ -119,7 +119,6 @@ impl Metrics {
         for door in ["grpc", "websocket", "watch", "replay"] {
             drop(self.streams.get_or_create(&Door { door }));
         }
-        drop(self.log_suppressed.get_or_create(&Kind { kind: "other" }));
         self.rpc.expect(super::rpc::WEBSOCKET);
     }
 }
