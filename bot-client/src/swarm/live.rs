@@ -77,9 +77,8 @@ impl Live {
     }
 
     fn lines(&self, now: &Progress, coloured: bool) -> [String; LINES] {
-        let paint = |code: &str, text: &str| match coloured {
-            true => format!("\x1b[{code}m{text}\x1b[0m"),
-            false => text.to_owned(),
+        let paint = |code: &str, text: &str| {
+            if coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
         };
         let elapsed_s = now.elapsed.as_secs();
         let time = match now.total.map(|total| total.as_secs().max(1)) {
@@ -135,7 +134,8 @@ fn sparkline(values: &VecDeque<f64>) -> String {
     let least = least.min(most);
     // Half a millisecond, or a tenth, is no event.
     let span = (most - least).max(least * 0.1).max(0.5);
-    let column = |value: &f64| COLUMNS[(((value - least).max(0.0) / span * 7.0).round() as usize).min(7)];
+    let column =
+        |value: &f64| COLUMNS[(((value - least).max(0.0) / span * 7.0).round() as usize).min(7)];
     values.iter().map(column).collect()
 }
 
