@@ -81,3 +81,13 @@ it("fits a phone", async () => {
   }
   await page.screenshot({ path: `${OUT}phone-report.png`, fullPage: true });
 });
+
+it("prints dark on white", async () => {
+  const page = await visit("compared.html", { width: 900, height: 1200 });
+  await page.emulateMedia({ media: "print" });
+  const of = (selector: string, property: "color" | "backgroundColor"): Promise<string> =>
+    page.locator(selector).first().evaluate((element, name) => getComputedStyle(element)[name], property);
+  expect(await of("html", "backgroundColor")).toBe("rgb(255, 255, 255)");
+  expect(await of("h2", "color")).toBe("rgb(17, 17, 17)");
+  await page.screenshot({ path: `${OUT}report-print.png`, fullPage: true });
+});

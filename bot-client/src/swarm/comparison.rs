@@ -6,13 +6,11 @@ use std::fmt;
 /// Two runs of the same differ by more than this.
 pub const VISIBLE_PERCENT: f64 = 1.0;
 
-/// What is better: less, more, or neither.
+/// Whether less is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Better {
     /// Times, bytes, faults.
     Less,
-    /// What was got for it.
-    More,
     /// It depends on the plan.
     Neither,
 }
@@ -51,7 +49,7 @@ const fn total(
 
 /// All numbers of a run that can be compared, in the order of the tables; four of each spread.
 pub const TOTALS: [Total; 44] = {
-    use Better::{Less, More, Neither};
+    use Better::{Less, Neither};
     [
         total("update gap p50", "ms", "/update_gap_ms/p50", Less),
         total("update gap p90", "ms", "/update_gap_ms/p90", Less),
@@ -73,7 +71,7 @@ pub const TOTALS: [Total; 44] = {
         total("resume p90", "ms", "/resume_ms/p90", Less),
         total("resume p99", "ms", "/resume_ms/p99", Less),
         total("resume max", "ms", "/resume_ms/max", Less),
-        total("players that got in", "", "/players", More),
+        total("players that got in", "", "/players", Neither),
         total("duration", "s", "/duration_s", Neither),
         total("updates", "", "/updates", Neither),
         total("bytes of updates", "B", "/update_bytes", Neither),
@@ -136,7 +134,6 @@ impl Compared {
         match self.total.better {
             _ if !differs => None,
             Better::Less => Some(now < before),
-            Better::More => Some(now > before),
             Better::Neither => None,
         }
     }
@@ -221,8 +218,10 @@ mod tests {
         assert_eq!((worse.difference().as_str(), worse.is_better()), ("+20.0 %", Some(false)));
         let better = compared(Some(60.0), Some(80.0), Better::Less);
         assert_eq!((better.difference().as_str(), better.is_better()), ("-25.0 %", Some(true)));
-        let more = compared(Some(3.0), Some(2.0), Better::More);
-        assert_eq!(more.is_better(), Some(true));
+        let neither = compared(Some(3.0), Some(2.0), Better::Neither);
+        assert_eq!((neither.difference().as_str(), neither.is_better()), ("+50.0 %", None));
+        let by_chance = compared(Some(100.9), Some(100.0), Better::Less);
+        assert_eq!(by_chance.is_better(), None);
         let same = compared(Some(0.0), Some(0.0), Better::Less);
         assert_eq!((same.difference().as_str(), same.is_better()), ("0 %", None));
         let from_nothing = compared(Some(3.0), Some(0.0), Better::Less);

@@ -129,7 +129,7 @@ fn shortened(text: &str) -> String {
 /// The machine that the bots ran on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Machine {
-    /// "linux x86_64".
+    /// The operating system and the instruction set.
     pub system: String,
     /// The kernel's release.
     pub kernel: Option<String>,

@@ -77,9 +77,8 @@ impl Live {
     }
 
     fn lines(&self, now: &Progress, coloured: bool) -> [String; LINES] {
-        let paint = |code: &str, text: &str| match coloured {
-            true => format!("\x1b[{code}m{text}\x1b[0m"),
-            false => text.to_owned(),
+        let paint = |code: &str, text: &str| {
+            if coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
         };
         let elapsed_s = now.elapsed.as_secs();
         let time = match now.total.map(|total| total.as_secs().max(1)) {

@@ -306,6 +306,22 @@ mod tests {
     }
 
     #[test]
+    fn staleness_is_the_wait_and_how_late_the_world_was_when_it_began() {
+        let mut stats = Stats::default();
+        let ms = Duration::from_millis;
+        stats.note_gap(3, ms(200), ms(30), ms(50));
+        assert_eq!((stats.staleness.len(), stats.update_gap.len()), (4, 4));
+        assert!((stats.staleness.max() - 230.0).abs() < 1.0);
+        assert!((stats.staleness.quantile(0.25) - 80.0).abs() < 1.0);
+        // An update before its time waits for nothing, but it is one.
+        stats.note_gap(3, ms(20), ms(0), ms(50));
+        assert_eq!((stats.staleness.len(), stats.update_gap.len()), (5, 5));
+        assert_eq!(stats.happenings(3).hangs, 0);
+        stats.note_gap(3, HANG, ms(0), ms(50));
+        assert_eq!(stats.happenings(3).hangs, 1);
+    }
+
+    #[test]
     fn invented_statuses_do_not_fill_the_memory() {
         let mut stats = Stats::default();
         for n in 0..1000 {

@@ -16,7 +16,16 @@ pub(super) fn faults(run: &RunFile) -> Vec<(f64, f64)> {
         faults.filter_map(|mark| run.series().marks.get(mark.name)).any(|counts| counts[index] > 0)
     };
     let spans = spans(run).into_iter().enumerate();
-    spans.filter(|(index, _)| is_wrong(*index)).map(|(_, span)| span).collect()
+    let wrong = spans.filter(|(index, _)| is_wrong(*index)).map(|(_, span)| span);
+    let mut faults: Vec<(f64, f64)> = Vec::new();
+    for (from, length) in wrong {
+        match faults.last_mut() {
+            // What follows at once is the same.
+            Some((begun, so_far)) if *begun + *so_far >= from => *so_far += length,
+            _ => faults.push((from, length)),
+        }
+    }
+    faults
 }
 
 /// Writes the lanes in which something happened, and names those in which nothing did.
@@ -68,6 +77,6 @@ pub(super) fn draw(run: &RunFile, time: &TimeLine, out: &mut String) {
     }
     if !quiet.is_empty() {
         let names: Vec<&str> = quiet.iter().map(|mark| mark.label).collect();
-        let _ = write!(out, "<p class=\"note\">None of: {}.</p>\n", Escaped(&names.join("; ")));
+        let _ = writeln!(out, "<p class=\"note\">None of: {}.</p>", Escaped(&names.join("; ")));
     }
 }

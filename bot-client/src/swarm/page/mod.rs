@@ -42,7 +42,7 @@ pub fn render(now: &RunFile, earlier: Option<&RunFile>) -> String {
     draw_head(now, earlier, &mut page);
     section("timeline", "What happened", &mut page);
     page.push_str(
-        "<p class=\"note\">Red lines in all charts below are at the times of what is red here; the shaded part is \
+        "<p class=\"note\">What is red in the charts below is at the times of what is red here; the grey part is \
          when players were started. Hold the pointer over anything to read its numbers.</p>\n",
     );
     marks::draw(now, &time, &mut page);
@@ -83,14 +83,14 @@ fn time_line(now: &RunFile, earlier: Option<&RunFile>) -> TimeLine {
 fn draw_head(now: &RunFile, earlier: Option<&RunFile>, out: &mut String) {
     let text = |pointer: &str| now.text(pointer).unwrap_or("–");
     let server = text("/conditions/server/name");
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"dark light\">\n\
          <link rel=\"icon\" href=\"data:,\">\n\
-         <title>Fray swarm report: {}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n",
+         <title>Fray swarm report: {}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
         policy(),
         Escaped(server),
     );
@@ -101,12 +101,12 @@ fn draw_head(now: &RunFile, earlier: Option<&RunFile>, out: &mut String) {
         (all, 0) => ("better", format!("passed: {all} of {all} limits kept")),
         (all, failed) => ("worse", format!("failed: {failed} of {all} limits missed")),
     };
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<header><p class=\"brand\">Fray swarm report</p><h1>{} players on {}</h1>\
          <p class=\"sub\">{} · {} · {} · {} · seed {}</p>\
          <p class=\"verdict {class}\">{verdict}</p></header>\n<main>\n<section id=\"summary\"><h2>Summary</h2>\
-         <dl class=\"tiles\">\n",
+         <dl class=\"tiles\">",
         figure(now.number("/players").unwrap_or(0.0)),
         Escaped(server),
         Escaped(text("/conditions/server/game")),
@@ -119,10 +119,13 @@ fn draw_head(now: &RunFile, earlier: Option<&RunFile>, out: &mut String) {
         let compared = Compared::of(*total, now, earlier);
         let _ = write!(
             out,
-            "<div><dt>{}</dt><dd><b>{}</b> {}",
+            "<div><dt>{}</dt><dd><b>{}</b>",
             Escaped(total.label),
-            compared.now.map_or("–".to_owned(), figure),
-            Escaped(total.unit)
+            compared.now.map_or("–".to_owned(), |now| match total.unit {
+                "ms" => html::time(now),
+                "" => figure(now),
+                unit => format!("{} {unit}", figure(now)),
+            }),
         );
         if earlier.is_some() {
             let _ = write!(out, "<br>{}", tables::delta(&compared));
@@ -133,9 +136,9 @@ fn draw_head(now: &RunFile, earlier: Option<&RunFile>, out: &mut String) {
     for check in checks.iter().filter(|check| check["passed"] != Value::Bool(true)) {
         let what = check.get("what").and_then(Value::as_str).unwrap_or_default();
         let number = |name: &str| check.get(name).and_then(Value::as_f64);
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<p class=\"failure\">{}: {}, limit {}</p>\n",
+            "<p class=\"failure\">{}: {}, limit {}</p>",
             Escaped(what),
             number("value").map_or("not measured".to_owned(), figure),
             number("limit").map_or("–".to_owned(), figure)

@@ -88,7 +88,8 @@ impl Plot<'_> {
         if !time.faults.is_empty() {
             out.push_str("<path class=\"fault\" d=\"");
             for (from, length) in &time.faults {
-                let _ = write!(out, "M{:.1} 0V{HIGH}", time.x(from + length / 2.0));
+                let (x, to) = (time.x(*from), time.x(from + length));
+                let _ = write!(out, "M{x:.1} 0H{to:.1}V{HIGH}H{x:.1}z");
             }
             out.push_str("\"/>");
         }

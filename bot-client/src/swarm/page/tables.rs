@@ -57,10 +57,10 @@ pub(super) fn draw_limits(now: &RunFile, out: &mut String) {
         let what = check.get("what").and_then(Value::as_str).unwrap_or_default();
         let bound = if is("is_least") { "at least" } else { "at most" };
         let (class, word) = if is("passed") { ("better", "passed") } else { ("worse", "FAILED") };
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<tr><th scope=\"row\">{}</th><td>{}</td><td>{bound} {}</td>\
-             <td><span class=\"{class}\">{word}</span></td></tr>\n",
+             <td><span class=\"{class}\">{word}</span></td></tr>",
             Escaped(what),
             number("value").map_or("not measured".to_owned(), figure),
             number("limit").map_or("–".to_owned(), figure),
@@ -82,9 +82,9 @@ pub(super) fn draw_errors(now: &RunFile, out: &mut String) {
     for (label, count) in errors.iter().take(ERRORS_MAX) {
         let examples = now.value("/error_examples").and_then(Value::as_object);
         let example = examples.and_then(|map| map.get(label)).and_then(Value::as_str);
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td class=\"text\">{}</td></tr>\n",
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td class=\"text\">{}</td></tr>",
             Escaped(label),
             figure(count.as_f64().unwrap_or(0.0)),
             Escaped(example.unwrap_or("")),

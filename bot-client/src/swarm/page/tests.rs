@@ -131,17 +131,6 @@ fn a_week_is_no_bigger_than_ten_minutes() {
 }
 
 #[test]
-#[ignore = "a measurement: cargo test --release … -- --ignored --nocapture"]
-fn how_long_it_takes() {
-    for seconds in [60, 600] {
-        let run = RunFile::of(&run(seconds));
-        let started = tokio::time::Instant::now();
-        let bytes = render(&run, None).len();
-        println!("{seconds} s: {bytes} bytes in {:?}", started.elapsed());
-    }
-}
-
-#[test]
 fn all_that_is_shown_is_in_the_json() {
     let json = serde_json::to_value(hostile()).expect("it is plain data");
     for pointer in TOTALS.iter().map(|total| total.pointer).chain(tables::condition_pointers()) {

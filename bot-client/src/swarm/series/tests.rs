@@ -55,7 +55,9 @@ proptest! {
     #[test]
     fn percentiles_are_within_a_hundredth(mut micros in prop::collection::vec(1_u64..100_000_000, 1..200)) {
         let mut sketch = Sketch::default();
-        micros.iter().for_each(|time| sketch.record(Duration::from_micros(*time)));
+        for time in &micros {
+            sketch.record(Duration::from_micros(*time));
+        }
         micros.sort_unstable();
         for quantile in QUANTILES {
             let rank = ((micros.len() as f64 * quantile).ceil() as usize).clamp(1, micros.len());
