@@ -146,6 +146,7 @@ impl From<Welcome> for v1::Welcome {
             idle_timeout_ms: welcome.idle_timeout_ms,
             grace_ms: welcome.grace_ms,
             server: welcome.server,
+            server_version: env!("CARGO_PKG_VERSION").to_owned(),
             ..Self::default()
         };
         match welcome.player {

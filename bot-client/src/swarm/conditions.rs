@@ -73,6 +73,8 @@ impl Conditions {
 pub struct ServerTold {
     /// Its name.
     pub name: String,
+    /// Its version.
+    pub version: String,
     /// The game.
     pub game: String,
     /// The version of the game's rules.
@@ -99,6 +101,7 @@ impl ServerTold {
     pub(super) fn of(welcome: &v1::Welcome) -> Self {
         Self {
             name: shortened(&welcome.server),
+            version: shortened(&welcome.server_version),
             game: shortened(&welcome.game),
             sim_version: welcome.sim_version,
             protocol_min: welcome.protocol_min,

@@ -94,7 +94,7 @@ pub(super) fn draw_errors(now: &RunFile, out: &mut String) {
 }
 
 /// What a run's conditions are called, and where they are in the JSON.
-const CONDITIONS: [(&str, &str); 29] = [
+const CONDITIONS: [(&str, &str); 30] = [
     ("started (UTC)", "/conditions/started_at"),
     ("bots", "/conditions/bot_version"),
     ("build of the bots", "/conditions/bot_build"),
@@ -111,6 +111,7 @@ const CONDITIONS: [(&str, &str); 29] = [
     ("server", "/conditions/server/name"),
     ("game", "/conditions/server/game"),
     ("version of its rules", "/conditions/server/sim_version"),
+    ("server's version", "/conditions/server/version"),
     ("protocol from", "/conditions/server/protocol_min"),
     ("protocol to", "/conditions/server/protocol_max"),
     ("ticks per second", "/conditions/server/tick_rate_hz"),
