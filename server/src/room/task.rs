@@ -36,7 +36,9 @@ pub(super) fn room(
     stop: CancellationToken,
 ) -> Option<(Handle, impl Future<Output = ()> + Send + 'static)> {
     let mut room = Room { parts, is_broken: false };
-    let first = room.guarded(1, |core| core.tick(Instant::now()))?.0;
+    let (first, report) = room.guarded(1, |core| core.tick(Instant::now()))?;
+    let (took, late, skipped) = (Duration::ZERO, Duration::ZERO, 0);
+    info.vitals.ticked(&Ticked { tick: 1, took, late, skipped, report });
     room.guarded(1, Core::note)?;
     room.hand_over(false);
     let info = Arc::new(info);
