@@ -25,7 +25,7 @@ async fn get(net: &Net, path: &str) -> Answer {
     net.spawn(async move { parts.serve_operator(server).await });
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(client)).await.expect("HTTP");
-    net.spawn(async move { drop(connection.await) });
+    net.spawn_client(async move { drop(connection.await) });
     let request = http::Request::get(path).header("host", "localhost").body(Empty::<Bytes>::new());
     sender.send_request(request.expect("a request")).await.expect("an answer")
 }
@@ -37,12 +37,34 @@ async fn json(net: &Net) -> Value {
     serde_json::from_slice(&body).expect("JSON")
 }
 
-/// The next snapshot of a stream of events; `None`: it ended.
-async fn event(answer: &mut Answer) -> Option<Value> {
-    let frame = answer.body_mut().frame().await?.expect("sound").into_data().expect("data");
-    let text = std::str::from_utf8(&frame).expect("text");
-    let data = text.strip_prefix("data: ").and_then(|text| text.strip_suffix("\n\n"));
-    Some(serde_json::from_str(data.expect("one event")).expect("JSON"))
+/// A stream of events.
+struct Reader {
+    answer: Answer,
+    /// What came of the next one.
+    begun: String,
+}
+
+impl Reader {
+    async fn open(net: &Net) -> Self {
+        let answer = get(net, "/status/events").await;
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        Self { answer, begun: String::new() }
+    }
+
+    /// The next snapshot; `None`: it ended.
+    async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some((event, rest)) = self.begun.split_once("\n\n") {
+                let data = event.strip_prefix("data: ").expect("data and nothing else");
+                let data = serde_json::from_str(data).expect("JSON");
+                self.begun = rest.to_owned();
+                return Some(data);
+            }
+            let frame = self.answer.body_mut().frame().await?.expect("sound");
+            let data = frame.into_data().expect("data");
+            self.begun += std::str::from_utf8(&data).expect("ASCII here");
+        }
+    }
 }
 
 async fn private_room(net: &Net, name: &str) -> v1::JoinResponse {
@@ -97,19 +119,17 @@ async fn the_numbers_are_those_of_the_rooms() {
 async fn the_page_is_told_every_second_and_all_are_told_the_same() {
     let net = Net::new(&[]);
     let _ada = net.player("Ada").await;
-    let (mut one, mut other) =
-        (get(&net, "/status/events").await, get(&net, "/status/events").await);
-    assert_eq!(one.headers()["content-type"], "text/event-stream");
-    let mut last = 0;
+    let (mut one, mut other) = (Reader::open(&net).await, Reader::open(&net).await);
+    let (mut last, mut rates) = (0, Vec::new());
     for _ in 0..5 {
-        let (a, b) = (event(&mut one).await.expect("told"), event(&mut other).await.expect("told"));
+        let (a, b) = (one.next().await.expect("told"), other.next().await.expect("told"));
         assert_eq!(a, b, "one snapshot for all");
         let tick = a["rooms"][0]["tick"].as_u64().expect("a tick");
         assert!(tick > last, "it goes on: {tick} after {last}");
         last = tick;
+        rates.push(a["totals"]["update_bytes_per_s"].as_u64());
     }
-    let told = event(&mut one).await.expect("told");
-    assert!(told["totals"]["update_bytes_per_s"].as_u64() > Some(0), "{}", told["totals"]);
+    assert!(rates[0].is_none() && rates[1] > Some(0), "{rates:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -117,8 +137,8 @@ async fn no_more_than_so_many_look_on_and_a_place_comes_free() {
     let net = Net::new(&[]);
     let mut readers = Vec::new();
     for _ in 0..READERS_MAX {
-        let mut reader = get(&net, "/status/events").await;
-        event(&mut reader).await.expect("told");
+        let mut reader = Reader::open(&net).await;
+        reader.next().await.expect("told");
         readers.push(reader);
     }
     let refused = get(&net, "/status/events").await;
@@ -133,19 +153,18 @@ async fn no_more_than_so_many_look_on_and_a_place_comes_free() {
 #[tokio::test(start_paused = true)]
 async fn the_end_of_the_server_ends_events_and_waits_for_no_reader() {
     let net = Net::new(&[]);
-    let (mut reader, stalled) =
-        (get(&net, "/status/events").await, get(&net, "/status/events").await);
-    event(&mut reader).await.expect("told");
+    let (mut reader, stalled) = (Reader::open(&net).await, Reader::open(&net).await);
+    reader.next().await.expect("told");
     // Nobody reads this one; its connection is full after some minutes.
     tokio::time::sleep(Duration::from_secs(600)).await;
-    while timeout(EVERY / 2, event(&mut reader)).await.is_ok() {}
+    while timeout(EVERY / 2, reader.next()).await.is_ok_and(|told| told.is_some()) {}
     net.parts.sessions().drain();
     net.parts.health().draining();
-    let told = event(&mut reader).await.expect("still told");
+    let told = reader.next().await.expect("still told");
     assert_eq!(told["health"]["draining"], true);
     let since = Instant::now();
     net.parts.stop_operators();
-    assert_eq!(event(&mut reader).await, None, "the end, in order");
+    assert_eq!(reader.next().await, None, "the end, in order");
     assert!(since.elapsed() < EVERY, "at once");
     net.all_served().await;
     assert!(since.elapsed() <= Duration::from_secs(3), "{:?}", since.elapsed());
@@ -161,8 +180,8 @@ async fn a_private_rooms_code_is_not_told() {
     assert_eq!(now["rooms"][0]["name"], "</script><b>Den");
     assert_eq!(now["rooms"][0]["is_private"], true);
     assert!(code.len() >= 6 && !now.to_string().contains(&code));
-    let mut reader = get(&net, "/status/events").await;
-    assert!(!event(&mut reader).await.expect("told").to_string().contains(&code));
+    let mut reader = Reader::open(&net).await;
+    assert!(!reader.next().await.expect("told").to_string().contains(&code));
 }
 
 #[tokio::test(start_paused = true)]

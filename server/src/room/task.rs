@@ -15,6 +15,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +41,15 @@ pub(super) fn room(
 ) -> Option<(Handle, impl Future<Output = ()> + Send + 'static)> {
     let traced = Traced::new(info.id.as_str(), &parts.settings, parts.is_recorded);
     let mut room = Room { parts, traced, is_broken: false };
-    let first = room.guarded(1, |core| core.tick(Instant::now()))?.0;
+    let (first, report) = room.guarded(1, |core| core.tick(Instant::now()))?;
+    info.vitals.ticked(&Ticked {
+        tick: 1,
+        took: Duration::ZERO,
+        late: Duration::ZERO,
+        skipped: 0,
+        moves: report.moves_applied,
+        entities: report.entities,
+    });
     room.guarded(1, Core::note)?;
     room.hand_over(false);
     let info = Arc::new(info);

@@ -35,6 +35,7 @@ use tonic_types::StatusExt as _;
 pub struct Net {
     pub parts: Arc<Parts>,
     connections: TaskTracker,
+    clients: TaskTracker,
 }
 
 impl Net {
@@ -58,7 +59,11 @@ impl Net {
         let flags = ["fray-server", "--seed", "7"].iter().chain(flags);
         let config = Config::parse_from(flags);
         let parts = Parts::new(&config, game).expect("a server");
-        Self { parts: Arc::new(parts), connections: TaskTracker::new() }
+        Self {
+            parts: Arc::new(parts),
+            connections: TaskTracker::new(),
+            clients: TaskTracker::new(),
+        }
     }
 
     /// A server that counts and traces there.
@@ -84,7 +89,11 @@ impl Net {
         let config = Config::parse_from(["fray-server", "--seed", "7"]);
         let parts = Parts::with_store(&config, game, store, replay_threads).expect("a server");
         parts.health().bound();
-        Self { parts: Arc::new(parts), connections: TaskTracker::new() }
+        Self {
+            parts: Arc::new(parts),
+            connections: TaskTracker::new(),
+            clients: TaskTracker::new(),
+        }
     }
 
     pub async fn replays(&self) -> ReplaysClient<Channel> {
@@ -105,7 +114,12 @@ impl Net {
         }
     }
 
-    /// Runs beside the test.
+    /// The client's side of a connection: it may be stuck with what its test does not take.
+    pub fn spawn_client(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.clients.spawn(task);
+    }
+
+    /// The server's side of a connection.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.connections.spawn(task);
     }
