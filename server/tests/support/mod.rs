@@ -73,7 +73,11 @@ impl Net {
         let game = Arc::new(Arena::default());
         let parts = Parts::assemble(&config, game, store, 0, telemetry).expect("a server");
         parts.health().bound();
-        Self { parts: Arc::new(parts), connections: TaskTracker::new() }
+        Self {
+            parts: Arc::new(parts),
+            connections: TaskTracker::new(),
+            clients: TaskTracker::new(),
+        }
     }
 
     /// A server that keeps these recordings. Without threads for them, time may be virtual: nothing happens elsewhere.
