@@ -84,7 +84,7 @@ packages_list() {
 
 # === The steps ===
 
-step "tools" scripts/tools.sh buf typos cargo-deny chromium-headless-shell
+step "tools" scripts/tools.sh buf typos cargo-deny chromium-headless-shell prometheus promtool jaeger
 step "formatting" cargo fmt --all --check
 step "spelling" typos
 step "protocol lint" in_dir proto buf lint
@@ -93,6 +93,8 @@ if tag=$(last_release); then
 else
   skip "protocol against the last release" "no release tag yet, so the wire is not fixed"
 fi
+step "Prometheus rules" promtool check rules helm/rules/fray.yaml
+step "Prometheus rules, tried out" promtool test rules helm/rules/tests/fray.test.yaml
 step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
 step "dependencies" cargo deny --locked check bans licenses sources
 
