@@ -107,7 +107,7 @@ else
   skip "web" "there is no web/package.json"
 fi
 
-step "tests" cargo test --locked --workspace
+step "tests" env FRAY_REQUIRE_TOOLS=1 cargo test --locked --workspace
 step "determinism in release" cargo test --locked --release -p fray-server \
   --test determinism --test golden_recordings --test recorded_play
 if [ -x web/e2e/run.sh ]; then

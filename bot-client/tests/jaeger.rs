@@ -3,6 +3,7 @@
 //! To see it fail: leave out any of the spans, give one another parent, or let the server ignore the client's context.
 
 mod jaeger_support;
+mod programs;
 
 use clap::Parser as _;
 use fray_bot::client::tracing::{AcknowledgedMove, AppliedMove, Tracer};

@@ -2,36 +2,16 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
 
+use super::programs::{get, program};
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 /// On a machine that is busy, starting takes seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Where the program is: among the tools that `make test` installs, or on the path. `None` only where nobody insists.
-pub fn program(name: &str) -> Option<PathBuf> {
-    let tools = std::env::var_os("FRAY_TOOLS").map(PathBuf::from);
-    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/fray-tools"));
-    let folders = tools.into_iter().chain(home).map(|tools| tools.join("bin"));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = folders
-        .chain(std::env::split_paths(&path))
-        .map(|folder| folder.join(name))
-        .find(|program| program.is_file());
-    let insists = std::env::var_os("FRAY_REQUIRE_TOOLS").is_some();
-    assert!(found.is_some() || !insists, "{name} is missing: scripts/tools.sh {name}");
-    if found.is_none() {
-        eprintln!(
-            "SKIPPED: {name} is not installed; `scripts/tools.sh {name}` does it, `make test` too"
-        );
-    }
-    found
-}
 
 /// A Jaeger that ends with the test.
 pub struct Jaeger {
@@ -117,14 +97,8 @@ impl Jaeger {
 
     /// The answer, if there is one that says something.
     async fn get(&self, path: &str) -> Option<Value> {
-        let mut stream = TcpStream::connect(self.query).await.ok()?;
-        let request = format!("GET {path} HTTP/1.0\r\nhost: jaeger\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.ok()?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.ok()?;
-        let text = String::from_utf8(answer).ok()?;
-        let (head, body) = text.split_once("\r\n\r\n")?;
-        head.contains(" 200 ").then(|| serde_json::from_str(body).ok()).flatten()
+        let (status, body) = get(self.query, path).await.ok()?;
+        (status == 200).then(|| serde_json::from_slice(&body).ok()).flatten()
     }
 }
 

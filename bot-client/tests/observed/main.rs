@@ -5,6 +5,8 @@
 
 mod files;
 mod play;
+#[path = "../programs/mod.rs"]
+mod programs;
 mod prometheus;
 
 use prometheus::Prometheus;
@@ -91,7 +93,8 @@ async fn every_panel_and_every_rule_has_series_in_a_real_prometheus() {
     let app = play::server().await;
     let (listen, admin) = (app.listen_addr(), app.admin_addr());
     let url = format!("http://{listen}");
-    let prometheus = Prometheus::start(admin, &files::path("helm/rules/fray.yaml")).await;
+    let rules = files::path("helm/rules/fray.yaml");
+    let Some(prometheus) = Prometheus::start(admin, &rules).await else { return };
 
     let (stop, over) = (CancellationToken::new(), CancellationToken::new());
     let mut serving = JoinSet::new();
@@ -106,11 +109,11 @@ async fn every_panel_and_every_rule_has_series_in_a_real_prometheus() {
         no_scrape_fails(&prometheus).await;
         every_panel_has_series(&prometheus).await;
         every_rule_has_series(&prometheus).await;
-        // Nothing is sampled here, so there are none; but they can be asked for.
-        prometheus
-            .exemplars("fray_tick_duration_seconds_bucket")
-            .await
-            .expect("exemplars are kept");
+        for histogram in
+            ["fray_tick_duration_seconds", "fray_tick_lateness_seconds", "fray_move_wait_seconds"]
+        {
+            buckets_lead_to_traces(&prometheus, &format!("{histogram}_bucket")).await;
+        }
         stop.cancel();
     };
     let (report, ()) = tokio::join!(play::bots(&url, stop.clone()), checks);
@@ -131,6 +134,13 @@ async fn until(prometheus: &Prometheus, expression: &str) {
         assert!(Instant::now() < deadline, "it never came to be: {expression}");
         sleep(LOOK_EVERY).await;
     }
+}
+
+async fn buckets_lead_to_traces(prometheus: &Prometheus, buckets: &str) {
+    let exemplars = prometheus.exemplars(buckets).await.expect("exemplars are kept");
+    let exemplar = exemplars.first().unwrap_or_else(|| panic!("{buckets} has no exemplar"));
+    let trace_id = exemplar["labels"]["trace_id"].as_str().unwrap_or_default();
+    assert!(trace_id.len() == 32 && trace_id.chars().all(|c| c.is_ascii_hexdigit()), "{exemplar}");
 }
 
 async fn no_scrape_fails(prometheus: &Prometheus) {

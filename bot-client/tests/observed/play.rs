@@ -1,6 +1,6 @@
 //! A real server on real sockets, and all that can happen on it, so that every metric has something to tell.
 
-use super::prometheus::get;
+use super::programs::get;
 use clap::Parser as _;
 use fray_bot::client::transport::{Channels, Server as Way, WebSocketServer};
 use fray_bot::swarm::{self, Plan};
@@ -10,6 +10,8 @@ use fray_proto::v1::play_client::PlayClient;
 use fray_proto::v1::play_request::Message;
 use fray_proto::v1::replays_client::ReplaysClient;
 use fray_server::config::Config;
+use fray_server::telemetry::traces::{Settings, export};
+use fray_server::telemetry::{Telemetry, Traces};
 use fray_server::{App, Server};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +25,12 @@ const RECORDING: &[u8] = include_bytes!("../../../server/tests/golden/arena-v1.f
 pub(crate) async fn server() -> App {
     let flags = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--rooms-max", "10"];
     let config = Config::parse_from(["fray-server"].iter().chain(&flags));
-    Server::builder().config(config).build().await.expect("a server")
+    // Sampled, and sent nowhere: exemplars name the traces all the same.
+    let provider = export::builder(export::default_sampler()).build();
+    let often = Settings { moves: 0.5, ticks: 0.5, peers_per_s: 0 };
+    let traces = Arc::new(Traces::on(provider, often));
+    let telemetry = Telemetry { traces, ..Telemetry::default() };
+    Server::builder().config(config).telemetry(telemetry).build().await.expect("a server")
 }
 
 /// Bots by both doors, some of which drop their streams and come back; until `stop`.

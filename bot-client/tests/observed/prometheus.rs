@@ -1,17 +1,15 @@
 //! The real Prometheus, as a child of the test, and what it answers.
 
+use super::programs::{get, program};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 /// How long it may take to answer, on a machine that does other things, too.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How often another port is tried, when somebody was faster.
@@ -26,7 +24,8 @@ pub(crate) struct Prometheus {
 
 impl Prometheus {
     /// Starts one that scrapes `target` once a second, and evaluates these rules as often.
-    pub(crate) async fn start(target: SocketAddr, rules: &Path) -> Self {
+    pub(crate) async fn start(target: SocketAddr, rules: &Path) -> Option<Self> {
+        let program = program("prometheus")?;
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("observed-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
@@ -39,20 +38,20 @@ impl Prometheus {
         );
         fs::write(folder.join("prometheus.yml"), config).expect("a file");
         for _ in 0..PORTS_TRIED_MAX {
-            let mut prometheus = Self::launch(&folder);
+            let mut prometheus = Self::launch(&program, &folder);
             if prometheus.is_ready().await {
-                return prometheus;
+                return Some(prometheus);
             }
         }
         panic!("Prometheus did not start: {}", said(&folder));
     }
 
-    fn launch(folder: &Path) -> Self {
+    fn launch(program: &Path, folder: &Path) -> Self {
         // It takes no port 0, so a free one is found for it; if somebody takes that first, it ends and another is tried.
         let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
         let address = free.expect("a free port");
         let log = File::create(folder.join("prometheus.log")).expect("a file");
-        let child = Command::new(program("prometheus"))
+        let child = Command::new(program)
             .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
             .arg(format!("--web.listen-address={address}"))
@@ -132,35 +131,6 @@ impl Drop for Prometheus {
 
 fn said(folder: &Path) -> String {
     fs::read_to_string(folder.join("prometheus.log")).unwrap_or_default()
-}
-
-/// A program from where `scripts/tools.sh` puts them, or from PATH.
-fn program(name: &str) -> PathBuf {
-    let tools = std::env::var_os("FRAY_TOOLS").map(PathBuf::from);
-    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/fray-tools"));
-    let tools = tools.or_else(home).map(|tools| tools.join("bin"));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = tools.into_iter().chain(std::env::split_paths(&path));
-    let found = folders.map(|folder| folder.join(name)).find(|program| program.is_file());
-    found.unwrap_or_else(|| panic!("there is no {name}: run scripts/tools.sh {name}"))
-}
-
-/// `GET path`: the status and the body. HTTP/1.0, so that the end of the connection is the end of the answer.
-pub(crate) async fn get(address: SocketAddr, path: &str) -> std::io::Result<(u16, Vec<u8>)> {
-    let answer = async {
-        let mut stream = TcpStream::connect(address).await?;
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer)
-    };
-    let answer = timeout(ANSWER_TIMEOUT, answer).await??;
-    let cut = answer.windows(4).position(|four| four == b"\r\n\r\n");
-    let cut = cut.ok_or(std::io::ErrorKind::UnexpectedEof)?;
-    let head = String::from_utf8_lossy(&answer[..cut]).into_owned();
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    Ok((status.ok_or(std::io::ErrorKind::InvalidData)?, answer[cut + 4..].to_vec()))
 }
 
 fn escaped(text: &str) -> String {
