@@ -48,7 +48,7 @@ impl Secrets {
         let forms = |secret: &String| {
             let tail = secret.rsplit('.').next().unwrap_or_default();
             // As libraries show bytes.
-            let hex = tail.bytes().map(|byte| format!("{byte:02x}")).collect();
+            let hex = tail.bytes().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
             [secret.to_lowercase(), tail.to_lowercase(), hex]
         };
         self.0.iter().flat_map(forms).find(|form| text.contains(form))

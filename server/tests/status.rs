@@ -57,7 +57,7 @@ impl Reader {
             if let Some((event, rest)) = self.begun.split_once("\n\n") {
                 let data = event.strip_prefix("data: ").expect("data and nothing else");
                 let data = serde_json::from_str(data).expect("JSON");
-                self.begun = rest.to_owned();
+                self.begun = rest.to_string();
                 return Some(data);
             }
             let frame = self.answer.body_mut().frame().await?.expect("sound");

@@ -45,12 +45,13 @@ async function said(running: Running, pattern: RegExp): Promise<string> {
   throw new Error(`it did not say ${pattern}:\n${running.log.join("")}`);
 }
 
-export async function startServer(...args: string[]): Promise<Running & { url: string }> {
+export async function startServer(...args: string[]): Promise<Running & { url: string; admin: string }> {
   const running = run(binary("FRAY_SERVER_BIN"), [
     "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--seed", "7", ...(args.includes("--name") ? [] : ["--name", "e2e"]), ...args,
   ]);
-  const url = await said(running, /(http:\/\/127\.0\.0\.1:\d+)\//);
-  return { ...running, url };
+  const url = await said(running, /play at (http:\/\/127\.0\.0\.1:\d+)\//);
+  const admin = await said(running, /metrics at (http:\/\/127\.0\.0\.1:\d+)\//);
+  return { ...running, url, admin };
 }
 
 export function startSwarm(url: string, players: number): Running {
