@@ -21,8 +21,8 @@ impl TraceContext {
         Some(Self { trace_id: NonZeroU128::new(trace_id)?, span_id: NonZeroU64::new(span_id)? })
     }
 
-    /// The value of a `traceparent` header, if it is one and says "sampled". Versions after 00 may add to its end.
-    pub fn from_traceparent(text: &str) -> Option<Self> {
+    /// The value of a `traceparent` header, if it is one, and whether it says "sampled". Versions after 00 may add to its end.
+    pub fn from_traceparent(text: &str) -> Option<(Self, bool)> {
         let mut parts = text.split('-');
         let (version, trace_id, span_id, flags) =
             (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -35,10 +35,13 @@ impl TraceContext {
             && is_hex(flags, 2)
             && version != "ff"
             && (version != "00" || parts.next().is_none());
-        if !is_formed || u8::from_str_radix(flags, 16).ok()? & 1 == 0 {
+        if !is_formed {
             return None;
         }
-        Self::new(u128::from_str_radix(trace_id, 16).ok()?, u64::from_str_radix(span_id, 16).ok()?)
+        let is_sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
+        let trace_id = u128::from_str_radix(trace_id, 16).ok()?;
+        let context = Self::new(trace_id, u64::from_str_radix(span_id, 16).ok()?)?;
+        Some((context, is_sampled))
     }
 
     /// As the value of a `traceparent` header.
@@ -109,18 +112,20 @@ mod tests {
 
     #[test]
     fn a_sampled_traceparent_is_read_and_written_as_it_came() {
-        let context = TraceContext::from_traceparent(SAMPLED);
+        let (context, is_sampled) = TraceContext::from_traceparent(SAMPLED).expect("sound");
+        let unsampled = TraceContext::from_traceparent(&SAMPLED.replace("-01", "-00"));
+        assert_eq!((is_sampled, unsampled), (true, Some((context, false))));
+        let context = Some(context);
         assert_eq!(context.map(TraceContext::to_traceparent).as_deref(), Some(SAMPLED));
         let id = context.map(TraceContext::trace_id_hex);
         assert_eq!(id.as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
     }
 
     #[test]
-    fn what_is_not_sampled_or_no_traceparent_is_nothing() {
+    fn what_is_no_traceparent_is_nothing() {
         let wrong = [
             "",
             "00",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",
             "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
             "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
@@ -143,7 +148,8 @@ mod tests {
             let message = context.map(v1::TraceContext::from);
             prop_assert_eq!(message.and_then(|message| message.parse()), context);
             let header = context.map(TraceContext::to_traceparent);
-            prop_assert_eq!(header.as_deref().and_then(TraceContext::from_traceparent), context);
+            let read = header.as_deref().and_then(TraceContext::from_traceparent);
+            prop_assert_eq!(read, context.map(|context| (context, true)));
         }
 
         #[test]

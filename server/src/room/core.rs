@@ -52,6 +52,8 @@ pub struct TickReport {
     pub waits: Vec<Wait>,
     /// The most moves that waited for any one player.
     pub queue_depth_max: usize,
+    /// Sampled moves whose spans are not written, because there were too many in one tick.
+    pub traces_cut: u64,
     /// Bytes of cells' deltas that were encoded.
     pub encoded_bytes: u64,
     /// Entities in the world.
@@ -68,6 +70,7 @@ impl TickReport {
             entities: 0,
             queue_depth_max: 0,
             waits: Vec::new(),
+            traces_cut: 0,
             encoded_bytes: 0,
         }
     }
@@ -302,13 +305,15 @@ impl Core {
                 let refusal = self.game.apply(*player, &next.controls).err();
                 seat.applied(&next, refusal, self.tick, now);
                 let took = now.saturating_duration_since(next.arrived);
+                if next.trace.is_some() && self.traced.len() == TRACED_MOVES_PER_TICK_MAX {
+                    next.trace = None;
+                    report.traces_cut += 1;
+                }
                 let trace = next.trace.as_ref().map(|trace| trace.send_context());
                 report.waits.push(Wait { took, trace });
                 report.moves_applied += 1;
                 report.moves_refused += u64::from(refusal.is_some());
-                if let Some(trace) = next.trace.take()
-                    && self.traced.len() < TRACED_MOVES_PER_TICK_MAX
-                {
+                if let Some(trace) = next.trace.take() {
                     self.traced.push(AppliedMove {
                         trace,
                         player: *player,

@@ -5,6 +5,7 @@ use super::RoomId;
 use crate::store::{Chunk, Error, Incident, Name, Writer};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::labels::Reason;
+use fray_proto::trace::TraceContext;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -138,7 +139,16 @@ impl Recorder {
     }
 
     /// Keeps the last seconds, which were handed over before, as a recording of its own.
-    pub fn keep(&mut self, tick: u32, trouble: &Trouble, now: Instant) {
+    ///
+    /// `trace` is where the tick can be seen, if it was traced.
+    pub fn keep(
+        &mut self,
+        tick: u32,
+        trouble: &Trouble,
+        now: Instant,
+        trace: Option<TraceContext>,
+    ) {
+        let trace_id = trace.map(TraceContext::trace_id_hex);
         self.metrics.incidents.get_or_create(&Reason { reason: trouble.kind() }).inc();
         let pause_ticks = INCIDENT_PAUSE_S * self.tick_rate_hz;
         let is_last = matches!(trouble, Trouble::Panic(_));
@@ -158,7 +168,7 @@ impl Recorder {
         match writer.keep(Incident { name: name.clone(), what, from_tick }) {
             Ok(()) => {
                 *last_tick = Some(tick);
-                tracing::warn!(%room, tick, %trouble, recording = %name, "an incident; its recording is kept");
+                tracing::warn!(%room, tick, %trouble, recording = %name, trace_id, "an incident; its recording is kept");
             }
             Err(error) => {
                 tracing::error!(%room, tick, %trouble, %error, "an incident, and its recording cannot be kept");

@@ -9,7 +9,9 @@ use super::vitals::Ticked;
 use super::{RoomInfo, Settings};
 use crate::replication::TickFrame;
 use crate::store::EndReason;
+use crate::telemetry::traces::moves::MOVE_SPANS;
 use crate::telemetry::{Metrics, Traces, panic_message};
+use fray_proto::trace::TraceContext;
 use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -117,6 +119,7 @@ impl Room {
         let players = parts.core.players();
         metrics.moves_drained(&report.waits, report.queue_depth_max);
         metrics.cells_spliced(report.encoded_bytes, 0);
+        metrics.spans_dropped.inc_by(report.traces_cut * MOVE_SPANS);
         info.vitals.ticked(&Ticked {
             tick: next,
             took: published - started,
@@ -132,7 +135,7 @@ impl Room {
         metrics.tick_made(published - started, due.late, due.skipped, trace);
         if due.late > self.parts.settings.incident_lateness {
             let late_ms = u64::try_from(due.late.as_millis()).unwrap_or(u64::MAX);
-            self.keep(&Trouble::Late(late_ms));
+            self.keep(&Trouble::Late(late_ms), trace);
         }
     }
 
@@ -143,7 +146,7 @@ impl Room {
         for handled in 1..=AT_ONCE_MAX {
             match next.take() {
                 None => return,
-                Some(Command::Report(trouble)) => self.keep(&trouble),
+                Some(Command::Report(trouble)) => self.keep(&trouble, None),
                 Some(command) => {
                     // Between two ticks, what is fed is an input of the next one.
                     let next = self.parts.core.tick_count() + 1;
@@ -159,9 +162,10 @@ impl Room {
     }
 
     /// Keeps the last seconds, up to the tick that was made last.
-    fn keep(&mut self, trouble: &Trouble) {
+    fn keep(&mut self, trouble: &Trouble, trace: Option<TraceContext>) {
         self.hand_over(true);
-        self.parts.recorder.keep(self.parts.core.tick_count(), trouble, Instant::now());
+        let tick = self.parts.core.tick_count();
+        self.parts.recorder.keep(tick, trouble, Instant::now(), trace);
     }
 
     fn hand_over(&mut self, all: bool) {
@@ -190,6 +194,6 @@ impl Room {
         self.parts.core.note_panic(tick);
         self.hand_over(true);
         let trouble = Trouble::Panic(panic_message(panic));
-        self.parts.recorder.keep(tick, &trouble, Instant::now());
+        self.parts.recorder.keep(tick, &trouble, Instant::now(), None);
     }
 }

@@ -1,7 +1,8 @@
 //! Spans of calls, as OpenTelemetry's conventions for RPC have them. Streams have none of their own: see `telemetry/traces`.
 
 use crate::telemetry::Traces;
-use crate::telemetry::traces::names;
+use crate::telemetry::metrics::rpc::status_name;
+use crate::telemetry::traces::{Peer, names};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -20,9 +21,14 @@ const CALLS: &[(&str, &str)] = &[
     ("fray.v1.Replays", "Verify"),
 ];
 
-/// The caller's span, if it is sampled.
-pub(super) fn peer(headers: &HeaderMap) -> Option<TraceContext> {
-    TraceContext::from_traceparent(headers.get("traceparent")?.to_str().ok()?)
+/// What the caller says of its trace.
+pub(super) fn peer(headers: &HeaderMap) -> Peer {
+    let said = headers.get("traceparent").and_then(|header| header.to_str().ok());
+    match said.and_then(TraceContext::from_traceparent) {
+        None => Peer::Silent,
+        Some((context, true)) => Peer::Sampled(context),
+        Some((_, false)) => Peer::Unsampled,
+    }
 }
 
 /// Gives each call a span.
@@ -34,25 +40,26 @@ pub(super) async fn calls(
     let path = request.uri().path().trim_start_matches('/');
     let call =
         CALLS.iter().find(|(service, method)| path.split_once('/') == Some((service, method)));
-    let (true, Some((service, method))) = (traces.is_on(), call) else {
+    let peer = peer(request.headers());
+    let is_wanted = traces.is_on() && peer != Peer::Unsampled;
+    let (true, Some((service, method))) = (is_wanted, call) else {
         return next.run(request).await;
     };
     let span = tracing::info_span!(
         "call",
         otel.name = %format_args!("{service}/{method}"),
         otel.kind = "server",
-        rpc.system = "grpc",
-        rpc.service = service,
-        rpc.method = method,
-        rpc.grpc.status_code = field::Empty,
+        rpc.system.name = "grpc",
+        rpc.method = %format_args!("{service}/{method}"),
+        rpc.response.status_code = field::Empty,
         otel.status_code = field::Empty,
     );
-    traces.adopt(&span, peer(request.headers()));
+    traces.adopt(&span, peer);
     let response = next.run(request).instrument(span.clone()).await;
     // A call that is refused has its status in the headers; what succeeds says so after its message.
     let status = response.headers().get("grpc-status");
     let code = status.map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()));
-    span.record(names::RPC_STATUS, code as i32);
+    span.record(names::RPC_STATUS, status_name(code as i32));
     // Of a server's span, only what is the server's own fault is an error.
     if matches!(
         code,

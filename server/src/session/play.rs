@@ -9,9 +9,8 @@ use crate::replication::Splicer;
 use crate::room::handle::Claim;
 use crate::room::{Attached, Handle, RoomId};
 use crate::telemetry::metrics::labels::Door;
-use crate::telemetry::traces::names;
+use crate::telemetry::traces::{Peer, names};
 use async_stream::stream;
-use fray_proto::trace::TraceContext;
 use futures_util::{Stream, StreamExt as _};
 use prometheus_client::metrics::gauge::Gauge;
 use std::pin::pin;
@@ -30,7 +29,7 @@ pub struct Entry {
     /// What came with the request itself.
     pub ticket: Option<String>,
     /// The span of the client's that opens it.
-    pub trace: Option<TraceContext>,
+    pub trace: Peer,
 }
 
 /// A player's stream: from Hello to the status that ends it. Ending without an error is ending with OK.
@@ -126,6 +125,9 @@ pub fn play(
 
 /// The span of a stream's beginning, from its first message to its Welcome.
 fn opening(sessions: &Sessions, entry: &Entry) -> Span {
+    if entry.trace == Peer::Unsampled {
+        return Span::none();
+    }
     let span = tracing::info_span!(
         "stream",
         otel.name = names::SESSION_JOIN,

@@ -192,7 +192,9 @@ impl PlayerStream {
             self.seen_tick = frame.tick;
         }
         let update = self.splicer.update(frame, Some(player), player.view);
-        self.sent(frame);
+        if update.is_some() {
+            self.sent(frame);
+        }
         Ok(update.map_or(Step::Wait, |update| Step::Write(self.written(update, now))))
     }
 

@@ -8,6 +8,7 @@ use crate::session::lobby::Lobby;
 use crate::session::message::Incoming;
 use crate::session::play::{self, Entry};
 use crate::telemetry::metrics::rpc::WEBSOCKET;
+use crate::telemetry::traces::Peer;
 use crate::wire;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, State};
@@ -86,7 +87,7 @@ async fn run(
     let patience = lobby.sessions().limits.idle_timeout;
     let (mut sink, source) = socket.split();
     // Browsers trace nothing of their own.
-    let entry = Entry { door: "websocket", ticket, trace: None };
+    let entry = Entry { door: "websocket", ticket, trace: Peer::Silent };
     let mut outgoing = pin!(play::play(lobby, entry, messages(source)));
     let mut close = CloseFrame { code: CLOSE_CODE_BASE, reason: "".into() };
     while let Some(item) = outgoing.next().await {

@@ -16,9 +16,6 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// How many digits of a trace's id people are shown: enough to find it.
-const TRACE_DIGITS: usize = 8;
-
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -82,8 +79,7 @@ fn human(writer: &mut Writer<'_>, event: &Event<'_>) -> fmt::Result {
     let Line { message, fields, .. } = Line::of(event, Style::Human);
     write!(writer, " {message}{fields}")?;
     if let Some(span) = sampled() {
-        let trace = span.trace_id().to_string();
-        write!(writer, " trace={}…", &trace[..TRACE_DIGITS])?;
+        write!(writer, " trace={}", span.trace_id())?;
     }
     writeln!(writer)
 }

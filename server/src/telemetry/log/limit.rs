@@ -12,7 +12,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
 /// The target of the lines that say how many were suppressed; they are not limited themselves: one per kind and report.
-const SUMMARY_TARGET: &str = "fray_server::telemetry::log";
+const SUMMARY_TARGET: &str = "fray_server::telemetry::log::summary";
 /// How many kinds have a bucket of their own; a program has a few hundred. All others share one.
 const KINDS_MAX: usize = 2048;
 /// How many places of the table are looked at for a kind.

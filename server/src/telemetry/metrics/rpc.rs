@@ -41,6 +41,11 @@ const STATUS_NAMES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
+/// What a gRPC status is called.
+pub fn status_name(code: i32) -> &'static str {
+    usize::try_from(code).ok().and_then(|code| STATUS_NAMES.get(code)).unwrap_or(&"UNKNOWN")
+}
+
 /// Calls of all methods.
 #[derive(Clone, Debug)]
 pub struct Calls {
@@ -127,8 +132,7 @@ impl Drop for Call {
     fn drop(&mut self) {
         let rpc_method = self.rpc_method;
         self.in_flight.dec();
-        let known = usize::try_from(self.status).ok().and_then(|code| STATUS_NAMES.get(code));
-        let outcome = Outcome { rpc_method, grpc_status: known.copied().unwrap_or("UNKNOWN") };
+        let outcome = Outcome { rpc_method, grpc_status: status_name(self.status) };
         self.calls.finished.get_or_create(&outcome).inc();
         if let Some(begun) = self.begun {
             let duration = self.calls.duration.get_or_create(&Method { rpc_method });

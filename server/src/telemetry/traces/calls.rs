@@ -9,6 +9,17 @@ use tokio::time::Instant;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
+/// What a peer says of its own trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Nothing.
+    Silent,
+    /// It is sampled: this span.
+    Sampled(TraceContext),
+    /// It is not: so nothing is traced here either.
+    Unsampled,
+}
+
 impl Traces {
     /// Calls a span something else: what it is about turned out only within it.
     pub fn rename(&self, span: &Span, name: &'static str) {
@@ -19,8 +30,8 @@ impl Traces {
 
     /// Makes a span that was not entered yet part of the trace that a peer began. Past the budget it is only linked with it, so
     /// that peers cannot fill the collector.
-    pub fn adopt(&self, span: &Span, peer: Option<TraceContext>) {
-        let (Some(on), Some(peer)) = (&self.on, peer) else { return };
+    pub fn adopt(&self, span: &Span, peer: Peer) {
+        let (Some(on), Peer::Sampled(peer)) = (&self.on, peer) else { return };
         match on.admit(peer, Instant::now()) {
             Ok(parent) => {
                 let context = Context::new().with_remote_span_context(span_context(parent));

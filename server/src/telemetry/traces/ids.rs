@@ -4,12 +4,18 @@
 //! makes ids only when a span is made; so its generator is asked for those that we have chosen. The same holds for sampling: whether a
 //! move or a tick is traced is decided where it begins, and all or none of its spans are written.
 
-use opentelemetry::trace::{Link, SpanKind, TraceId};
+use super::budget::Budget;
+use opentelemetry::trace::{Link, SpanKind, TraceContextExt as _, TraceId};
 use opentelemetry::{Context, KeyValue, SpanId};
 use opentelemetry_sdk::trace::{
-    IdGenerator, RandomIdGenerator, Sampler, SamplingResult, ShouldSample,
+    IdGenerator, RandomIdGenerator, Sampler, SamplingDecision, SamplingResult, ShouldSample,
 };
 use std::cell::Cell;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// How many traces of calls and sessions begin here each second; moves and ticks have limits of their own.
+const CALL_TRACES_PER_S_MAX: u32 = 20;
 
 /// The ids of the next span of this thread; 0 is any.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,9 +56,19 @@ impl IdGenerator for Ids {
     }
 }
 
-/// Takes spans that were decided on before; asks the configured sampler about all others.
+/// Takes spans that were decided on before; asks the configured sampler about all others, of which those that begin a trace
+/// have a budget: peers decide how many calls there are.
 #[derive(Clone, Debug)]
-pub(super) struct Decided(pub(super) Sampler);
+pub(super) struct Decided {
+    sampler: Sampler,
+    roots: Arc<Budget>,
+}
+
+impl Decided {
+    pub(super) fn new(sampler: Sampler) -> Self {
+        Self { sampler, roots: Arc::new(Budget::per_s(CALL_TRACES_PER_S_MAX, Instant::now())) }
+    }
+}
 
 impl ShouldSample for Decided {
     fn should_sample(
@@ -64,8 +80,18 @@ impl ShouldSample for Decided {
         attributes: &[KeyValue],
         links: &[Link],
     ) -> SamplingResult {
-        let is_decided = CHOSEN.get().is_some();
-        let sampler = if is_decided { &Sampler::AlwaysOn } else { &self.0 };
-        sampler.should_sample(parent, trace_id, name, kind, attributes, links)
+        let ask = |sampler: &Sampler| {
+            sampler.should_sample(parent, trace_id, name, kind, attributes, links)
+        };
+        if CHOSEN.get().is_some() {
+            return ask(&Sampler::AlwaysOn);
+        }
+        let asked = ask(&self.sampler);
+        let begins = parent.is_none_or(|parent| !parent.span().span_context().is_valid());
+        let is_taken = asked.decision == SamplingDecision::RecordAndSample;
+        if begins && is_taken && !self.roots.admits(Instant::now()) {
+            return ask(&Sampler::AlwaysOff);
+        }
+        asked
     }
 }

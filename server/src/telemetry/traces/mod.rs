@@ -18,6 +18,7 @@ pub mod session;
 mod span;
 pub mod ticks;
 
+pub use calls::Peer;
 pub use moves::{AppliedMove, MoveTrace};
 pub use session::SessionTrace;
 pub use ticks::{Phases, TickTrace};

@@ -11,6 +11,9 @@ use std::num::{NonZeroU64, NonZeroU128};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// How many spans a server writes of a sampled move.
+pub const MOVE_SPANS: u64 = 5;
+
 /// A sampled move on its way through the server. Its ids are chosen where it comes in, since what it changes tells of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MoveTrace {

@@ -48,10 +48,9 @@ names! { ATTRIBUTES:
     DOOR = "fray.door";
     REASON = "fray.reason";
     EVENTS_DROPPED = "fray.session.events_dropped";
-    RPC_SYSTEM = "rpc.system";
-    RPC_SERVICE = "rpc.service";
+    RPC_SYSTEM = "rpc.system.name";
     RPC_METHOD = "rpc.method";
-    RPC_STATUS = "rpc.grpc.status_code";
+    RPC_STATUS = "rpc.response.status_code";
 }
 
 names! { EVENTS:
