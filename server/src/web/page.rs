@@ -22,7 +22,7 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
 });
 
 /// `GET /` and `GET /replay`.
-pub(super) async fn serve() -> Response {
+pub(super) fn serve() -> Response {
     let headers = [
         (header::CONTENT_SECURITY_POLICY, POLICY.clone()),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
