@@ -220,13 +220,21 @@ async fn run_swarm(args: SwarmArgs, stop: CancellationToken) -> anyhow::Result<E
     };
     let complain = |what: &str| eprintln!("{what}");
     let instance = std::process::id().to_string();
-    let traces = args.traces.start("fray-bot", instance, None, &Counts::default(), complain)?;
+    let counts = Counts::default();
+    let traces = args.traces.start("fray-bot", instance, None, &counts, complain);
     let mut servers = Servers::new(&args, &traces)?;
     let mut watching = Watching::begin(args.outputs)?;
     let told = |now: &swarm::Progress| watching.progress(now);
     let report = swarm::run(plan, stop, |_, role| servers.give(role), told).await;
     let exported = Arc::clone(&traces);
     tokio::task::spawn_blocking(move || exported.shut_down(EXPORT_TIMEOUT)).await?;
+    let lost = counts.dropped.get() + counts.failed.get();
+    if lost > 0 {
+        eprintln!(
+            "traces: {lost} spans did not reach the collector, {} did",
+            counts.exported.get()
+        );
+    }
     let failures = watching.end(report, &args.limits, args.transport.name())?;
     for failure in &failures {
         eprintln!("FAILED: {failure}");

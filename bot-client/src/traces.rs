@@ -1,9 +1,9 @@
 //! Where bots' traces go: to a collector, as a server's do. The spans are made where all of Fray's are, in `fray_server::telemetry`.
 
-use crate::client::tracing::{AcknowledgedMove, AppliedMove, Tracer};
+use crate::client::tracing::{AcknowledgedMove, AnsweredCall, AppliedMove, Tracer};
 use fray_proto::trace::TraceContext;
 use fray_server::telemetry::Traces;
-use fray_server::telemetry::traces::client::{ClientApply, ClientMove};
+use fray_server::telemetry::traces::client::{ClientApply, ClientCall, ClientMove};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,6 +14,16 @@ pub struct Exporter(pub Arc<Traces>);
 impl Tracer for Exporter {
     fn begin(&self) -> Option<TraceContext> {
         self.0.begin_client_move()
+    }
+
+    fn answered(&self, call: &AnsweredCall) {
+        self.0.write_client_call(&ClientCall {
+            context: call.context,
+            method: call.method,
+            began: call.began.into(),
+            ended: Instant::now().into(),
+            code: call.code,
+        });
     }
 
     fn acknowledged(&self, sent: &AcknowledgedMove) {

@@ -24,10 +24,7 @@ fn main() -> ExitCode {
     let complain = |what: &str| eprintln!("fray-server: {what}");
     let counts = telemetry.metrics.span_counts();
     let name = config.server_name();
-    let traces = match flags.start("fray-server", name, more, &counts, complain) {
-        Ok(traces) => traces,
-        Err(error) => return failed(&error.to_string()),
-    };
+    let traces = flags.start("fray-server", name, more, &counts, complain);
     let suppressed = telemetry.metrics.log_suppressed.clone();
     let _log = match log::init(&log_settings(&config), traces.tracer(), suppressed) {
         Ok(guard) => guard,

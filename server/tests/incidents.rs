@@ -180,6 +180,8 @@ async fn a_panic_ends_its_room_alone(buttons: u32, words: &str) {
     play(&mut other, 100).await;
     other.steer(1, 1).await;
     other.until_all_is_acked().await;
+    let metrics = &net.parts.sessions().metrics;
+    assert_eq!((metrics.rooms_failed.get(), metrics.rooms.get()), (1, 1), "one is lost, one runs");
 
     let [incident] = &incidents(&net)[..] else { panic!("one incident is kept") };
     let room = unlucky.welcome.room.as_ref().expect("a room").room_id.clone();

@@ -156,11 +156,12 @@ impl Ledger {
             return outcome;
         }
         for sequence in self.acknowledged.wrapping_add(1)..=applied.sequence.min(self.newest()) {
-            let Some(entry) = self.index(sequence).and_then(|index| self.entries.get(index)) else {
+            let index = self.index(sequence);
+            let Some(entry) = index.and_then(|index| self.entries.get_mut(index)) else {
                 continue;
             };
             outcome.latencies.push(now.saturating_duration_since(entry.due));
-            outcome.traced.extend(entry.trace.map(|context| (context, sequence, entry.due)));
+            outcome.traced.extend(entry.trace.take().map(|context| (context, sequence, entry.due)));
         }
         self.acknowledged = applied.sequence;
         if outcome.fault.is_some() {

@@ -9,11 +9,32 @@ pub trait Tracer: Debug + Send + Sync {
     /// A new move: where its trace is, if it is sampled.
     fn begin(&self) -> Option<TraceContext>;
 
+    /// A call that begins: where its trace is, if it is sampled.
+    fn begin_call(&self) -> Option<TraceContext> {
+        self.begin()
+    }
+
+    /// A sampled call was answered.
+    fn answered(&self, call: &AnsweredCall);
+
     /// A sampled move was acknowledged: its span is over.
     fn acknowledged(&self, sent: &AcknowledgedMove);
 
     /// This player's replica holds, since just now, what somebody else's sampled move changed.
     fn applied(&self, applied: &AppliedMove);
+}
+
+/// A sampled call of this client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnsweredCall {
+    /// As [`Tracer::begin_call`] gave it.
+    pub context: TraceContext,
+    /// Service and method.
+    pub method: &'static str,
+    /// When it was made.
+    pub began: Instant,
+    /// The gRPC status that answered it.
+    pub code: i32,
 }
 
 /// A sampled move of this player.

@@ -45,7 +45,11 @@ pub(crate) async fn bots(url: &str, stop: CancellationToken) -> swarm::Report {
     let mut channels = Channels::new(url, 100).expect("an address");
     let by_websocket = WebSocketServer::new(url, channels.clone().next(0)).expect("an address");
     let way = |index: usize, _| -> Arc<dyn Way> {
-        if index % 2 == 0 { Arc::new(by_websocket.clone()) } else { Arc::new(channels.next(index)) }
+        if index.is_multiple_of(2) {
+            Arc::new(by_websocket.clone())
+        } else {
+            Arc::new(channels.next(index))
+        }
     };
     swarm::run(plan, stop, way, |_| ()).await
 }

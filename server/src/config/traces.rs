@@ -56,7 +56,7 @@ const QUEUE_SPANS_LIMIT: usize = 1 << 20;
 
 impl TraceFlags {
     /// Starts tracing, if a collector is named. Must be called within a tokio runtime. What an `OTEL_*` variable says and we do not
-    /// know is passed over, as OpenTelemetry asks; `complain` hears of it.
+    /// know is passed over, and an address that cannot be used means no traces: telemetry keeps nobody from playing. `complain` hears of it.
     pub fn start(
         &self,
         service: &'static str,
@@ -64,9 +64,9 @@ impl TraceFlags {
         server: Option<&ServerTraceFlags>,
         counts: &export::Counts,
         mut complain: impl FnMut(&str),
-    ) -> Result<Arc<Traces>, export::Error> {
+    ) -> Arc<Traces> {
         if !self.is_on() {
-            return Ok(Arc::default());
+            return Arc::default();
         }
         let argument = self.traces_sampler_arg.as_ref().and_then(|text| text.parse().ok());
         let name = self.traces_sampler.as_deref().unwrap_or_default();
@@ -77,7 +77,7 @@ impl TraceFlags {
         let queue = self.traces_queue.as_ref().and_then(|text| text.parse().ok());
         let target = export::Target {
             // The variable for traces alone goes before the one for everything; the exporter reads it.
-            endpoint: self.otlp_endpoint.clone().filter(|_| self.otlp_traces_endpoint.is_none()),
+            endpoint: self.otlp_endpoint.clone().filter(|_| !is_given(&self.otlp_traces_endpoint)),
             service,
             instance,
             version: env!("CARGO_PKG_VERSION"),
@@ -89,17 +89,27 @@ impl TraceFlags {
             ticks: server.map_or(0.0, |flags| flags.trace_ticks),
             peers_per_s: server.map_or(0, |flags| flags.trace_budget),
         };
-        Ok(Arc::new(Traces::on(export::provider(target, counts)?, settings)))
+        match export::provider(target, counts) {
+            Ok(provider) => Arc::new(Traces::on(provider, settings)),
+            Err(error) => {
+                complain(&format!("{error}; nothing is traced"));
+                Arc::default()
+            }
+        }
     }
 
     fn is_on(&self) -> bool {
-        let is_given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         let has_collector = is_given(&self.otlp_endpoint) || is_given(&self.otlp_traces_endpoint);
         let is_off =
             self.otel_sdk_disabled.as_deref().is_some_and(|v| v.eq_ignore_ascii_case("true"));
         let exports = self.traces_exporter.as_deref().is_none_or(|name| name.contains("otlp"));
         has_collector && !is_off && exports
     }
+}
+
+/// An empty variable is none, as OpenTelemetry has it.
+fn is_given(text: &Option<String>) -> bool {
+    text.as_ref().is_some_and(|text| !text.is_empty())
 }
 
 fn share(text: &str) -> Result<f64, String> {

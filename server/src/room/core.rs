@@ -331,9 +331,10 @@ impl Core {
         let world = self.encoder.grid().world;
         let cell_of = |player: u32| {
             let entity = self.seats.get(&player).map_or(0, |seat| seat.entity);
-            let found = self.published.local.iter().find(|shown| shown.id == entity);
+            let local = &self.published.local;
+            let found = local.binary_search_by_key(&entity, |shown| shown.id);
             // Who is dead just now is in no cell: everybody may know.
-            found.map_or(GLOBAL_CELL, |shown| world.cell_of(shown.position))
+            found.map_or(GLOBAL_CELL, |index| world.cell_of(local[index].position))
         };
         let traced = self.traced.iter().map(|applied| {
             let context = applied.trace.send_context();

@@ -112,6 +112,11 @@ impl Recorder {
         Self { room, tick_rate_hz, writer, metrics, budget, has_gap, last_incident_ticks }
     }
 
+    /// Whether what the room plays goes anywhere.
+    pub fn is_writing(&self) -> bool {
+        self.writer.is_some()
+    }
+
     /// Hands over what was gathered.
     pub fn append(&mut self, chunk: Chunk) {
         let Some(writer) = &mut self.writer else { return };

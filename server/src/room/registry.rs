@@ -161,7 +161,6 @@ impl Registry {
             metrics: Arc::clone(&self.metrics),
             traces: Arc::clone(&self.traces),
             settings: self.settings.clone(),
-            is_recorded: self.recording.is_on,
         };
         let (handle, task) = task::room(info, parts, self.stop.clone()).ok_or(Error::Failed)?;
         let is_private = handle.info().code.is_some();

@@ -30,8 +30,6 @@ pub(super) struct Parts {
     pub(super) metrics: Arc<Metrics>,
     pub(super) traces: Arc<Traces>,
     pub(super) settings: Settings,
-    /// Whether the room's log goes to a store.
-    pub(super) is_recorded: bool,
 }
 
 /// Makes a room's first tick, and returns its handle with the task that makes all others. The task ends when the room has
@@ -41,7 +39,7 @@ pub(super) fn room(
     parts: Parts,
     stop: CancellationToken,
 ) -> Option<(Handle, impl Future<Output = ()> + Send + 'static)> {
-    let traced = Traced::new(info.id.as_str(), &parts.settings, parts.is_recorded);
+    let traced = Traced::new(info.id.as_str(), &parts.settings);
     let mut room = Room { parts, traced, is_broken: false };
     let (first, report) = room.guarded(1, |core| core.tick(Instant::now()))?;
     info.vitals.ticked(&Ticked {
@@ -77,6 +75,7 @@ pub(super) fn room(
                 }
             }
             if room.is_broken {
+                room.traced.flush(&room.parts.traces);
                 // Its streams are told that it failed; nobody else notices.
                 return;
             }
@@ -130,7 +129,8 @@ impl Room {
         });
         metrics.moves_applied.inc_by(report.moves_applied);
         metrics.moves_refused.inc_by(report.moves_refused);
-        let made = Made { started, due, report, published, players };
+        let is_recorded = parts.recorder.is_writing();
+        let made = Made { started, due, report, published, players, is_recorded };
         let trace = self.traced.tick(&parts.traces, &frame, made, moves);
         metrics.tick_made(published - started, due.late, due.skipped, trace);
         if due.late > self.parts.settings.incident_lateness {

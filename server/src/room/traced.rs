@@ -14,7 +14,6 @@ use tokio::time::Instant;
 /// What a room remembers for its traces.
 pub(super) struct Traced {
     room: String,
-    is_recorded: bool,
     interval: Duration,
     /// Moves of the last tick, if any of them was sampled.
     waiting: Option<Waiting>,
@@ -27,6 +26,8 @@ pub(super) struct Made {
     pub(super) report: TickReport,
     pub(super) published: Instant,
     pub(super) players: u32,
+    /// Whether the tick goes into a recording.
+    pub(super) is_recorded: bool,
 }
 
 struct Waiting {
@@ -37,9 +38,9 @@ struct Waiting {
 }
 
 impl Traced {
-    pub(super) fn new(room: &str, settings: &Settings, is_recorded: bool) -> Self {
+    pub(super) fn new(room: &str, settings: &Settings) -> Self {
         let interval = Duration::from_secs(1) / settings.tick_rate_hz.max(1);
-        Self { room: room.to_owned(), is_recorded, interval, waiting: None }
+        Self { room: room.to_owned(), interval, waiting: None }
     }
 
     /// A tick was made and published; says where its trace is, if it has one.
@@ -73,7 +74,7 @@ impl Traced {
         TickTrace {
             room: &self.room,
             // A running room's recording is called as the room is.
-            recording: self.is_recorded.then_some(self.room.as_str()),
+            recording: made.is_recorded.then_some(self.room.as_str()),
             tick: frame.tick,
             interval: self.interval,
             lateness: made.due.late,

@@ -1,7 +1,7 @@
 //! The gRPC services; the only place that knows tonic.
 //!
 //! - [`lobby`]: finding rooms. [`play`]: the streams. [`replays`]: recordings. [`status`]: every error's gRPC status.
-//! - [`measure`]: counts calls and how they end.
+//! - `measure.rs`: counts calls and how they end.
 //! - [`health`]: what this process says of itself, under the names that probes ask for.
 
 pub mod health;

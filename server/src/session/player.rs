@@ -7,6 +7,7 @@ use crate::room::handle::MOVES_WAITING_MAX;
 use crate::room::recorder::Trouble;
 use crate::room::{Attached, Move};
 use crate::telemetry::metrics::labels::Reason;
+use crate::telemetry::traces::budget::Budget;
 use crate::telemetry::traces::{SessionTrace, names};
 use crate::telemetry::{Metrics, Traces};
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub struct PlayerStream {
     metrics: Arc<Metrics>,
     traces: Arc<Traces>,
     trace: Option<SessionTrace>,
+    /// Of the traces that clients begin, this one's share.
+    own_traces: Budget,
     splicer: Splicer,
     heartbeat: Duration,
     idle_timeout: Duration,
@@ -70,6 +73,7 @@ impl PlayerStream {
             input_ack: attached.ack.input_ack,
             attached,
             metrics,
+            own_traces: Budget::per_s(traces.peers_per_s(), now),
             traces,
             trace,
             splicer: Splicer::default(),
@@ -107,6 +111,9 @@ impl PlayerStream {
                 if sequence > furthest {
                     return Err(Error::MoveFlood);
                 }
+                // What was applied already leaves no trace, and must not use up what others may have.
+                let is_new = sequence > self.input_ack;
+                let trace = trace.filter(|_| is_new && self.own_traces.admits(now));
                 let trace = self.traces.receive_move(trace);
                 let received = Move { sequence, controls, arrived: now, trace };
                 if self.attached.attachment.enqueue(received).is_err() {

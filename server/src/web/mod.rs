@@ -49,7 +49,7 @@ fn is_local_name(host: &str) -> bool {
 /// The page at `/` and, since it knows by its address what to show, at `/replay`; the WebSocket at `/ws`.
 pub fn router(lobby: &Arc<Lobby>, origins: Arc<Origins>) -> Router {
     let pages = lobby.sessions().metrics.pages.clone();
-    let page = get(move || {
+    let page = get(async move || {
         pages.inc();
         page::serve()
     });

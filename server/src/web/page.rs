@@ -13,7 +13,7 @@ const PAGE: &str = include_str!("../../assets/index.html");
 static CLIENT: LazyLock<Embedded> = LazyLock::new(|| Embedded::new(PAGE));
 
 /// `GET /` and `GET /replay`.
-pub(super) async fn serve() -> Response {
+pub(super) fn serve() -> Response {
     CLIENT.respond()
 }
 

@@ -50,6 +50,7 @@ impl Session {
         if resumed {
             let outcome = self.ledger.resume(applied, now);
             self.note(&outcome);
+            self.tell(welcome.player, &outcome.traced, now);
         } else {
             self.counters.lost_moves += self.ledger.unacknowledged() as u64;
             self.ledger = Ledger::new(applied);
@@ -152,17 +153,16 @@ impl Session {
             Applied { sequence: ack.input_ack, count: ack.applied_count, hash: ack.applied_hash };
         let outcome = self.ledger.acknowledge(applied, now);
         self.note(&outcome);
-        self.tell(&outcome.traced, now);
+        self.tell(self.player(), &outcome.traced, now);
         // A server that applied what was never sent took the numbers: go on above them.
         self.next_move = self.next_move.max(self.ledger.acknowledged() + 1);
         outcome.latencies
     }
 
     /// Whoever traces learns of moves that are acknowledged now.
-    fn tell(&self, traced: &[(TraceContext, u32, Instant)], now: Instant) {
+    fn tell(&self, player: u32, traced: &[(TraceContext, u32, Instant)], now: Instant) {
         let Some(tracer) = &self.tracer else { return };
         for (context, sequence, due) in traced.iter().copied() {
-            let player = self.player();
             let acknowledged = now;
             tracer.acknowledged(&AcknowledgedMove { context, player, sequence, due, acknowledged });
         }

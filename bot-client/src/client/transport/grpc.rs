@@ -2,7 +2,7 @@
 
 use super::{Answer, Link, Message, REQUESTS_QUEUED_MAX, Server};
 use crate::client::Ended;
-use crate::client::tracing::Tracer;
+use crate::client::tracing::{AnsweredCall, Tracer};
 use bytes::{Buf as _, Bytes};
 use fray_proto::v1;
 use fray_proto::v1::lobby_client::LobbyClient;
@@ -11,7 +11,7 @@ use prost::Message as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::PollSender;
 use tonic::CancellationHandle;
@@ -96,10 +96,22 @@ impl GrpcServer {
 impl Server for GrpcServer {
     fn join(&self, request: v1::JoinRequest) -> Answer<v1::JoinResponse> {
         let mut lobby = LobbyClient::new(self.channel.clone());
+        let tracer = self.tracer.clone();
         Box::pin(async move {
             let mut request = Request::new(request);
             request.set_timeout(CALL_TIMEOUT);
-            Ok(lobby.join(request).await?.into_inner())
+            let (began, traced) = (Instant::now(), tracer.as_ref().and_then(|t| t.begin_call()));
+            let header = traced.map(|context| context.to_traceparent().parse());
+            if let Some(Ok(header)) = header {
+                request.metadata_mut().insert("traceparent", header);
+            }
+            let answer = lobby.join(request).await;
+            if let Some((tracer, context)) = tracer.zip(traced) {
+                let code = answer.as_ref().err().map_or(0, |status| status.code() as i32);
+                let method = "fray.v1.Lobby/Join";
+                tracer.answered(&AnsweredCall { context, method, began, code });
+            }
+            Ok(answer?.into_inner())
         })
     }
 

@@ -60,7 +60,7 @@ pub struct Metrics {
     pub replayed_ticks: Counter,
     /// Recordings verified, by verdict.
     pub verifications: Family<Verdict, Counter>,
-    /// Calls of RPCs, and WebSockets.
+    /// Calls, by gRPC and by WebSocket.
     pub rpc: rpc::Calls,
     /// Times that the browser's page was served.
     pub pages: Counter,

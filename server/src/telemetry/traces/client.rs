@@ -2,6 +2,7 @@
 
 use super::span::{Past, Wall};
 use super::{Traces, is_drawn, names};
+use crate::telemetry::metrics::rpc::status_name;
 use fray_proto::trace::{TraceContext, TracedMove};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::SpanKind;
@@ -21,6 +22,21 @@ pub struct ClientMove {
     pub began: Instant,
     /// When its acknowledgement came.
     pub ended: Instant,
+}
+
+/// A sampled call.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientCall {
+    /// As [`Traces::begin_client_move`] gave it.
+    pub context: TraceContext,
+    /// Service and method.
+    pub method: &'static str,
+    /// When it was made.
+    pub began: Instant,
+    /// When it was answered.
+    pub ended: Instant,
+    /// The gRPC status.
+    pub code: i32,
 }
 
 /// Another player's move takes effect in a client's copy of the world.
@@ -56,6 +72,20 @@ impl Traces {
         span.attributes = vec![
             KeyValue::new(names::PLAYER, i64::from(sent.player)),
             KeyValue::new(names::SEQUENCE, i64::from(sent.sequence)),
+        ];
+        span.write(&on.tracer, Wall::now());
+    }
+
+    /// The client's span of a call.
+    pub fn write_client_call(&self, call: &ClientCall) {
+        let Some(on) = &self.on else { return };
+        let mut span = Past::new(call.method, None, call.began).until(call.ended);
+        span.kind = SpanKind::Client;
+        span.ids = (call.context.trace_id.get(), call.context.span_id.get());
+        span.attributes = vec![
+            KeyValue::new(names::RPC_SYSTEM, "grpc"),
+            KeyValue::new(names::RPC_METHOD, call.method),
+            KeyValue::new(names::RPC_STATUS, status_name(call.code)),
         ];
         span.write(&on.tracer, Wall::now());
     }

@@ -13,7 +13,7 @@ use opentelemetry_sdk::trace::{
 };
 use prometheus_client::metrics::counter::Counter;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Where spans go.
@@ -56,8 +56,12 @@ pub fn provider(target: Target, counts: &Counts) -> Result<SdkTracerProvider, Er
         otlp = otlp.with_endpoint(endpoint);
     }
     let waiting = Arc::new(AtomicUsize::new(0));
-    let exporter =
-        Counted { inner: otlp.build()?, waiting: Arc::clone(&waiting), counts: counts.clone() };
+    let exporter = Counted {
+        inner: otlp.build()?,
+        waiting: Arc::clone(&waiting),
+        counts: counts.clone(),
+        has_failed: AtomicBool::new(false),
+    };
     let queue = BatchConfigBuilder::default().with_max_queue_size(target.waiting_max).build();
     let processor = Bounded {
         inner: BatchSpanProcessor::builder(exporter).with_batch_config(queue).build(),
@@ -88,7 +92,9 @@ pub fn provider(target: Target, counts: &Counts) -> Result<SdkTracerProvider, Er
 
 /// What every provider of ours has: chosen ids, and decisions that were taken before. Tests add an exporter of their own.
 pub fn builder(sampler: Sampler) -> TracerProviderBuilder {
-    SdkTracerProvider::builder().with_id_generator(Ids::default()).with_sampler(Decided::new(sampler))
+    SdkTracerProvider::builder()
+        .with_id_generator(Ids::default())
+        .with_sampler(Decided::new(sampler))
 }
 
 /// The sampler that `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG` name; `None` for a name that is unknown.
@@ -152,6 +158,7 @@ struct Counted<E> {
     inner: E,
     waiting: Arc<AtomicUsize>,
     counts: Counts,
+    has_failed: AtomicBool,
 }
 
 impl<E: SpanExporter> SpanExporter for Counted<E> {
@@ -161,6 +168,13 @@ impl<E: SpanExporter> SpanExporter for Counted<E> {
         self.waiting.fetch_sub(spans, Ordering::Relaxed);
         let counter = if exported.is_ok() { &self.counts.exported } else { &self.counts.failed };
         counter.inc_by(spans as u64);
+        let has_failed = exported.is_err();
+        if has_failed != self.has_failed.swap(has_failed, Ordering::Relaxed) {
+            match &exported {
+                Ok(()) => tracing::info!("the collector takes traces again"),
+                Err(error) => tracing::warn!(%error, "the collector does not take traces"),
+            }
+        }
         exported
     }
 

@@ -81,6 +81,12 @@ impl Traces {
         self.on.is_some()
     }
 
+    /// How many of its traces a stream may have continued each second: half of what all may have, so that no one client can
+    /// use it up for the others.
+    pub fn peers_per_s(&self) -> u32 {
+        self.on.as_ref().map_or(0, |on| on.settings.peers_per_s.div_ceil(2))
+    }
+
     /// For `tracing`'s spans: what its layer writes to.
     pub fn tracer(&self) -> Option<SdkTracer> {
         self.on.as_ref().map(|on| on.tracer.clone())

@@ -6,7 +6,6 @@ use fray_proto::trace::TraceContext;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{Event, TraceContextExt as _};
 use opentelemetry_sdk::trace::SdkTracer;
-use std::time::SystemTime;
 use tokio::time::Instant;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
@@ -19,7 +18,7 @@ pub struct SessionTrace {
     tracer: SdkTracer,
     opened: TraceContext,
     began: Instant,
-    events: Vec<Event>,
+    events: Vec<(&'static str, u32, Instant)>,
     events_dropped: u32,
     reason: &'static str,
 }
@@ -46,8 +45,7 @@ impl SessionTrace {
             self.events_dropped = self.events_dropped.saturating_add(1);
             return;
         }
-        let attributes = vec![KeyValue::new(names::TICK_NUMBER, i64::from(tick))];
-        self.events.push(Event::new(event, SystemTime::now(), attributes, 0));
+        self.events.push((event, tick, Instant::now()));
     }
 
     /// Why the stream ends: `OK`, or the reason of its status.
@@ -60,11 +58,16 @@ impl Drop for SessionTrace {
     fn drop(&mut self) {
         let mut span =
             Past::new(names::SESSION, Some(self.opened), self.began).until(Instant::now());
-        span.events = std::mem::take(&mut self.events);
+        let wall = Wall::now();
+        let event = |(name, tick, at): &(&'static str, u32, Instant)| {
+            let attributes = vec![KeyValue::new(names::TICK_NUMBER, i64::from(*tick))];
+            Event::new(*name, wall.at(*at), attributes, 0)
+        };
+        span.events = self.events.iter().map(event).collect();
         span.attributes = vec![
             KeyValue::new(names::REASON, self.reason),
             KeyValue::new(names::EVENTS_DROPPED, i64::from(self.events_dropped)),
         ];
-        span.write(&self.tracer, Wall::now());
+        span.write(&self.tracer, wall);
     }
 }
