@@ -22,26 +22,26 @@ fn on(moves: f64) -> Traces {
 #[divan::bench]
 fn off(bencher: Bencher) {
     let traces = Traces::off();
-    bencher.bench_local(|| black_box(&traces).receive_move(black_box(None)));
+    bencher.bench_local(|| black_box(&traces).receive_move(black_box(None), || true));
 }
 
 #[divan::bench]
 fn off_with_a_client_s_context(bencher: Bencher) {
     let traces = Traces::off();
     let client = TraceContext::new(1, 2);
-    bencher.bench_local(|| black_box(&traces).receive_move(black_box(client)));
+    bencher.bench_local(|| black_box(&traces).receive_move(black_box(client), || true));
 }
 
 #[divan::bench]
 fn on_and_not_sampled(bencher: Bencher) {
     let traces = on(0.0);
-    bencher.bench_local(|| black_box(&traces).receive_move(black_box(None)));
+    bencher.bench_local(|| black_box(&traces).receive_move(black_box(None), || true));
 }
 
 #[divan::bench]
 fn on_and_sampled_at_one_per_cent(bencher: Bencher) {
     let traces = on(0.01);
-    bencher.bench_local(|| black_box(&traces).receive_move(black_box(None)));
+    bencher.bench_local(|| black_box(&traces).receive_move(black_box(None), || true));
 }
 
 /// For comparison: to look at the clock once.

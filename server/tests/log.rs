@@ -200,7 +200,7 @@ fn a_trace_is_not_limited_by_the_log_and_takes_only_our_own_spans() {
     assert_eq!(lines[0]["trace_id"], trace_id);
     assert_eq!(lines[0]["span_id"], spans[0].span_context.span_id().to_string());
     assert!(lines.last().expect("lines").get("trace_id").is_none(), "outside of it");
-    assert!(people.text().contains(&format!(" trace={}…\n", &trace_id[..8])));
+    assert!(people.text().contains(&format!(" trace={trace_id}\n")));
 }
 
 #[test]

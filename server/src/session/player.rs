@@ -113,8 +113,8 @@ impl PlayerStream {
                 }
                 // What was applied already leaves no trace, and must not use up what others may have.
                 let is_new = sequence > self.input_ack;
-                let trace = trace.filter(|_| is_new && self.own_traces.admits(now));
-                let trace = self.traces.receive_move(trace);
+                let may_continue = || is_new && self.own_traces.admits(now);
+                let trace = self.traces.receive_move(trace, may_continue);
                 let received = Move { sequence, controls, arrived: now, trace };
                 if self.attached.attachment.enqueue(received).is_err() {
                     return Err(Error::MoveFlood);

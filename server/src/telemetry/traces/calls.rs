@@ -32,13 +32,12 @@ impl Traces {
     /// that peers cannot fill the collector.
     pub fn adopt(&self, span: &Span, peer: Peer) {
         let (Some(on), Peer::Sampled(peer)) = (&self.on, peer) else { return };
-        match on.admit(peer, Instant::now()) {
-            Ok(parent) => {
-                let context = Context::new().with_remote_span_context(span_context(parent));
-                // Fails only where no layer listens, or the span was begun: then there is nothing to continue.
-                let _ = span.set_parent(context);
-            }
-            Err(link) => span.add_link(span_context(link)),
+        if on.peers.admits(Instant::now()) {
+            let context = Context::new().with_remote_span_context(span_context(peer));
+            // Fails only where no layer listens, or the span was begun: then there is nothing to continue.
+            let _ = span.set_parent(context);
+        } else {
+            span.add_link(span_context(peer));
         }
     }
 }

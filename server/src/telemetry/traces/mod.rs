@@ -24,7 +24,6 @@ pub use session::SessionTrace;
 pub use ticks::{Phases, TickTrace};
 
 use budget::Budget;
-use fray_proto::trace::TraceContext;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use rand::RngExt as _;
@@ -114,13 +113,6 @@ impl Traces {
     pub fn us(&self, now: Instant) -> u64 {
         let since = self.on.as_ref().map(|on| now.saturating_duration_since(on.began));
         since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
-    }
-}
-
-impl On {
-    /// A peer's context, if the budget admits it: `Ok` may be a parent, `Err` only a link.
-    fn admit(&self, peer: TraceContext, now: Instant) -> Result<TraceContext, TraceContext> {
-        if self.peers.admits(now) { Ok(peer) } else { Err(peer) }
     }
 }
 

@@ -56,10 +56,14 @@ pub struct AppliedMove {
 
 impl Traces {
     /// A move came in, with the context of the client's span or without: whether its way is traced. Boxed, so that a move that is
-    /// not costs nothing but a null.
+    /// not costs nothing but a null. A client's trace is continued only if `may_continue`, and within the budget of all.
     #[inline]
-    pub fn receive_move(&self, client: Option<TraceContext>) -> Option<Box<MoveTrace>> {
-        self.on.as_ref().and_then(|on| on.receive_move(client))
+    pub fn receive_move(
+        &self,
+        client: Option<TraceContext>,
+        may_continue: impl FnOnce() -> bool,
+    ) -> Option<Box<MoveTrace>> {
+        self.on.as_ref().and_then(|on| on.receive_move(client, may_continue))
     }
 
     /// The spans of the moves that `tick` applied; `tick_span` is its own, and `sends` says for each how many streams have
@@ -80,11 +84,17 @@ impl Traces {
 }
 
 impl On {
-    fn receive_move(&self, client: Option<TraceContext>) -> Option<Box<MoveTrace>> {
-        let (parent, link) = match client.map(|client| self.admit(client, Instant::now())) {
-            Some(Ok(parent)) => (Some(parent), None),
-            Some(Err(link)) => (None, Some(link)),
+    fn receive_move(
+        &self,
+        client: Option<TraceContext>,
+        may_continue: impl FnOnce() -> bool,
+    ) -> Option<Box<MoveTrace>> {
+        let (parent, link) = match client {
             None => (None, None),
+            Some(client) if may_continue() && self.peers.admits(Instant::now()) => {
+                (Some(client), None)
+            }
+            Some(client) => (None, Some(client)),
         };
         if parent.is_none() && !is_drawn(self.settings.moves) {
             return None;
