@@ -41,6 +41,7 @@ fn traces(jaeger: &Jaeger, service: &'static str, instance: &str) -> Arc<Traces>
         instance: instance.into(),
         version: "test",
         sampler: export::default_sampler(),
+        delay: Duration::from_millis(100),
         waiting_max: 10_000,
     };
     let provider = export::provider(target, &export::Counts::default()).expect("a provider");
@@ -259,6 +260,7 @@ async fn a_collector_that_hangs_or_is_gone_costs_spans_and_nothing_else() {
         instance: "server".into(),
         version: "test",
         sampler: export::default_sampler(),
+        delay: Duration::from_millis(100),
         waiting_max: WAITING_MAX,
     };
     let counts = export::Counts::default();

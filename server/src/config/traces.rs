@@ -4,6 +4,7 @@ use crate::telemetry::Traces;
 use crate::telemetry::traces::{Settings, export};
 use clap::Args;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Flags about traces; a server and `fray-bot` have the same. Nothing is traced without a collector.
 #[derive(Args, Clone, Debug)]
@@ -29,12 +30,14 @@ pub struct TraceFlags {
     traces_sampler_arg: Option<String>,
     #[arg(long, env = "OTEL_BSP_MAX_QUEUE_SIZE", hide = true)]
     traces_queue: Option<String>,
+    #[arg(long, env = "OTEL_BSP_SCHEDULE_DELAY", hide = true)]
+    traces_delay_ms: Option<String>,
 }
 
 /// Flags about traces that only a server has.
 #[derive(Args, Clone, Debug)]
 pub struct ServerTraceFlags {
-    /// Trace this share of the ticks, 0 to 1. Ticks that are late or apply a traced move are traced anyway
+    /// Trace this share of the ticks, 0 to 1. Those that are late (up to 20 a second) or apply a traced move are traced anyway
     #[arg(long, env = "FRAY_TRACE_TICKS", value_name = "SHARE", default_value_t = 0.01, value_parser = share, help_heading = "Traces")]
     pub trace_ticks: f64,
 
@@ -51,6 +54,8 @@ pub struct ServerTraceFlags {
 
 /// Spans that wait for the collector, unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise.
 const QUEUE_SPANS_MAX: usize = 2048;
+/// How often spans are sent, unless `OTEL_BSP_SCHEDULE_DELAY` says otherwise: soon, since somebody may be looking.
+const EXPORT_EVERY_MS: u64 = 1000;
 /// Whatever it says.
 const QUEUE_SPANS_LIMIT: usize = 1 << 20;
 
@@ -75,6 +80,7 @@ impl TraceFlags {
             export::default_sampler()
         });
         let queue = self.traces_queue.as_ref().and_then(|text| text.parse().ok());
+        let delay_ms = self.traces_delay_ms.as_ref().and_then(|text| text.parse().ok());
         let target = export::Target {
             // The variable for traces alone goes before the one for everything; the exporter reads it.
             endpoint: self.otlp_endpoint.clone().filter(|_| !is_given(&self.otlp_traces_endpoint)),
@@ -82,6 +88,7 @@ impl TraceFlags {
             instance,
             version: env!("CARGO_PKG_VERSION"),
             sampler,
+            delay: Duration::from_millis(delay_ms.unwrap_or(EXPORT_EVERY_MS)),
             waiting_max: queue.unwrap_or(QUEUE_SPANS_MAX).clamp(1, QUEUE_SPANS_LIMIT),
         };
         let settings = Settings {

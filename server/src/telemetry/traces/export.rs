@@ -29,6 +29,8 @@ pub struct Target {
     pub version: &'static str,
     /// Who decides about spans that are neither a move's nor a tick's.
     pub sampler: Sampler,
+    /// How long spans wait to be sent together.
+    pub delay: Duration,
     /// The most spans that wait, or are on their way.
     pub waiting_max: usize,
 }
@@ -62,7 +64,10 @@ pub fn provider(target: Target, counts: &Counts) -> Result<SdkTracerProvider, Er
         counts: counts.clone(),
         has_failed: AtomicBool::new(false),
     };
-    let queue = BatchConfigBuilder::default().with_max_queue_size(target.waiting_max).build();
+    let queue = BatchConfigBuilder::default()
+        .with_scheduled_delay(target.delay)
+        .with_max_queue_size(target.waiting_max)
+        .build();
     let processor = Bounded {
         inner: BatchSpanProcessor::builder(exporter).with_batch_config(queue).build(),
         waiting,
