@@ -134,7 +134,7 @@ impl Sampler {
         for room in sessions.rooms.all() {
             let vitals = &room.info().vitals;
             vitals.add_to(&mut took, &mut late);
-            let reading = vitals.read();
+            let reading = vitals.read(room.info().players());
             all.push((room, reading));
         }
         let metrics = &sessions.metrics;
