@@ -162,8 +162,8 @@ fn is_own(metadata: &Metadata<'_>) -> bool {
     OWN_TARGETS.contains(&krate)
 }
 
-/// A panic is a line like others: escaped, limited, and JSON where the log is JSON.
-fn panicked(panic: &PanicHookInfo<'_>) {
+/// What [`init`] does of a panic: a line like others, escaped, limited, and JSON where the log is JSON.
+pub fn panicked(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let thread = thread.name().unwrap_or("?");
     let at = panic.location().map(ToString::to_string).unwrap_or_default();
