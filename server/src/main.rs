@@ -33,7 +33,10 @@ fn main() -> ExitCode {
     drop(within);
     telemetry.traces = Arc::clone(&traces);
     let ended = runtime.block_on(run(config, telemetry));
-    traces.shut_down(EXPORT_TIMEOUT);
+    // Whoever signals twice wants it to end at once.
+    if !matches!(ended, Err(fray_server::Error::SecondSignal)) {
+        traces.shut_down(EXPORT_TIMEOUT);
+    }
     // A worker that is stuck in a game must not keep the process.
     runtime.shutdown_background();
     match ended {

@@ -6,6 +6,7 @@ use fray_server::telemetry::log::{self, Format, Limit, Part, Settings, limit};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider};
 use serde_json::Value;
+use std::panic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -105,6 +106,17 @@ fn a_long_value_is_cut() {
 }
 
 #[test]
+fn a_backtrace_may_be_longer_but_is_cut_too() {
+    for format in [Format::Human, Format::Json] {
+        let text = logged(format, "info", || {
+            let backtrace = format!("{}who did it{}", "x".repeat(10_000), "y".repeat(1 << 20));
+            tracing::error!(target: "fray_server", backtrace, "a panic");
+        });
+        assert!(text.contains("who did it") && text.len() < 17_000, "{}", text.len());
+    }
+}
+
+#[test]
 fn dependencies_are_not_heard_below_debug() {
     let text = logged(Format::Human, "trace", || {
         tracing::trace!(target: "tungstenite::protocol", "a frame with a ticket");
@@ -170,6 +182,53 @@ fn a_flood_is_limited_counted_and_said_and_others_are_heard() {
         grave(1000);
         assert_eq!(count("grave"), limit::ERROR_RATE.burst as usize, "errors have more");
     });
+}
+
+/// Makes panics of this thread, and of no other test's, lines of the log.
+fn log_panics_of_thread(name: &'static str) {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().name() == Some(name) {
+            log::panicked(panic);
+        } else {
+            before(panic);
+        }
+    }));
+}
+
+#[test]
+fn a_flood_of_panics_is_limited_like_other_errors() {
+    const THREAD: &str = "a thread that panics";
+    const PANICS: usize = 300;
+    log_panics_of_thread(THREAD);
+    let limit = Arc::new(Limit::new(|| Duration::ZERO, || {}));
+    let (part, captured) = lines(Format::Json, "info", Some(Arc::clone(&limit)));
+    let flood = move || {
+        tracing::subscriber::with_default(registry().with(vec![part]), || {
+            for n in 0..PANICS {
+                assert!(panic::catch_unwind(|| panic!("flood {n}")).is_err());
+            }
+            limit.report();
+        });
+    };
+    let thread = std::thread::Builder::new().name(THREAD.into()).spawn(flood).expect("started");
+    thread.join().expect("all panics are caught");
+
+    let text = captured.take();
+    let mut lines: Vec<_> = text.lines().map(parsed).collect();
+    let summary = lines.pop().expect("lines");
+    let burst = limit::ERROR_RATE.burst as usize;
+    assert_eq!(lines.len(), burst);
+    for (n, line) in lines.iter().enumerate() {
+        assert_eq!((&line["level"], &line["message"]), (&"ERROR".into(), &"a panic".into()));
+        let fields = &line["fields"];
+        assert_eq!(
+            (&fields["panic"], &fields["thread"]),
+            (&format!("flood {n}").into(), &THREAD.into())
+        );
+        assert!(fields["at"].as_str().is_some_and(|at| at.contains("log.rs:")), "{fields}");
+    }
+    assert_eq!(summary["fields"]["suppressed"], PANICS - burst);
 }
 
 #[test]

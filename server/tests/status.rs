@@ -133,6 +133,24 @@ async fn the_page_is_told_every_second_and_all_are_told_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_per_second_is_of_the_last_seconds_or_not_known() {
+    let net = Net::new(&["--tick-rate", "20"]);
+    let mut ada = net.player("Ada").await;
+    let mut look_after = async |seconds: u64| {
+        for _ in 0..20 * seconds {
+            ada.update().await.expect("goes on");
+        }
+        let totals = json(&net).await["totals"].clone();
+        (totals["updates_per_s"].as_u64(), totals["update_bytes_per_s"].is_u64())
+    };
+    assert_eq!(look_after(1).await, (None, false), "nothing to compare with yet");
+    assert_eq!(look_after(1).await, (Some(20), true));
+    assert_eq!(look_after(2).await, (Some(20), true));
+    assert_eq!(look_after(4).await, (None, false), "nobody looked for too long");
+    assert_eq!(look_after(1).await, (Some(20), true));
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_more_than_so_many_look_on_and_a_place_comes_free() {
     let net = Net::new(&[]);
     let mut readers = Vec::new();

@@ -1,7 +1,8 @@
 //! How a room does, for those who look on: written by its task once a tick, and by its players' streams; read by anybody at any
 //! time. Numbers only, each an atomic: nobody waits for anybody, and a reader may see parts of two ticks.
 //!
-//! What is "lately" is the last whole second of the room and what there is of the one after it.
+//! What is "lately" is the last whole second of the room and what there is of the one after it. Ticks turn these seconds; of a
+//! room that makes none any more, nothing is lately, whoever reads.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -70,7 +71,8 @@ pub struct Reading {
     pub late_us: u32,
     /// See above.
     pub late_max_us: u32,
-    /// How old, at worst, what a player sees was lately: since the newest tick that its client says it has.
+    /// How old, at worst, what a player sees was lately: since the newest tick that its client says it has; and at least since
+    /// the newest tick, if that is over a second ago and there are players.
     pub staleness_max_ms: u32,
     /// Ticks made in the last whole second.
     pub ticks_per_s: u32,
@@ -128,27 +130,41 @@ impl Vitals {
         self.staleness_max_ms.raise(staleness_ms);
     }
 
-    /// All of it, now.
-    pub fn read(&self) -> Reading {
+    /// All of it, now; `players` are in the room.
+    pub fn read(&self, players: u32) -> Reading {
+        let now_ms = self.now_ms();
+        let since_tick_ms = now_ms.saturating_sub(self.ticked_at_ms.load(Relaxed));
+        let is_over = self.is_over(now_ms);
+        let lately = |number: u32| if is_over { 0 } else { number };
+        // Between two ticks of a room that is well, this would say nothing but when somebody looked.
+        let unseen_ms = if players > 0 && since_tick_ms > LATELY_MS { since_tick_ms } else { 0 };
+        let staleness_max_ms = lately(self.staleness_max_ms.highest());
         Reading {
             tick: self.tick.load(Relaxed),
-            since_tick_ms: self.now_ms().saturating_sub(self.ticked_at_ms.load(Relaxed)),
+            since_tick_ms,
             entities: self.entities.load(Relaxed),
             skipped_ticks: self.skipped_ticks.load(Relaxed),
             took_us: self.took_us.load(Relaxed),
-            took_max_us: self.took_max_us.highest(),
+            took_max_us: lately(self.took_max_us.highest()),
             late_us: self.late_us.load(Relaxed),
-            late_max_us: self.late_max_us.highest(),
-            staleness_max_ms: self.staleness_max_ms.highest(),
-            ticks_per_s: self.ticks.before.load(Relaxed),
-            moves_per_s: self.moves.before.load(Relaxed),
+            late_max_us: lately(self.late_max_us.highest()),
+            staleness_max_ms: staleness_max_ms.max(u32::try_from(unseen_ms).unwrap_or(u32::MAX)),
+            ticks_per_s: lately(self.ticks.before.load(Relaxed)),
+            moves_per_s: lately(self.moves.before.load(Relaxed)),
         }
     }
 
     /// Adds the room's last whole second to those of others: how long ticks took, and how late they began.
     pub fn add_to(&self, took: &mut Distribution, late: &mut Distribution) {
-        self.took.add_to(took);
-        self.late.add_to(late);
+        if !self.is_over(self.now_ms()) {
+            self.took.add_to(took);
+            self.late.add_to(late);
+        }
+    }
+
+    /// Whether what was lately is over: no tick has turned the seconds when it should have.
+    fn is_over(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.turned_at_ms.load(Relaxed)) >= 2 * LATELY_MS
     }
 
     fn turn(&self) {
@@ -281,23 +297,67 @@ mod tests {
         vitals.ticked(&tick(900, 5));
         vitals.saw_staleness(40);
         vitals.ticked(&tick(100, 5));
-        let read = vitals.read();
+        let read = vitals.read(1);
         assert_eq!((read.took_us, read.took_max_us, read.late_us), (100, 900, 1000));
         assert_eq!((read.staleness_max_ms, read.entities, read.skipped_ticks), (40, 7, 4));
         assert_eq!(read.ticks_per_s, 0, "no whole second yet");
         tokio::time::advance(Duration::from_secs(1)).await;
         vitals.ticked(&tick(50, 0));
-        let read = vitals.read();
+        let read = vitals.read(1);
         assert_eq!((read.took_max_us, read.ticks_per_s, read.moves_per_s), (900, 2, 10));
         let (mut took, mut late) = Default::default();
         vitals.add_to(&mut took, &mut late);
         assert!((900..=1125).contains(&took.p99_us().expect("ticks")));
         tokio::time::advance(Duration::from_secs(1)).await;
         vitals.ticked(&tick(60, 1));
-        let read = vitals.read();
+        let read = vitals.read(1);
         assert_eq!((read.took_max_us, read.staleness_max_ms, read.ticks_per_s), (60, 0, 1));
         tokio::time::advance(Duration::from_secs(7)).await;
-        assert_eq!(vitals.read().since_tick_ms, 7000);
+        assert_eq!(vitals.read(1).since_tick_ms, 7000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_room_that_stops_does_not_look_well() {
+        let vitals = Vitals::default();
+        for _ in 0..60 {
+            tokio::time::advance(Duration::from_millis(50)).await;
+            vitals.ticked(&tick(900, 5));
+            vitals.saw_staleness(40);
+        }
+        let is_busy = |read: Reading| read.ticks_per_s == 20 && read.took_max_us == 900;
+        tokio::time::advance(Duration::from_millis(999)).await;
+        let read = vitals.read(1);
+        assert!(is_busy(read) && read.staleness_max_ms == 40, "it may be late: {read:?}");
+        tokio::time::advance(Duration::from_millis(900)).await;
+        let read = vitals.read(1);
+        assert_eq!(
+            (is_busy(read), read.staleness_max_ms),
+            (true, 1899),
+            "nobody sees anything new"
+        );
+        assert_eq!(vitals.read(0).staleness_max_ms, 40, "nobody looks");
+
+        tokio::time::advance(Duration::from_millis(101)).await;
+        // The streams go on, and see no more than that no tick came.
+        vitals.saw_staleness(50);
+        let stopped = Reading {
+            tick: 3,
+            since_tick_ms: 2000,
+            entities: 7,
+            skipped_ticks: 120,
+            took_us: 900,
+            late_us: 1000,
+            ..Reading::default()
+        };
+        assert_eq!(vitals.read(1), Reading { staleness_max_ms: 2000, ..stopped });
+        assert_eq!(vitals.read(0), stopped);
+        let (mut took, mut late) = Default::default();
+        vitals.add_to(&mut took, &mut late);
+        assert_eq!((took.p99_us(), late.p99_us()), (None, None));
+
+        vitals.ticked(&tick(2_000_000, 0));
+        let read = vitals.read(1);
+        assert_eq!((read.took_max_us, read.since_tick_ms), (2_000_000, 0), "it goes on");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::telemetry::Health;
 use crate::telemetry::metrics::labels::Door;
 use serde::Serialize;
 use std::cmp::Reverse;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// How many rooms are shown, the worst first; of the others it is said how many there are.
@@ -15,6 +16,8 @@ pub const ROOMS_SHOWN_MAX: usize = 50;
 const DOORS: [&str; 4] = ["grpc", "websocket", "watch", "replay"];
 /// A room that has made no tick for this long does not tick.
 const SILENT_MS: u64 = 5000;
+/// What happened since a look longer ago than this is not "per second": the mean would hide the last second.
+const RATE_OVER_MAX: Duration = Duration::from_secs(3);
 
 /// How a server does. Times end in their unit; `null`: not known (yet).
 #[derive(Clone, Debug, Serialize)]
@@ -66,9 +69,9 @@ pub struct Totals {
     pub ticks_per_s: u64,
     /// Moves applied.
     pub moves_per_s: u64,
-    /// Updates written.
+    /// Updates written: since the last look, by whomever; `None` if that is over 3 s ago.
     pub updates_per_s: Option<u64>,
-    /// Their bytes.
+    /// Their bytes, likewise.
     pub update_bytes_per_s: Option<u64>,
     /// One tick in a hundred takes longer, or begins later: see [`Distribution::p99_us`].
     pub tick_duration_p99_us: Option<u64>,
@@ -134,14 +137,15 @@ impl Sampler {
         for room in sessions.rooms.all() {
             let vitals = &room.info().vitals;
             vitals.add_to(&mut took, &mut late);
-            let reading = vitals.read();
+            let reading = vitals.read(room.info().players());
             all.push((room, reading));
         }
         let metrics = &sessions.metrics;
         let (updates, bytes) = (metrics.updates.get(), metrics.update_bytes.get());
         let rates =
             self.last.replace((now, updates, bytes)).and_then(|(at, updates_then, then)| {
-                let ms = u64::try_from(now.saturating_duration_since(at).as_millis()).ok()?;
+                let over = now.saturating_duration_since(at);
+                let ms = u64::try_from(over.as_millis()).ok().filter(|_| over <= RATE_OVER_MAX)?;
                 let per_s = |more: u64| more.saturating_mul(1000).checked_div(ms);
                 Some((per_s(updates - updates_then)?, per_s(bytes - then)?))
             });
@@ -191,7 +195,7 @@ impl Sampler {
 /// Those that do not tick before all; then by what their players feel, in doublings, so that the order does not change all
 /// the time.
 fn badness(reading: &Reading) -> (bool, u32) {
-    let late_ms = (reading.late_max_us + reading.took_max_us) / 1000;
+    let late_ms = reading.late_max_us.saturating_add(reading.took_max_us) / 1000;
     (reading.since_tick_ms >= SILENT_MS, late_ms.max(reading.staleness_max_ms).max(1).ilog2())
 }
 
@@ -229,4 +233,20 @@ fn rss_bytes() -> Option<u64> {
 #[cfg(not(target_os = "linux"))]
 fn rss_bytes() -> Option<u64> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_room_is_one_that_does_not_tick_and_then_the_latest() {
+        let well = Reading { late_max_us: 1000, took_max_us: 900, ..Reading::default() };
+        let slow = Reading { took_max_us: 300_000, ..well };
+        // Its tick took over an hour; no number has room for that.
+        let hung = Reading { late_max_us: u32::MAX, took_max_us: u32::MAX, ..well };
+        let silent = Reading { since_tick_ms: SILENT_MS, ..Reading::default() };
+        let sorted = [well, slow, hung, silent].map(|reading| badness(&reading));
+        assert!(sorted.is_sorted_by(|a, b| a < b), "{sorted:?}");
+    }
 }

@@ -5,6 +5,8 @@ use std::fmt::{self, Write};
 
 /// The most characters of one value (a message, a field) that are written; a mark says that there were more.
 pub(super) const VALUE_CHARS_MAX: usize = 4096;
+/// The same of a panic's backtrace: the first thousands are of what handles panics, and only then comes who did.
+pub(super) const BACKTRACE_CHARS_MAX: usize = 16 * 1024;
 
 /// How what does not print is written instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +19,7 @@ pub(super) enum Style {
     Json,
 }
 
-/// Passes on what prints and escapes the rest, up to [`VALUE_CHARS_MAX`].
+/// Passes on what prints and escapes the rest, up to so many characters.
 pub(super) struct Escaping<'a, W> {
     inner: &'a mut W,
     style: Style,
@@ -25,8 +27,8 @@ pub(super) struct Escaping<'a, W> {
 }
 
 impl<'a, W: Write> Escaping<'a, W> {
-    pub(super) fn new(inner: &'a mut W, style: Style) -> Self {
-        Self { inner, style, left: VALUE_CHARS_MAX }
+    pub(super) fn new(inner: &'a mut W, style: Style, chars_max: usize) -> Self {
+        Self { inner, style, left: chars_max }
     }
 
     fn escape(&mut self, c: char) -> fmt::Result {
@@ -84,7 +86,7 @@ mod tests {
 
     fn escaped(text: &str, style: Style) -> String {
         let mut line = String::new();
-        let mut escaping = Escaping::new(&mut line, style);
+        let mut escaping = Escaping::new(&mut line, style, VALUE_CHARS_MAX);
         escaping.write_str(text).expect("strings take all");
         line
     }

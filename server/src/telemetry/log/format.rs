@@ -1,11 +1,11 @@
 //! A line of the log, for people or for machines.
 //!
-//! For people: time, level, where, what, fields, and the first digits of the trace if there is one. For machines: one JSON object a
+//! For people: time, level, where, what, fields, and the trace if there is one. For machines: one JSON object a
 //! line with `timestamp` (RFC 3339, UTC), `level`, `target`, `message`, `fields`, and in a sampled span `trace_id` and
 //! `span_id`. (tracing-subscriber's own JSON cannot name the trace; json-subscriber can, but neither of them escapes what only
 //! *looks* like plain text, and both write what a peer sent at any length.)
 
-use super::escape::{Escaping, Style};
+use super::escape::{BACKTRACE_CHARS_MAX, Escaping, Style, VALUE_CHARS_MAX};
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use std::fmt::{self, Debug, Write as _};
@@ -88,7 +88,7 @@ fn json(writer: &mut Writer<'_>, event: &Event<'_>) -> fmt::Result {
     let (level, target) = origin(event);
     writer.write_str("{\"timestamp\":\"")?;
     SystemTime.format_time(writer)?;
-    let target = escaped(Style::Json, format_args!("{target}"));
+    let target = escaped(Style::Json, VALUE_CHARS_MAX, format_args!("{target}"));
     write!(writer, "\",\"level\":\"{level}\",\"target\":\"{target}\"")?;
     let Line { message, fields, .. } = Line::of(event, Style::Json);
     write!(writer, ",\"message\":\"{message}\",\"fields\":{{{fields}}}")?;
@@ -99,10 +99,10 @@ fn json(writer: &mut Writer<'_>, event: &Event<'_>) -> fmt::Result {
     writer.write_str("}\n")
 }
 
-fn escaped(style: Style, text: fmt::Arguments<'_>) -> String {
+fn escaped(style: Style, chars_max: usize, text: fmt::Arguments<'_>) -> String {
     let mut escaped = String::new();
     // A value whose own Display or Debug fails is written as far as it came.
-    let _ = Escaping::new(&mut escaped, style).write_fmt(text);
+    let _ = Escaping::new(&mut escaped, style, chars_max).write_fmt(text);
     escaped
 }
 
@@ -130,14 +130,16 @@ impl Line {
     }
 
     fn text(&mut self, field: &Field, text: fmt::Arguments<'_>) {
+        let is_backtrace = field.name() == "backtrace";
+        let chars_max = if is_backtrace { BACKTRACE_CHARS_MAX } else { VALUE_CHARS_MAX };
         match (field.name(), self.style) {
-            ("message", style) => self.message = escaped(style, text),
+            ("message", style) => self.message = escaped(style, chars_max, text),
             (name, Style::Json) => {
-                let text = escaped(Style::Json, text);
+                let text = escaped(Style::Json, chars_max, text);
                 self.field(name, &format!("\"{text}\""));
             }
             (name, Style::Human | Style::Quoted) => {
-                let text = escaped(Style::Quoted, text);
+                let text = escaped(Style::Quoted, chars_max, text);
                 let is_plain = !text.is_empty() && !text.contains([' ', '=', '"', '\\']);
                 // Quotes where a value could be taken for another field.
                 let text = if is_plain { text } else { format!("\"{text}\"") };

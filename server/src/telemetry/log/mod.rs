@@ -1,6 +1,6 @@
 //! The log: which lines, how they look, and how many of a kind.
 //!
-//! - [`format`]: for people or as JSON, with the trace's id. [`limit`]: no peer can fill the log.
+//! - [`mod@format`]: for people or as JSON, with the trace's id. [`limit`]: no peer can fill the log.
 //! - Dependencies are never heard below debug: at trace they print what they carry, and that may be a ticket or a token
 //!   (tungstenite writes whole frames). Fray itself logs no secret at any level; `server/tests/secrets.rs` looks.
 //! - The log takes events and no spans: as long as nobody traces, a span costs nothing.
@@ -162,8 +162,8 @@ fn is_own(metadata: &Metadata<'_>) -> bool {
     OWN_TARGETS.contains(&krate)
 }
 
-/// A panic is a line like others: escaped, limited, and JSON where the log is JSON.
-fn panicked(panic: &PanicHookInfo<'_>) {
+/// What [`init`] does of a panic: a line like others, escaped, limited, and JSON where the log is JSON.
+pub fn panicked(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let thread = thread.name().unwrap_or("?");
     let at = panic.location().map(ToString::to_string).unwrap_or_default();
