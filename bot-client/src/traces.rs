@@ -5,7 +5,7 @@ use fray_proto::trace::TraceContext;
 use fray_server::telemetry::Traces;
 use fray_server::telemetry::traces::client::{ClientApply, ClientCall, ClientMove};
 use std::sync::Arc;
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// Exports what players tell of their moves.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ impl Tracer for Exporter {
             context: call.context,
             method: call.method,
             began: call.began.into(),
-            ended: Instant::now().into(),
+            ended: Instant::now(),
             code: call.code,
         });
     }
@@ -42,7 +42,7 @@ impl Tracer for Exporter {
             player: applied.player,
             tick: applied.tick,
             began: applied.received.into(),
-            ended: Instant::now().into(),
+            ended: Instant::now(),
         });
     }
 }

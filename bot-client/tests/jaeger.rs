@@ -19,6 +19,7 @@ use fray_server::telemetry::{Telemetry, Traces, log};
 use jaeger_support::{Jaeger, Span};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -141,7 +142,8 @@ async fn a_move_is_one_trace_from_the_client_that_made_it_to_the_one_that_saw_it
     let app = server.build().await.expect("a server");
     let url = format!("http://{}", app.listen_addr());
     let stop = CancellationToken::new();
-    let running = tokio::spawn(app.run(stop.clone().cancelled_owned()));
+    let mut running = JoinSet::new();
+    running.spawn(app.run(stop.clone().cancelled_owned()));
 
     let (first, second) =
         (Witness::new(Arc::clone(&first_traces)), Witness::new(Arc::clone(&second_traces)));
@@ -153,7 +155,8 @@ async fn a_move_is_one_trace_from_the_client_that_made_it_to_the_one_that_saw_it
     let player = |player: &Player| player.session().welcome().map_or(0, |welcome| welcome.player);
     let (mover, other) = (player(&mover), player(&other));
     stop.cancel();
-    running.await.expect("no panic").expect("an orderly end");
+    let ended = running.join_next().await.expect("the server").expect("no panic");
+    ended.expect("an orderly end");
     for traces in [server_traces, first_traces, second_traces] {
         tokio::task::spawn_blocking(move || traces.shut_down(Duration::from_secs(20)))
             .await
@@ -273,7 +276,8 @@ async fn a_collector_that_hangs_or_is_gone_costs_spans_and_nothing_else() {
     let app = server.build().await.expect("a server");
     let url = format!("http://{}", app.listen_addr());
     let stop = CancellationToken::new();
-    let running = tokio::spawn(app.run(stop.clone().cancelled_owned()));
+    let mut running = JoinSet::new();
+    running.spawn(app.run(stop.clone().cancelled_owned()));
     let channel = Channels::new(&url, 1).expect("a url").next(0);
     let request = v1::JoinRequest::default();
     let mut player =
@@ -296,7 +300,8 @@ async fn a_collector_that_hangs_or_is_gone_costs_spans_and_nothing_else() {
     player.leave();
     while player.next().await.expect("a good end").is_some() {}
     stop.cancel();
-    running.await.expect("no panic").expect("an orderly end");
+    let ended = running.join_next().await.expect("the server").expect("no panic");
+    ended.expect("an orderly end");
 }
 
 /// The player's moves are applied, whatever else goes on.

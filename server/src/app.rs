@@ -104,7 +104,7 @@ impl Server {
 
     /// Binds the listeners. From here on health says that the server is ready; [`App::run`] serves.
     pub async fn build(self) -> Result<App, Error> {
-        App::build(self.config.unwrap_or_default(), self.game, self.telemetry).await
+        App::build(self.config.unwrap_or_default(), self.game, &self.telemetry).await
     }
 }
 
@@ -133,7 +133,7 @@ impl Parts {
         store: Arc<dyn Store>,
         replay_threads: usize,
     ) -> Result<Self, Error> {
-        Self::assemble(config, game, store, replay_threads, Telemetry::default())
+        Self::assemble(config, game, store, replay_threads, &Telemetry::default())
     }
 
     /// With metrics and traces that are kept elsewhere.
@@ -142,10 +142,10 @@ impl Parts {
         game: Arc<dyn GameFactory>,
         store: Arc<dyn Store>,
         replay_threads: usize,
-        telemetry: Telemetry,
+        telemetry: &Telemetry,
     ) -> Result<Self, Error> {
         let stop_operators = CancellationToken::new();
-        let Telemetry { health, metrics, traces } = telemetry;
+        let Telemetry { health, metrics, traces } = telemetry.clone();
         note_limits(&metrics, config);
         let settings = Settings {
             tick_rate_hz: config.tick_rate,
@@ -176,8 +176,7 @@ impl Parts {
             config.room_capacity,
             config.seed,
             recording,
-            Arc::clone(&metrics),
-            Arc::clone(&traces),
+            telemetry,
         );
         let limits = Limits {
             hello_timeout: HELLO_TIMEOUT,
@@ -274,7 +273,7 @@ impl App {
     async fn build(
         config: Config,
         game: Arc<dyn GameFactory>,
-        telemetry: Telemetry,
+        telemetry: &Telemetry,
     ) -> Result<Self, Error> {
         let threads = Pool::threads_by_default();
         let parts = Parts::assemble(&config, game, open_store(&config)?, threads, telemetry)?;

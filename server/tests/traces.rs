@@ -50,7 +50,7 @@ async fn traced(settings: Settings) -> (Net, Seen, Telemetry) {
         .build();
     let traces = Arc::new(Traces::on(provider, settings));
     let telemetry = Telemetry { traces, ..Telemetry::default() };
-    (Net::with_telemetry(&[], telemetry.clone()), seen, telemetry)
+    (Net::with_telemetry(&[], &telemetry), seen, telemetry)
 }
 
 /// Spans of `tracing` go to the provider too, for as long as the guard lives. The test has one thread.
@@ -226,7 +226,7 @@ async fn a_late_tick_is_traced_whatever_the_share_is() {
 #[tokio::test(start_paused = true)]
 async fn late_ticks_do_not_flood_the_collector() {
     let (_, seen, telemetry) = traced(OFF).await;
-    let net = Net::with_telemetry(&["--tick-rate", "100"], telemetry);
+    let net = Net::with_telemetry(&["--tick-rate", "100"], &telemetry);
     let mut player = net.player("patient").await;
     player.update().await.expect("an update");
     let since = tokio::time::Instant::now();

@@ -7,8 +7,9 @@ use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 /// On a machine that is busy, starting takes seconds.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -83,7 +83,10 @@ impl TraceFlags {
         let delay_ms = self.traces_delay_ms.as_ref().and_then(|text| text.parse().ok());
         let target = export::Target {
             // The variable for traces alone goes before the one for everything; the exporter reads it.
-            endpoint: self.otlp_endpoint.clone().filter(|_| !is_given(&self.otlp_traces_endpoint)),
+            endpoint: self
+                .otlp_endpoint
+                .clone()
+                .filter(|_| !is_given(self.otlp_traces_endpoint.as_ref())),
             service,
             instance,
             version: env!("CARGO_PKG_VERSION"),
@@ -106,7 +109,8 @@ impl TraceFlags {
     }
 
     fn is_on(&self) -> bool {
-        let has_collector = is_given(&self.otlp_endpoint) || is_given(&self.otlp_traces_endpoint);
+        let has_collector =
+            is_given(self.otlp_endpoint.as_ref()) || is_given(self.otlp_traces_endpoint.as_ref());
         let is_off =
             self.otel_sdk_disabled.as_deref().is_some_and(|v| v.eq_ignore_ascii_case("true"));
         let exports = self.traces_exporter.as_deref().is_none_or(|name| name.contains("otlp"));
@@ -115,8 +119,8 @@ impl TraceFlags {
 }
 
 /// An empty variable is none, as OpenTelemetry has it.
-fn is_given(text: &Option<String>) -> bool {
-    text.as_ref().is_some_and(|text| !text.is_empty())
+fn is_given(text: Option<&String>) -> bool {
+    text.is_some_and(|text| !text.is_empty())
 }
 
 fn share(text: &str) -> Result<f64, String> {

@@ -9,7 +9,7 @@ use super::task;
 use super::{Error, RoomId, Settings};
 use crate::game::{GameFactory, Setup};
 use crate::store::{Header, Store};
-use crate::telemetry::{Metrics, Traces, spawn_named};
+use crate::telemetry::{Metrics, Telemetry, Traces, spawn_named};
 use dashmap::DashMap;
 use rand::RngExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -69,8 +69,7 @@ impl Registry {
         capacity_max: u32,
         seed: Option<u64>,
         recording: Recording,
-        metrics: Arc<Metrics>,
-        traces: Arc<Traces>,
+        telemetry: &Telemetry,
     ) -> Self {
         Self {
             settings,
@@ -84,8 +83,8 @@ impl Registry {
             incidents: Arc::new(Budget::new(tokio::time::Instant::now())),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
-            metrics,
-            traces,
+            metrics: Arc::clone(&telemetry.metrics),
+            traces: Arc::clone(&telemetry.traces),
         }
     }
 

@@ -67,7 +67,7 @@ impl Net {
     }
 
     /// A server that counts and traces there.
-    pub fn with_telemetry(flags: &[&str], telemetry: Telemetry) -> Self {
+    pub fn with_telemetry(flags: &[&str], telemetry: &Telemetry) -> Self {
         let config = Config::parse_from(["fray-server", "--seed", "7"].iter().chain(flags));
         let store = Arc::new(MemoryStore::new(1 << 26));
         let game = Arc::new(Arena::default());

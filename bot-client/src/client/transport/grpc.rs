@@ -11,7 +11,7 @@ use prost::Message as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::PollSender;
 use tonic::CancellationHandle;
@@ -100,7 +100,10 @@ impl Server for GrpcServer {
         Box::pin(async move {
             let mut request = Request::new(request);
             request.set_timeout(CALL_TIMEOUT);
-            let (began, traced) = (Instant::now(), tracer.as_ref().and_then(|t| t.begin_call()));
+            let (began, traced) = (
+                tokio::time::Instant::now().into_std(),
+                tracer.as_ref().and_then(|t| t.begin_call()),
+            );
             let header = traced.map(|context| context.to_traceparent().parse());
             if let Some(Ok(header)) = header {
                 request.metadata_mut().insert("traceparent", header);

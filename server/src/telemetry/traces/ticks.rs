@@ -68,7 +68,7 @@ impl Traces {
         let on = self.on.as_ref()?;
         let is_late = tick.is_late();
         let is_sampled = !moves.is_empty() || is_drawn(on.settings.ticks);
-        if !is_sampled && !(is_late && on.late_ticks.admits(tick.published)) {
+        if !(is_sampled || is_late && on.late_ticks.admits(tick.published)) {
             return None;
         }
         let wall = Wall::now();
