@@ -88,7 +88,9 @@ pub fn provider(target: Target, counts: &Counts) -> Result<SdkTracerProvider, Er
 
 /// What every provider of ours has: chosen ids, and decisions that were taken before. Tests add an exporter of their own.
 pub fn builder(sampler: Sampler) -> TracerProviderBuilder {
-    SdkTracerProvider::builder().with_id_generator(Ids::default()).with_sampler(Decided::new(sampler))
+    SdkTracerProvider::builder()
+        .with_id_generator(Ids::default())
+        .with_sampler(Decided::new(sampler))
 }
 
 /// The sampler that `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG` name; `None` for a name that is unknown.
