@@ -11,7 +11,7 @@ use crate::session::{Limits, Lobby, Replays, Sessions, ticket};
 use crate::store::{FileStore, MemoryStore, Store, file};
 use crate::telemetry::traces::names;
 use crate::telemetry::{Health, Metrics, Telemetry, admin, spawn_named};
-use crate::{rpc, status, web};
+use crate::{rpc, session, status, web, wire};
 use axum::Router;
 use prometheus_client::metrics::gauge::Gauge;
 use std::future::Future;
@@ -147,6 +147,7 @@ impl Parts {
         let stop_operators = CancellationToken::new();
         let Telemetry { health, metrics, traces } = telemetry.clone();
         note_limits(&metrics, config);
+        expect_known(&metrics);
         let settings = Settings {
             tick_rate_hz: config.tick_rate,
             grace: config.grace,
@@ -406,6 +407,14 @@ fn note_limits(metrics: &Metrics, config: &Config) {
     metrics.capacity_players.set(as_gauge(players));
     metrics.capacity_connections.set(i64::from(config.connections_max));
     metrics.set_tick_rate(config.tick_rate);
+    metrics.set_staleness_window(config.staleness_window);
+}
+
+/// What telemetry cannot know: the reasons of those above it.
+fn expect_known(metrics: &Metrics) {
+    let reasons = session::Error::REASONS.iter().chain([&web::websocket::ORIGIN_FORBIDDEN]);
+    metrics.expect_refusals(reasons.copied());
+    metrics.expect_resyncs(wire::resync_reasons());
 }
 
 fn open_store(config: &Config) -> Result<Arc<dyn Store>, Error> {

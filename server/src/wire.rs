@@ -48,6 +48,12 @@ fn resync_reason(reason: i32) -> &'static str {
     }
 }
 
+/// All that the metrics may be told, so that they are there from the start.
+pub fn resync_reasons() -> impl Iterator<Item = &'static str> {
+    let known = (0..).map_while(|number| v1::resync::Reason::try_from(number).ok());
+    known.map(|reason| reason.as_str_name())
+}
+
 impl From<v1::Hello> for Hello {
     fn from(hello: v1::Hello) -> Self {
         let given = |text: String| (!text.is_empty()).then_some(text);

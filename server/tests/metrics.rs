@@ -92,11 +92,6 @@ async fn the_table_of_metrics_is_what_a_server_says() {
     let net = Net::new(&[]);
     let metrics = &net.parts.sessions().metrics;
     // What has a series only once it happened.
-    metrics.refused("ROOM_FULL");
-    let reason = "CHECKSUM_MISMATCH";
-    let labels = fray_server::telemetry::metrics::labels::Reason { reason };
-    metrics.resyncs.get_or_create(&labels).inc();
-    metrics.log_suppressed.inc();
     metrics.rpc.begin("fray.v1.Lobby/Join", true).end(0);
     let mut documented = documented();
     // Only in builds that were told.
@@ -197,6 +192,23 @@ async fn calls_are_counted_with_the_status_that_ended_them() {
     until(&net, "fray_rpc_duration_seconds_count{rpc_method=\"fray.v1.Lobby/Join\"}", 1.0).await;
     let of_streams = "fray_rpc_duration_seconds_count{rpc_method=\"fray.v1.Play/Play\"}";
     assert!(!render(&net).contains(of_streams), "streams have no duration");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_go_wrong_has_series_before_it_does() {
+    let net = Net::new(&[]);
+    for sample in [
+        "fray_rpc_finished_total{rpc_method=\"fray.v1.Lobby/Join\",grpc_status=\"INTERNAL\"}",
+        "fray_rpc_finished_total{rpc_method=\"fray.v1.Replays/Verify\",grpc_status=\"DATA_LOSS\"}",
+        "fray_rpc_finished_total{rpc_method=\"websocket\",grpc_status=\"UNKNOWN\"}",
+        "fray_refusals_total{reason=\"ROOM_FULL\"}",
+        "fray_refusals_total{reason=\"INTERNAL\"}",
+        "fray_refusals_total{reason=\"ORIGIN_FORBIDDEN\"}",
+        "fray_resyncs_total{reason=\"REASON_CHECKSUM_MISMATCH\"}",
+        "fray_resyncs_total{reason=\"REASON_MALFORMED\"}",
+    ] {
+        assert!(value(&net, sample).abs() < 0.1, "{sample}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,8 +22,16 @@ pub(crate) fn panels(dashboard: &Value) -> Vec<&Value> {
     panels.iter().filter(|panel| panel["type"] != "row").collect()
 }
 
-/// The expressions of a panel, as they are when all servers are chosen.
-pub(crate) fn expressions(panel: &Value) -> Vec<String> {
+/// A question to Prometheus, and the labels that each series of the answer must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Question {
+    pub(crate) of: String,
+    pub(crate) expression: String,
+    pub(crate) labels: Vec<String>,
+}
+
+/// What a panel asks when all servers are chosen; its legend names labels.
+pub(crate) fn questions(panel: &Value) -> Vec<Question> {
     let targets = panel["targets"].as_array().expect("targets");
     let chosen = |expression: &str| {
         let expression = expression.replace("$__rate_interval", "1m");
@@ -31,7 +39,32 @@ pub(crate) fn expressions(panel: &Value) -> Vec<String> {
         assert!(!expression.contains('$'), "a variable that is not known: {expression}");
         expression
     };
-    targets.iter().map(|target| chosen(target["expr"].as_str().expect("text"))).collect()
+    let question = |target: &Value| {
+        let legend = target["legendFormat"].as_str().unwrap_or_default();
+        let labels = legend.split("{{").skip(1).filter_map(|rest| Some(rest.split_once("}}")?.0));
+        Question {
+            of: panel["title"].as_str().unwrap_or_default().to_owned(),
+            expression: chosen(target["expr"].as_str().expect("text")),
+            labels: labels.map(|label| label.trim().to_owned()).collect(),
+        }
+    };
+    targets.iter().map(question).collect()
+}
+
+/// What the runbook tells people to ask: all that stands between backticks and names a metric.
+pub(crate) fn runbook_questions() -> Vec<Question> {
+    let mut questions = Vec::new();
+    for (of, entry) in runbook() {
+        let spans: Vec<_> = entry.split('`').collect();
+        assert!(spans.len() % 2 == 1, "{of}: a backtick is not closed");
+        let named = spans.into_iter().skip(1).step_by(2).filter(|span| !metrics(span).is_empty());
+        questions.extend(named.map(|expression| Question {
+            of: of.clone(),
+            expression: expression.to_owned(),
+            labels: Vec::new(),
+        }));
+    }
+    questions
 }
 
 /// The lines of each alert in the rules, by its name.

@@ -9,6 +9,7 @@ mod play;
 mod programs;
 mod prometheus;
 
+use files::Question;
 use prometheus::Prometheus;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -81,7 +82,7 @@ fn every_panel_says_what_it_shows_and_takes_the_chosen_prometheus() {
         assert!(ids.insert(panel["id"].as_u64()), "{title}: another panel has its id");
         assert!(panel["description"].as_str().is_some_and(|text| text.len() > 10), "{title}");
         assert_eq!(panel["datasource"]["uid"], "${datasource}", "{title}");
-        assert!(!files::expressions(panel).is_empty(), "{title}");
+        assert!(!files::questions(panel).is_empty(), "{title}");
         let of_ticks = title.as_str().is_some_and(|title| title.starts_with("Tick "));
         let exemplars = panel["targets"][0]["exemplar"] == Value::Bool(true);
         assert!(exemplars || !of_ticks, "{title}: ticks lead to their traces");
@@ -89,7 +90,7 @@ fn every_panel_says_what_it_shows_and_takes_the_chosen_prometheus() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_panel_and_every_rule_has_series_in_a_real_prometheus() {
+async fn every_panel_rule_and_runbook_entry_has_series_in_a_real_prometheus() {
     let app = play::server().await;
     let (listen, admin) = (app.listen_addr(), app.admin_addr());
     let url = format!("http://{listen}");
@@ -107,7 +108,10 @@ async fn every_panel_and_every_rule_has_series_in_a_real_prometheus() {
         play::oddities(listen, channel).await;
         until(&prometheus, "fray_resumes_total > 0").await;
         no_scrape_fails(&prometheus).await;
-        every_panel_has_series(&prometheus).await;
+        let dashboard = files::dashboard();
+        let panels = files::panels(&dashboard).into_iter().flat_map(files::questions).collect();
+        every_question_is_answered(&prometheus, panels, 50).await;
+        every_question_is_answered(&prometheus, files::runbook_questions(), 30).await;
         every_rule_has_series(&prometheus).await;
         for histogram in
             ["fray_tick_duration_seconds", "fray_tick_lateness_seconds", "fray_move_wait_seconds"]
@@ -130,7 +134,7 @@ fn swarm_faults(report: &fray_bot::swarm::Report) -> Vec<String> {
 /// Waits until an expression has a series.
 async fn until(prometheus: &Prometheus, expression: &str) {
     let deadline = Instant::now() + DEADLINE;
-    while !prometheus.series(expression).await.is_ok_and(|count| count > 0) {
+    while !prometheus.query(expression).await.is_ok_and(|series| !series.is_empty()) {
         assert!(Instant::now() < deadline, "it never came to be: {expression}");
         sleep(LOOK_EVERY).await;
     }
@@ -149,31 +153,45 @@ async fn no_scrape_fails(prometheus: &Prometheus) {
     assert_eq!((&target["health"], &target["lastError"]), (&"up".into(), &"".into()), "{target}");
 }
 
-async fn every_panel_has_series(prometheus: &Prometheus) {
-    let dashboard = files::dashboard();
-    let mut left = Vec::new();
-    for panel in files::panels(&dashboard) {
-        let title = panel["title"].as_str().unwrap_or_default();
-        left.extend(files::expressions(panel).into_iter().map(|e| (title.to_owned(), e)));
-    }
-    assert!(left.len() > 50, "the panels were read");
+/// Each parses and has series, one of which has a number, and all of which have the labels that are shown.
+async fn every_question_is_answered(
+    prometheus: &Prometheus,
+    mut left: Vec<Question>,
+    at_least: usize,
+) {
+    assert!(left.len() > at_least, "the questions were read: {left:?}");
     let deadline = Instant::now() + DEADLINE;
     loop {
         let mut without = Vec::new();
-        for (title, expression) in left {
-            match prometheus.series(&expression).await {
-                Ok(0) => without.push((title, expression)),
-                Ok(_) => {}
-                Err(error) => panic!("panel \"{title}\": {expression}: {error}"),
+        for question in left {
+            let Question { of, expression, labels } = &question;
+            let answer = prometheus.query(expression).await;
+            let answer = answer.unwrap_or_else(|error| panic!("{of}: {expression}: {error}"));
+            for series in &answer {
+                for label in labels {
+                    let metric = &series["metric"];
+                    assert!(
+                        metric[label].is_string(),
+                        "{of}: {expression}: no {label} in {metric}"
+                    );
+                }
+            }
+            if !answer.iter().any(is_finite) {
+                without.push(question);
             }
         }
         if without.is_empty() {
             return;
         }
-        assert!(Instant::now() < deadline, "panels without series: {without:#?}");
+        assert!(Instant::now() < deadline, "without a series that has a number: {without:#?}");
         left = without;
         sleep(LOOK_EVERY).await;
     }
+}
+
+/// Whether a series of an instant's answer has a number, and not NaN for want of events.
+fn is_finite(series: &Value) -> bool {
+    series["value"][1].as_str().and_then(|value| value.parse().ok()).is_some_and(f64::is_finite)
 }
 
 /// Every rule can be evaluated, and the metrics that it names are there; and those that the runbook names.

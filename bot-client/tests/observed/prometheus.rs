@@ -97,10 +97,10 @@ impl Prometheus {
         }
     }
 
-    /// How many series an expression has now.
-    pub(crate) async fn series(&self, expression: &str) -> Result<usize, String> {
+    /// The series that an expression has now, each with its labels and its value.
+    pub(crate) async fn query(&self, expression: &str) -> Result<Vec<Value>, String> {
         let answer = self.ask("query", &[("query", expression)]).await?;
-        Ok(answer["result"].as_array().map_or(0, Vec::len))
+        Ok(answer["result"].as_array().cloned().unwrap_or_default())
     }
 
     /// The exemplars of the last hour: each with its labels and its value.

@@ -41,6 +41,9 @@ pub(super) struct Door {
     pub(super) origins: Arc<Origins>,
 }
 
+/// The reason in the metrics; the page itself is told no more than a 403.
+pub const ORIGIN_FORBIDDEN: &str = "ORIGIN_FORBIDDEN";
+
 /// `GET /ws`.
 pub(super) async fn open(
     State(door): State<Door>,
@@ -49,7 +52,7 @@ pub(super) async fn open(
     upgrade: WebSocketUpgrade,
 ) -> Response {
     if !door.origins.allow(&headers) {
-        door.lobby.sessions().metrics.refused("ORIGIN_FORBIDDEN");
+        door.lobby.sessions().metrics.refused(ORIGIN_FORBIDDEN);
         return (StatusCode::FORBIDDEN, "pages of this origin may not play here").into_response();
     }
     if !offered(&headers).any(|protocol| protocol == PROTOCOL) {

@@ -29,7 +29,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// All metrics of a server.
@@ -106,13 +106,17 @@ pub struct Metrics {
     pub log_suppressed: Counter,
     store_disk_errors: Counter,
     store_chunks_lost: Counter,
+    ticks: Counter,
+    ticks_late: Counter,
     ticks_skipped: Counter,
-    tick_period: Gauge<f64, std::sync::atomic::AtomicU64>,
+    tick_period: Gauge<f64, AtomicU64>,
     tick_duration: HistogramWithExemplars<TraceLabel>,
     tick_lateness: HistogramWithExemplars<TraceLabel>,
     move_wait: HistogramWithExemplars<TraceLabel>,
     move_queue_depth: Histogram,
     staleness: Histogram,
+    staleness_window: Gauge<f64, AtomicU64>,
+    clients_stale: Counter,
 }
 
 /// How long a move waited to be applied.
@@ -181,6 +185,8 @@ impl Metrics {
             log_suppressed: Counter::default(),
             store_disk_errors: Counter::default(),
             store_chunks_lost: Counter::default(),
+            ticks: Counter::default(),
+            ticks_late: Counter::default(),
             ticks_skipped: Counter::default(),
             tick_period: Gauge::default(),
             tick_duration: tick_buckets(),
@@ -198,12 +204,15 @@ impl Metrics {
             staleness: Histogram::new([
                 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0, 15.0,
             ]),
+            staleness_window: Gauge::default(),
+            clients_stale: Counter::default(),
         };
         metrics.register(health);
         metrics
     }
 
     /// Notes a tick: how long it took, how late it began, how many ticks' time was given up before it; and where to see it.
+    /// It counts as late if the next one was due before it began, see [`Self::set_tick_rate`].
     pub fn tick_made(
         &self,
         took: Duration,
@@ -213,6 +222,10 @@ impl Metrics {
     ) {
         observe(&self.tick_duration, took, trace);
         observe(&self.tick_lateness, late, trace);
+        self.ticks.inc();
+        if late.as_secs_f64() > self.tick_period.get() {
+            self.ticks_late.inc();
+        }
         if skipped > 0 {
             self.ticks_skipped.inc_by(skipped);
         }
@@ -226,9 +239,14 @@ impl Metrics {
         self.move_queue_depth.observe(depth_max as f64);
     }
 
-    /// Notes how far a client is behind the newest tick, its acknowledgement's way included. Once a second and stream.
+    /// Notes how far a client is behind the newest tick, its acknowledgement's way included. Once a second and stream. It
+    /// counts as stale beyond half of the window, see [`Self::set_staleness_window`]: at the whole of it nothing is sent any more.
     pub fn client_is_behind(&self, ticks: u32, tick_rate_hz: u32) {
-        self.staleness.observe(f64::from(ticks) / f64::from(tick_rate_hz.max(1)));
+        let behind_s = f64::from(ticks) / f64::from(tick_rate_hz.max(1));
+        self.staleness.observe(behind_s);
+        if behind_s > self.staleness_window.get() / 2.0 {
+            self.clients_stale.inc();
+        }
     }
 
     /// Notes what an update is made of.
@@ -242,6 +260,11 @@ impl Metrics {
     /// Says how many ticks a second rooms are to make.
     pub fn set_tick_rate(&self, tick_rate_hz: u32) {
         self.tick_period.set(1.0 / f64::from(tick_rate_hz.max(1)));
+    }
+
+    /// Says how far a client may be behind before updates to it are held back.
+    pub fn set_staleness_window(&self, window: Duration) {
+        self.staleness_window.set(window.as_secs_f64());
     }
 
     /// Takes over what the store has counted since the start.
@@ -260,6 +283,16 @@ impl Metrics {
         }
     }
 
+    /// Makes the series of refusals for these reasons, so that the first of each is an increase from 0.
+    pub fn expect_refusals(&self, reasons: impl IntoIterator<Item = &'static str>) {
+        expect(&self.refusals, reasons);
+    }
+
+    /// The same, of copies of the world that are asked for again.
+    pub fn expect_resyncs(&self, reasons: impl IntoIterator<Item = &'static str>) {
+        expect(&self.resyncs, reasons);
+    }
+
     /// Notes a refusal.
     pub fn refused(&self, reason: &'static str) {
         self.refusals.get_or_create(&Reason { reason }).inc();
@@ -272,6 +305,12 @@ impl Metrics {
             tracing::error!("metrics cannot be written as text");
         }
         text
+    }
+}
+
+fn expect(counters: &Family<Reason, Counter>, reasons: impl IntoIterator<Item = &'static str>) {
+    for reason in reasons {
+        drop(counters.get_or_create(&Reason { reason }));
     }
 }
 

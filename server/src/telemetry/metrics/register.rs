@@ -52,6 +52,9 @@ impl Metrics {
         time(r, "tick_duration", "How long a tick takes", &self.tick_duration);
         time(r, "tick_lateness", "How late a tick starts", &self.tick_lateness);
         time(r, "tick_period", "The time between two ticks, as configured", &self.tick_period);
+        count(r, "ticks", "Ticks made", &self.ticks);
+        let help = "Ticks that began after the next one was due";
+        count(r, "ticks_late", help, &self.ticks_late);
         let help = "Ticks given up because the room was too late";
         count(r, "ticks_skipped", help, &self.ticks_skipped);
         let help = "Late ticks, desyncs reported by clients, panics of a game's rules";
@@ -75,6 +78,10 @@ impl Metrics {
         bytes(r, "cells_spliced", help, &self.spliced_bytes);
         let help = "How far clients are behind the newest tick, by what they acknowledged; once a second and stream";
         time(r, "staleness", help, &self.staleness);
+        let help = "How far clients may be behind before updates are held back, as configured";
+        time(r, "staleness_window", help, &self.staleness_window);
+        let help = "Looks at which a client was behind by more than half of the window";
+        count(r, "clients_stale", help, &self.clients_stale);
         count(r, "resumes", "Streams that continued a session", &self.resumes);
         count(r, "resyncs", "Replicas that asked to start again", &self.resyncs);
         let help = "Requests refused and streams ended with an error";

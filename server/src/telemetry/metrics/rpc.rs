@@ -41,6 +41,11 @@ const STATUS_NAMES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
+/// What a method has series of before it is called: how calls end well, and how by the server's fault, or its deadline. An alert
+/// looks for their increase, which a series that begins with its first call would not have.
+const STATUSES_EXPECTED: [&str; 6] =
+    ["OK", "UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"];
+
 /// What a gRPC status is called.
 pub fn status_name(code: i32) -> &'static str {
     usize::try_from(code).ok().and_then(|code| STATUS_NAMES.get(code)).unwrap_or(&"UNKNOWN")
@@ -93,7 +98,9 @@ impl Calls {
     pub fn expect(&self, rpc_method: &'static str) {
         drop(self.started.get_or_create(&Method { rpc_method }));
         drop(self.in_flight.get_or_create(&Method { rpc_method }));
-        drop(self.finished.get_or_create(&Outcome { rpc_method, grpc_status: STATUS_NAMES[0] }));
+        for grpc_status in STATUSES_EXPECTED {
+            drop(self.finished.get_or_create(&Outcome { rpc_method, grpc_status }));
+        }
     }
 
     /// A call begins. Its duration is noted if the method's answer `is_unary`.

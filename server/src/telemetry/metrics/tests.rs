@@ -105,3 +105,43 @@ fn known_series_are_there_from_the_start() {
     assert_eq!(lines(&metrics, "fray_incidents_total{reason=\"panic\"} 0").len(), 1);
     assert_eq!(lines(&metrics, "fray_streams_total").len(), 4);
 }
+
+#[test]
+fn faults_of_the_server_and_reasons_that_were_told_have_series_before_they_happen() {
+    let metrics = Metrics::default();
+    metrics.rpc.expect("a");
+    for status in ["OK", "UNKNOWN", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "DEADLINE_EXCEEDED"] {
+        let line =
+            format!("fray_rpc_finished_total{{rpc_method=\"a\",grpc_status=\"{status}\"}} 0");
+        assert_eq!(lines(&metrics, &line).len(), 1, "{line}");
+    }
+    metrics.expect_refusals(["ROOM_FULL"]);
+    metrics.expect_resyncs(["BASE_MISMATCH"]);
+    assert_eq!(lines(&metrics, "fray_refusals_total{reason=\"ROOM_FULL\"} 0").len(), 1);
+    assert_eq!(lines(&metrics, "fray_resyncs_total{reason=\"BASE_MISMATCH\"} 0").len(), 1);
+}
+
+#[test]
+fn ticks_are_late_when_the_next_one_was_due_whatever_the_rate() {
+    let ms = Duration::from_millis;
+    for (tick_rate_hz, just_in_time) in [(10, 100), (20, 50), (50, 20)] {
+        let metrics = Metrics::default();
+        metrics.set_tick_rate(tick_rate_hz);
+        metrics.tick_made(ms(1), ms(0), 0, None);
+        metrics.tick_made(ms(1), ms(just_in_time), 0, None);
+        metrics.tick_made(ms(1), ms(just_in_time + 1), 3, None);
+        assert_eq!(lines(&metrics, "fray_ticks_total"), ["fray_ticks_total 3"]);
+        assert_eq!(lines(&metrics, "fray_ticks_late_total"), ["fray_ticks_late_total 1"]);
+        assert_eq!(lines(&metrics, "fray_ticks_skipped_total"), ["fray_ticks_skipped_total 3"]);
+    }
+}
+
+#[test]
+fn clients_are_stale_beyond_half_of_the_window() {
+    let metrics = Metrics::default();
+    metrics.set_staleness_window(Duration::from_secs(2));
+    metrics.client_is_behind(20, 20);
+    assert_eq!(lines(&metrics, "fray_clients_stale_total"), ["fray_clients_stale_total 0"]);
+    metrics.client_is_behind(21, 20);
+    assert_eq!(lines(&metrics, "fray_clients_stale_total"), ["fray_clients_stale_total 1"]);
+}
