@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 /// What a room remembers for its traces.
 pub(super) struct Traced {
-    room: String,
+    room: Arc<str>,
     interval: Duration,
     /// Moves of the last tick, if any of them was sampled.
     waiting: Option<Waiting>,
@@ -40,7 +40,7 @@ struct Waiting {
 impl Traced {
     pub(super) fn new(room: &str, settings: &Settings) -> Self {
         let interval = Duration::from_secs(1) / settings.tick_rate_hz.max(1);
-        Self { room: room.to_owned(), interval, waiting: None }
+        Self { room: room.into(), interval, waiting: None }
     }
 
     /// A tick was made and published; says where its trace is, if it has one.
@@ -74,7 +74,7 @@ impl Traced {
         TickTrace {
             room: &self.room,
             // A running room's recording is called as the room is.
-            recording: made.is_recorded.then_some(self.room.as_str()),
+            recording: made.is_recorded.then_some(&self.room),
             tick: frame.tick,
             interval: self.interval,
             lateness: made.due.late,

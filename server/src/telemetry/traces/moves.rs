@@ -8,6 +8,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::trace::SpanKind;
 use rand::RngExt as _;
 use std::num::{NonZeroU64, NonZeroU128};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -123,7 +124,7 @@ impl On {
         let trace = &applied.trace;
         let attributes = || {
             vec![
-                KeyValue::new(names::ROOM, tick.room.to_owned()),
+                KeyValue::new(names::ROOM, Arc::clone(tick.room)),
                 KeyValue::new(names::PLAYER, i64::from(applied.player)),
                 KeyValue::new(names::SEQUENCE, i64::from(applied.sequence)),
             ]

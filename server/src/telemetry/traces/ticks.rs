@@ -5,6 +5,7 @@ use super::span::{Past, Wall};
 use super::{Traces, is_drawn, names};
 use fray_proto::trace::TraceContext;
 use opentelemetry::KeyValue;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -22,10 +23,10 @@ pub struct Phases {
 /// A tick that was made.
 #[derive(Clone, Copy, Debug)]
 pub struct TickTrace<'a> {
-    /// The room's id.
-    pub room: &'a str,
+    /// The room's id; shared, since each span has it.
+    pub room: &'a Arc<str>,
     /// The recording that holds the tick, if there is one: what `fray-bot replay --at` wants.
-    pub recording: Option<&'a str>,
+    pub recording: Option<&'a Arc<str>>,
     /// Its number.
     pub tick: u32,
     /// How long a tick may take.
@@ -57,7 +58,8 @@ impl TickTrace<'_> {
 
     /// Which tick it is.
     pub(super) fn attributes(&self) -> impl Iterator<Item = KeyValue> + use<> {
-        let recording = self.recording.map(|name| KeyValue::new(names::RECORDING, name.to_owned()));
+        let recording =
+            self.recording.map(|name| KeyValue::new(names::RECORDING, Arc::clone(name)));
         [KeyValue::new(names::TICK_NUMBER, i64::from(self.tick))].into_iter().chain(recording)
     }
 }
@@ -76,7 +78,7 @@ impl Traces {
         span.links = moves.iter().map(|applied| applied.trace.send_context()).collect();
         let lateness_ms = tick.lateness.as_secs_f64() * 1e3;
         span.attributes = vec![
-            KeyValue::new(names::ROOM, tick.room.to_owned()),
+            KeyValue::new(names::ROOM, Arc::clone(tick.room)),
             KeyValue::new(names::TICK_LATENESS_MS, lateness_ms),
             KeyValue::new(names::TICK_IS_LATE, is_late),
             KeyValue::new(names::TICKS_SKIPPED, i64::try_from(tick.skipped).unwrap_or(i64::MAX)),
