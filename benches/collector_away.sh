@@ -62,7 +62,7 @@ url='' admin=''
 for _ in $(seq 100); do
   url=$(sed -nE 's/.*play at (http:\/\/[0-9.:]+)\/.*/\1/p' "$work/log" | head -n 1)
   admin=$(sed -nE 's/.*metrics at (http:\/\/[0-9.:]+)\/.*/\1/p' "$work/log" | head -n 1)
-  [ -z "$admin" ] || break
+  [ -z "$url" ] || [ -z "$admin" ] || break
   sleep 0.1
 done
 
