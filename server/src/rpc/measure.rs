@@ -30,6 +30,13 @@ const METHODS: &[(&str, bool)] = &[
     ("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", false),
 ];
 
+/// Which method a path calls, and whether the answer is one message.
+pub(super) fn called(path: &str) -> (&'static str, bool) {
+    let called = path.strip_prefix('/');
+    let known = METHODS.iter().find(|(method, _)| Some(*method) == called);
+    known.copied().unwrap_or((OTHER, false))
+}
+
 /// Makes the series of all methods.
 pub(super) fn expect_all(calls: &Calls) {
     for (method, _) in METHODS {
@@ -39,9 +46,7 @@ pub(super) fn expect_all(calls: &Calls) {
 
 /// The layer.
 pub(super) async fn measure(State(calls): State<Calls>, request: Request, next: Next) -> Response {
-    let called = request.uri().path().strip_prefix('/');
-    let known = METHODS.iter().find(|(method, _)| Some(*method) == called);
-    let (method, is_unary) = known.copied().unwrap_or((OTHER, false));
+    let (method, is_unary) = called(request.uri().path());
     // Dropped with this future if the client goes away before there is an answer.
     let call = calls.begin(method, is_unary);
     let response = next.run(request).await;

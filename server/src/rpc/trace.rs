@@ -1,5 +1,6 @@
 //! Spans of calls, as OpenTelemetry's conventions for RPC have them. Streams have none of their own: see `telemetry/traces`.
 
+use super::measure;
 use crate::telemetry::Traces;
 use crate::telemetry::metrics::rpc::status_name;
 use crate::telemetry::traces::{Peer, names};
@@ -12,14 +13,8 @@ use std::sync::Arc;
 use tonic::Code;
 use tracing::{Instrument as _, field};
 
-/// Calls that have an answer, and so an end. What is not here is a stream, or not ours.
-const CALLS: &[(&str, &str)] = &[
-    ("fray.v1.Lobby", "Join"),
-    ("fray.v1.Lobby", "ListRooms"),
-    ("fray.v1.Replays", "List"),
-    ("fray.v1.Replays", "Timeline"),
-    ("fray.v1.Replays", "Verify"),
-];
+/// Probes and reflection are not traced: they would be most of all calls.
+const TRACED_PACKAGE: &str = "fray.v1.";
 
 /// What the caller says of its trace.
 pub(super) fn peer(headers: &HeaderMap) -> Peer {
@@ -31,26 +26,24 @@ pub(super) fn peer(headers: &HeaderMap) -> Peer {
     }
 }
 
-/// Gives each call a span.
+/// Gives each call that has an answer, and so an end, a span.
 pub(super) async fn calls(
     State(traces): State<Arc<Traces>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let path = request.uri().path().trim_start_matches('/');
-    let call =
-        CALLS.iter().find(|(service, method)| path.split_once('/') == Some((service, method)));
+    let (method, is_unary) = measure::called(request.uri().path());
+    let is_ours = is_unary && method.starts_with(TRACED_PACKAGE);
     let peer = peer(request.headers());
-    let is_wanted = traces.is_on() && peer != Peer::Unsampled;
-    let (true, Some((service, method))) = (is_wanted, call) else {
+    if !is_ours || !traces.is_on() || peer == Peer::Unsampled {
         return next.run(request).await;
-    };
+    }
     let span = tracing::info_span!(
         "call",
-        otel.name = %format_args!("{service}/{method}"),
+        otel.name = method,
         otel.kind = "server",
         rpc.system.name = "grpc",
-        rpc.method = %format_args!("{service}/{method}"),
+        rpc.method = method,
         rpc.response.status_code = field::Empty,
         otel.status_code = field::Empty,
     );
