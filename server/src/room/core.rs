@@ -37,6 +37,8 @@ pub struct Core {
     log: TickLog,
     /// Sampled moves that the last tick applied.
     traced: Vec<AppliedMove>,
+    /// Room for the next tick's [`TickReport::waits`]: given back, so that ticks need not allocate it.
+    waits: Vec<Wait>,
 }
 
 /// What a tick did, for the metrics, and when, for its trace.
@@ -62,14 +64,14 @@ pub struct TickReport {
 
 impl TickReport {
     /// Of a tick that begins now.
-    fn at(now: Instant) -> Self {
+    fn at(now: Instant, waits: Vec<Wait>) -> Self {
         Self {
             phases: Phases { drained: now, stepped: now, replicated: now },
             moves_applied: 0,
             moves_refused: 0,
             entities: 0,
             queue_depth_max: 0,
-            waits: Vec::new(),
+            waits,
             traces_cut: 0,
             encoded_bytes: 0,
         }
@@ -93,6 +95,7 @@ impl Core {
             private: Vec::new(),
             log,
             traced: Vec::new(),
+            waits: Vec::new(),
         }
     }
 
@@ -100,7 +103,7 @@ impl Core {
     pub fn tick(&mut self, now: Instant) -> (Arc<TickFrame>, TickReport) {
         self.tick += 1;
         self.settle_presence();
-        let mut report = TickReport::at(now);
+        let mut report = TickReport::at(now, std::mem::take(&mut self.waits));
         self.apply_moves(now, &mut report);
         let drained = Instant::now();
         self.game.step();
@@ -121,6 +124,12 @@ impl Core {
     /// The sampled moves that the tick applied, in the order of the frame's [`TracedCell`]s.
     pub fn take_traced(&mut self) -> Vec<AppliedMove> {
         std::mem::take(&mut self.traced)
+    }
+
+    /// Takes back what [`TickReport::waits`] was gathered in.
+    pub fn reuse(&mut self, mut waits: Vec<Wait>) {
+        waits.clear();
+        self.waits = waits;
     }
 
     /// Writes the tick that was made into the log. Apart from [`Self::tick`], so that players need not wait for it.

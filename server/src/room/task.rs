@@ -102,7 +102,9 @@ impl Room {
         let started = Instant::now();
         let due = self.parts.clock.take(started);
         let next = self.parts.core.tick_count() + 1;
-        let Some((frame, report)) = self.guarded(next, |core| core.tick(started)) else { return };
+        let Some((frame, mut report)) = self.guarded(next, |core| core.tick(started)) else {
+            return;
+        };
         info.players.store(self.parts.core.players(), Ordering::Relaxed);
         frames.send_replace(Arc::clone(&frame));
         let published = Instant::now();
@@ -117,6 +119,7 @@ impl Room {
         let moves = parts.core.take_traced();
         let players = parts.core.players();
         metrics.moves_drained(&report.waits, report.queue_depth_max);
+        parts.core.reuse(std::mem::take(&mut report.waits));
         metrics.cells_spliced(report.encoded_bytes, 0);
         metrics.spans_dropped.inc_by(report.traces_cut * MOVE_SPANS);
         info.vitals.ticked(&Ticked {
