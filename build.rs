@@ -3,8 +3,13 @@
 use prost::Message as _;
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: &[&str] =
-    &["fray/v1/lobby.proto", "fray/v1/play.proto", "fray/v1/replays.proto", "fray/v1/world.proto"];
+const FILES: &[&str] = &[
+    "fray/v1/lobby.proto",
+    "fray/v1/peer.proto",
+    "fray/v1/play.proto",
+    "fray/v1/replays.proto",
+    "fray/v1/world.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto/fray");

@@ -1,5 +1,6 @@
 //! A server: its parts put together, run, and ended in order.
 
+use crate::cluster::memory::{MemoryDirectory, NoPeers};
 use crate::config::{Config, StoreSync};
 use crate::game::GameFactory;
 use crate::game::arena::Arena;
@@ -7,6 +8,8 @@ use crate::listener::{self, Listener, Tuning};
 use crate::replay::Pool;
 use crate::room::registry::Recording;
 use crate::room::{Registry, Settings};
+use crate::session::directory::Fleet;
+use crate::session::token::TokenKey;
 use crate::session::{Limits, Lobby, Replays, Sessions, ticket};
 use crate::store::{FileStore, MemoryStore, Store, file};
 use crate::telemetry::traces::names;
@@ -145,7 +148,7 @@ impl Parts {
         telemetry: &Telemetry,
     ) -> Result<Self, Error> {
         let stop_operators = CancellationToken::new();
-        let Telemetry { health, metrics, traces } = telemetry.clone();
+        let Telemetry { health, metrics, .. } = telemetry.clone();
         note_limits(&metrics, config);
         expect_known(&metrics);
         let settings = Settings {
@@ -187,12 +190,20 @@ impl Parts {
             ticket_ttl: RESERVATION,
             allow_guests: config.allows_guests(),
         };
+        let keys =
+            session::Keys { tickets: ticket::Keys::ephemeral()?, tokens: TokenKey::ephemeral() };
+        let fleet = Fleet {
+            directory: Arc::new(MemoryDirectory::alone()),
+            peers: Arc::new(NoPeers),
+            route: config.listen.to_string(),
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+        };
         let sessions = Arc::new(Sessions::new(
             Arc::new(rooms),
-            ticket::Keys::ephemeral()?,
+            keys,
             limits,
-            Arc::clone(&metrics),
-            traces,
+            telemetry,
+            fleet,
             config.server_name(),
             Arc::new(replays),
         ));
@@ -453,6 +464,9 @@ async fn watch_ticks(sessions: Arc<Sessions>, health: Arc<Health>, stop: Cancell
         note_store(&sessions);
         let mut now = std::collections::HashMap::new();
         for room in sessions.rooms.all() {
+            if *room.frozen().borrow() {
+                continue;
+            }
             let tick = room.frames().borrow().tick;
             now.insert(room.info().id.clone(), tick);
         }

@@ -1,8 +1,9 @@
 //! Between the messages of the wire and our own types: each parsed once, here.
 
 use crate::game::{Controls, Steering};
-use crate::room::{Handle, RoomInfo};
+use crate::room::RoomInfo;
 use crate::session::Error;
+use crate::session::directory::ListedRoom;
 use crate::session::message::{Hello, Incoming, Outgoing, Welcome};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use fray_proto::update::GRPC_PREFIX_BYTES;
@@ -117,9 +118,18 @@ pub fn own_room(info: &RoomInfo) -> v1::Room {
     v1::Room { code: info.code.clone().unwrap_or_default(), ..room(info) }
 }
 
-/// Rooms as a list shows them.
-pub fn rooms<'a>(rooms: impl IntoIterator<Item = &'a Handle>) -> Vec<v1::Room> {
-    rooms.into_iter().map(|handle| room(handle.info())).collect()
+impl From<ListedRoom> for v1::Room {
+    fn from(room: ListedRoom) -> Self {
+        Self {
+            room_id: room.id.into(),
+            name: room.name,
+            game: room.game,
+            players: room.players,
+            capacity: room.capacity,
+            private: room.is_private,
+            code: room.code.unwrap_or_default(),
+        }
+    }
 }
 
 impl From<Welcome> for v1::Welcome {
@@ -181,6 +191,7 @@ pub fn frame_play(outgoing: Outgoing) -> Bytes {
         Outgoing::Welcome(welcome) => Message::Welcome((*welcome).into()),
         Outgoing::Pong { echo, tick } => Message::Pong(v1::Pong { echo, tick }),
         Outgoing::ShuttingDown => Message::Notice(shutting_down()),
+        Outgoing::Frozen(frozen) => Message::Notice(stands_still(frozen)),
     };
     frame(&v1::PlayResponse { message: Some(message) })
 }
@@ -192,6 +203,7 @@ pub fn frame_watch(outgoing: Outgoing) -> Option<Bytes> {
         Outgoing::Update(framed) => return Some(framed),
         Outgoing::Welcome(welcome) => Message::Welcome((*welcome).into()),
         Outgoing::ShuttingDown => Message::Notice(shutting_down()),
+        Outgoing::Frozen(frozen) => Message::Notice(stands_still(frozen)),
         Outgoing::Pong { .. } => return None,
     };
     Some(frame(&v1::WatchResponse { message: Some(message) }))
@@ -203,6 +215,16 @@ fn shutting_down() -> v1::Notice {
         text: "The server is shutting down.".into(),
         in_ms: 0,
     }
+}
+
+fn stands_still(frozen: bool) -> v1::Notice {
+    use v1::notice::Kind;
+    let (kind, text) = if frozen {
+        (Kind::RoomFrozen, "The room stands still: its server is cut off from the others.")
+    } else {
+        (Kind::RoomResumed, "The room goes on.")
+    };
+    v1::Notice { kind: kind.into(), text: text.into(), in_ms: 0 }
 }
 
 fn frame(message: &impl prost::Message) -> Bytes {

@@ -16,6 +16,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("replay", &["game", "replication", "store", "telemetry"]),
     ("room", &["game", "replication", "store", "telemetry"]),
     ("session", &["game", "replay", "replication", "room", "store", "telemetry"]),
+    // Implements what the session asks of a fleet.
+    ("cluster", &["room", "session", "store", "telemetry", "wire"]),
     ("wire", &["game", "room", "session"]),
     ("rpc", &["replay", "room", "session", "store", "telemetry", "wire"]),
     ("web", &["listener", "rpc", "session", "telemetry", "wire"]),

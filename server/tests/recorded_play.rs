@@ -9,7 +9,7 @@ use fray_server::game::{Controls, GameFactory, Profile, Steering};
 use fray_server::replay::{Games, Report, Verdict, verify};
 use fray_server::room::handle::Claim;
 use fray_server::room::registry::NewRoom;
-use fray_server::room::{Attached, Handle, Move};
+use fray_server::room::{Attached, Handle, Move, RoomId};
 use fray_server::store::{EndReason, MemoryStore, Name, Reader, Store, cut};
 use std::sync::Arc;
 use support::Net;
@@ -88,7 +88,9 @@ impl Bot {
 /// A room of bots that play so many ticks in virtual time.
 async fn play(net: &Net, ticks: u32) -> Handle {
     let rooms = &net.parts.sessions().rooms;
-    let room = rooms.open(NewRoom { capacity: PLAYERS, ..NewRoom::default() }).expect("a room");
+    let room = rooms
+        .open(rooms.draft(NewRoom { capacity: PLAYERS, ..NewRoom::default() }, RoomId::random()))
+        .expect("a room");
     let mut bots = Vec::new();
     for number in 1..=PLAYERS {
         bots.push(Bot::come(number, &room).await);

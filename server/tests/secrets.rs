@@ -14,7 +14,7 @@ use fray_proto::v1::play_request::Message as Request;
 use fray_server::room::RoomId;
 use fray_server::session::lobby::{JoinSpec, RoomChoice};
 use fray_server::session::message::{Hello, WelcomePlayer};
-use fray_server::session::ticket::Keys;
+use fray_server::session::ticket::{Draft, Keys};
 use fray_server::session::watch_past::Past;
 use fray_server::store::Header;
 use fray_server::telemetry::log::{self, Format, Settings};
@@ -129,7 +129,10 @@ async fn a_whole_life_leaves_no_secret_in_log_or_traces() {
 
     // Tickets and tokens that are none.
     let room = RoomId::parse(&taken.welcome.room.as_ref().expect("a room").room_id).expect("an id");
-    let foreign = Keys::ephemeral().expect("keys").sign("p", &room, Duration::from_secs(60));
+    let foreign = Keys::ephemeral().expect("keys").sign(
+        Draft { player_id: "p", room: &room, route: "", version: "" },
+        Duration::from_secs(60),
+    );
     let foreign = secrets.keep(&foreign.expect("signed"));
     let altered = secrets.keep(&format!("{}Aaaa", &ticket[..ticket.len() - 4]));
     let unknown = secrets.keep(&format!("{room}.AAAAAAAAAAAAAAAAAAAAAA"));

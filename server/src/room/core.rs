@@ -153,7 +153,8 @@ impl Core {
         // Whoever asked may be gone by now; then nobody wants the answer.
         match command {
             // The task keeps it; the game does not hear of it.
-            Command::Report(_) => {}
+            // The task's own business.
+            Command::Report(_) | Command::Freeze(_) | Command::End(_) => {}
             Command::Reserve { player_id, profile, reply } => {
                 let _ = reply.send(self.reserve(player_id, profile));
             }

@@ -10,8 +10,8 @@ use crate::telemetry::traces::MoveTrace;
 use crossbeam_queue::ArrayQueue;
 use fray_proto::update::MoveAck;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -34,12 +34,27 @@ pub struct RoomInfo {
     pub capacity: u32,
     /// Private rooms have a code and are not listed.
     pub code: Option<String>,
+    /// Counts the room's owners, this one included.
+    pub epoch: u64,
     /// How it does.
     pub vitals: Vitals,
     /// Seats taken, reserved ones included.
     pub(super) players: AtomicU32,
     /// Set when the room's task came to its end, and did not just vanish.
-    pub(super) ended: AtomicBool,
+    pub(super) ended: OnceLock<Ending>,
+    /// Whether the room stands still.
+    pub(super) frozen: watch::Sender<bool>,
+}
+
+/// Why a room ended, when it ended in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It was empty for long enough, or the server goes away.
+    Over,
+    /// An operator closed it.
+    Closed,
+    /// It may have, or has, another owner by now, and must not go on here.
+    Disowned,
 }
 
 /// Without the code: whoever has it may enter.
@@ -57,6 +72,7 @@ impl fmt::Debug for RoomInfo {
 impl RoomInfo {
     pub(super) fn new(
         id: RoomId,
+        epoch: u64,
         name: String,
         capacity: u32,
         code: Option<String>,
@@ -69,9 +85,11 @@ impl RoomInfo {
             sim_version: game.sim_version(),
             capacity,
             code,
+            epoch,
             vitals: Vitals::default(),
             players: AtomicU32::new(0),
-            ended: AtomicBool::new(false),
+            ended: OnceLock::new(),
+            frozen: watch::Sender::new(false),
         }
     }
 
@@ -80,7 +98,7 @@ impl RoomInfo {
         let code = (!header.code.is_empty()).then(|| header.code.clone());
         // The store takes only names that can be ids.
         let id = RoomId::recorded(&header.room);
-        Self::new(id, header.room_name.clone(), header.capacity, code, game)
+        Self::new(id, header.epoch, header.room_name.clone(), header.capacity, code, game)
     }
 
     /// Seats taken now, reserved ones included.
@@ -207,6 +225,10 @@ pub(super) enum Command {
     },
     /// Something that a stream noticed.
     Report(Trouble),
+    /// Stand still, or go on.
+    Freeze(bool),
+    /// Come to an end at once.
+    End(Ending),
     Find {
         token_hash: [u8; 32],
         reply: oneshot::Sender<Result<String, Error>>,
@@ -240,9 +262,29 @@ impl Handle {
         self.frames.clone()
     }
 
-    /// Whether the room, whose frames have stopped, came to its end as it should: otherwise its task broke.
-    pub fn ended_well(&self) -> bool {
-        self.info.ended.load(Ordering::Acquire)
+    /// Why the room, whose frames have stopped, came to its end; `None`: its task broke.
+    pub fn ending(&self) -> Option<Ending> {
+        self.info.ended.get().copied()
+    }
+
+    /// Whether the room stands still, and word of each change.
+    pub fn frozen(&self) -> watch::Receiver<bool> {
+        self.info.frozen.subscribe()
+    }
+
+    /// Makes the room stand still, from its next tick on: no moves are applied and nothing is let out.
+    pub fn freeze(&self) -> Result<(), Error> {
+        self.tell(Command::Freeze(true))
+    }
+
+    /// Lets the room go on after [`Self::freeze`]; the time between is given up.
+    pub fn thaw(&self) -> Result<(), Error> {
+        self.tell(Command::Freeze(false))
+    }
+
+    /// Ends the room at once.
+    pub fn end(&self, why: Ending) -> Result<(), Error> {
+        self.tell(Command::End(why))
     }
 
     /// Whether the room is over.
@@ -271,15 +313,19 @@ impl Handle {
         self.ask(|reply| Command::Find { token_hash, reply }).await
     }
 
+    fn tell(&self, command: Command) -> Result<(), Error> {
+        self.commands.try_send(command).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => Error::Ended,
+        })
+    }
+
     async fn ask<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Command,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        self.commands.try_send(command(reply)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Error::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => Error::Ended,
-        })?;
+        self.tell(command(reply))?;
         answer.await.unwrap_or(Err(Error::Ended))
     }
 }

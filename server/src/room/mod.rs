@@ -22,16 +22,32 @@ pub mod task;
 mod traced;
 pub mod vitals;
 
-pub use handle::{Attached, Attachment, Handle, Move, RoomInfo};
+pub use handle::{Attached, Attachment, Ending, Handle, Move, RoomInfo};
 pub use registry::Registry;
 pub use vitals::Vitals;
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
 /// Which room: lower-case letters and digits, ours.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct RoomId(String);
+
+impl TryFrom<String> for RoomId {
+    type Error = &'static str;
+
+    fn try_from(id: String) -> Result<Self, Self::Error> {
+        Self::parse(&id).ok_or("not a room's id")
+    }
+}
+
+impl From<RoomId> for String {
+    fn from(id: RoomId) -> Self {
+        id.0
+    }
+}
 
 impl RoomId {
     const CHARS_MAX: usize = 32;
@@ -46,6 +62,23 @@ impl RoomId {
     /// The id that a recording's header names: it was one when it was written.
     fn recorded(id: &str) -> Self {
         Self(id.to_owned())
+    }
+
+    /// An id that no other room has, by chance.
+    pub fn random() -> Self {
+        use rand::RngExt as _;
+        Self::from_bits(rand::rng().random())
+    }
+
+    /// The id that these bits give: 10 letters and digits, of which each is one of 31.
+    pub fn from_bits(mut bits: u128) -> Self {
+        const ALPHABET: &[u8; 31] = b"abcdefghjkmnpqrstuvwxyz23456789";
+        let letters = (0..10).map(|_| {
+            let letter = ALPHABET[(bits % 31) as usize];
+            bits /= 31;
+            char::from(letter)
+        });
+        Self(letters.collect())
     }
 
     /// As text.

@@ -13,9 +13,9 @@ use crate::telemetry::{Metrics, Telemetry, Traces, spawn_named};
 use dashmap::DashMap;
 use rand::RngExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use xxhash_rust::xxh3::xxh3_64;
@@ -29,6 +29,21 @@ pub struct NewRoom {
     pub private: bool,
     /// The most players; 0: the server's limit.
     pub capacity: u32,
+}
+
+/// A room that is about to be opened.
+#[derive(Clone)]
+pub struct Draft {
+    /// Which room.
+    pub id: RoomId,
+    /// What people see.
+    pub name: String,
+    /// The most players.
+    pub capacity: u32,
+    /// Of a private room.
+    pub code: Option<String>,
+    /// Counts the room's owners.
+    pub epoch: u64,
 }
 
 /// Where rooms write what they play.
@@ -56,6 +71,7 @@ pub struct Registry {
     incidents: Arc<Budget>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    changes: watch::Sender<u64>,
     metrics: Arc<Metrics>,
     traces: Arc<Traces>,
 }
@@ -83,6 +99,7 @@ impl Registry {
             incidents: Arc::new(Budget::new(tokio::time::Instant::now())),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            changes: watch::Sender::new(0),
             metrics: Arc::clone(&telemetry.metrics),
             traces: Arc::clone(&telemetry.traces),
         }
@@ -126,14 +143,8 @@ impl Registry {
         rooms
     }
 
-    /// Opens a room and starts its task.
-    pub fn open(&self, new: NewRoom) -> Result<Handle, Error> {
-        let _one_at_a_time = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.rooms.len() >= self.rooms_max {
-            return Err(Error::RoomsExhausted);
-        }
-        let mut random = rand::rng();
-        let id = RoomId(random_text(&mut random, b"abcdefghjkmnpqrstuvwxyz23456789", 10));
+    /// What a new room will be. It is not there yet: first the directory must know of it.
+    pub fn draft(&self, new: NewRoom, id: RoomId) -> Draft {
         let name = if new.name.is_empty() {
             format!("{} {}", made_up_name(&id), self.factory.name())
         } else {
@@ -141,9 +152,41 @@ impl Registry {
         };
         let capacity =
             if new.capacity == 0 { self.capacity_max } else { new.capacity.min(self.capacity_max) };
-        let code =
-            new.private.then(|| random_text(&mut random, b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789", 8));
-        let info = RoomInfo::new(id.clone(), name, capacity, code, self.factory.as_ref());
+        let code = new
+            .private
+            .then(|| random_text(&mut rand::rng(), b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789", 8));
+        Draft { id, name, capacity, code, epoch: 1 }
+    }
+
+    /// The game that rooms play here, and the version of its rules.
+    pub fn game(&self) -> (&'static str, u32) {
+        (self.factory.name(), self.factory.sim_version())
+    }
+
+    /// The most rooms, and the most players of each.
+    pub fn limits(&self) -> (usize, u32) {
+        (self.rooms_max, self.capacity_max)
+    }
+
+    /// Changes whenever a room opens or ends.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Whether one more room fits.
+    pub fn has_place(&self) -> bool {
+        self.rooms.len() < self.rooms_max
+    }
+
+    /// Opens a room and starts its task.
+    pub fn open(&self, draft: Draft) -> Result<Handle, Error> {
+        let _one_at_a_time = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.has_place() {
+            return Err(Error::RoomsExhausted);
+        }
+        let Draft { id, name, capacity, code, epoch } = draft;
+        let mut random = rand::rng();
+        let info = RoomInfo::new(id.clone(), epoch, name, capacity, code, self.factory.as_ref());
 
         let seed = self.seed.unwrap_or_else(|| random.random());
         let setup = Setup { seed, tick_rate_hz: self.settings.tick_rate_hz, capacity };
@@ -166,11 +209,13 @@ impl Registry {
         tracing::info!(room = %id, name = handle.info().name, is_private, capacity, seed, "room opened");
         self.rooms.insert(id, handle.clone());
         self.metrics.rooms.inc();
+        self.changes.send_modify(|changes| *changes += 1);
         // Whatever ends the task, the room is taken out of the registry.
         let entry = Entry {
             rooms: Arc::clone(&self.rooms),
             info: Arc::clone(handle.info()),
             metrics: Arc::clone(&self.metrics),
+            changes: self.changes.clone(),
         };
         spawn_named(&self.tasks, "room", async move {
             let _entry = entry;
@@ -203,7 +248,7 @@ impl Registry {
             room: info.id.to_string(),
             room_name: info.name.clone(),
             code: info.code.clone().unwrap_or_default(),
-            epoch: 1,
+            epoch: info.epoch,
             first_tick: 1,
             started_at_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
             incident: String::new(),
@@ -237,15 +282,17 @@ struct Entry {
     rooms: Arc<DashMap<RoomId, Handle>>,
     info: Arc<RoomInfo>,
     metrics: Arc<Metrics>,
+    changes: watch::Sender<u64>,
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
         self.rooms.remove(&self.info.id);
         self.metrics.rooms.dec();
-        if !self.info.ended.load(Ordering::Acquire) {
+        if self.info.ended.get().is_none() {
             self.metrics.rooms_failed.inc();
         }
+        self.changes.send_modify(|changes| *changes += 1);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::core::Core;
-use super::handle::{COMMANDS_WAITING_MAX, Command, Handle};
+use super::handle::{COMMANDS_WAITING_MAX, Command, Ending, Handle};
 use super::recorder::{Recorder, Trouble};
 use super::traced::{Made, Traced};
 use super::vitals::Ticked;
@@ -40,7 +40,7 @@ pub(super) fn room(
     stop: CancellationToken,
 ) -> Option<(Handle, impl Future<Output = ()> + Send + 'static)> {
     let traced = Traced::new(info.id.as_str(), &parts.settings);
-    let mut room = Room { parts, traced, is_broken: false };
+    let mut room = Room { parts, traced, is_broken: false, is_frozen: false, end: None };
     let (first, report) = room.guarded(1, |core| core.tick(Instant::now()))?;
     info.vitals.ticked(&Ticked {
         tick: 1,
@@ -58,11 +58,12 @@ pub(super) fn room(
     let handle = Handle::new(Arc::clone(&info), commands_in, frames_out);
     let task = async move {
         let mut reason = EndReason::ShutDown;
+        let mut ending = Ending::Over;
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                () = tokio::time::sleep_until(room.parts.clock.due()) => {
+                () = tokio::time::sleep_until(room.parts.clock.due()), if !room.is_frozen => {
                     room.tick(&frames, &info).await;
                     if room.parts.core.is_over() {
                         reason = EndReason::RoomOver;
@@ -72,6 +73,13 @@ pub(super) fn room(
                 command = commands.recv() => {
                     let Some(command) = command else { break };
                     room.handle_commands(command, &mut commands);
+                    if info.frozen.send_if_modified(|frozen| std::mem::replace(frozen, room.is_frozen) != room.is_frozen) {
+                        tracing::warn!(room = %info.id, frozen = room.is_frozen, "a room stands still, or goes on");
+                    }
+                    if let Some(why) = room.end {
+                        (reason, ending) = (EndReason::RoomOver, why);
+                        break;
+                    }
                 }
             }
             if room.is_broken {
@@ -84,8 +92,9 @@ pub(super) fn room(
         room.traced.flush(&room.parts.traces);
         room.parts.core.log().end(reason);
         room.hand_over(true);
-        info.ended.store(true, Ordering::Release);
-        tracing::info!(room = %info.id, ticks = room.parts.core.tick_count(), "room ended");
+        // Nobody else sets it.
+        let _ = info.ended.set(ending);
+        tracing::info!(room = %info.id, ?ending, ticks = room.parts.core.tick_count(), "room ended");
     };
     Some((handle, task))
 }
@@ -95,6 +104,10 @@ struct Room {
     traced: Traced,
     /// The game's rules panicked: nothing may look at the game any more.
     is_broken: bool,
+    /// No ticks are made.
+    is_frozen: bool,
+    /// The room is to end, and why.
+    end: Option<Ending>,
 }
 
 impl Room {
@@ -150,6 +163,8 @@ impl Room {
             match next.take() {
                 None => return,
                 Some(Command::Report(trouble)) => self.keep(&trouble, None),
+                Some(Command::Freeze(frozen)) => self.is_frozen = frozen,
+                Some(Command::End(why)) => self.end = Some(why),
                 Some(command) => {
                     // Between two ticks, what is fed is an input of the next one.
                     let next = self.parts.core.tick_count() + 1;

@@ -1,10 +1,10 @@
 //! `fray.v1.Lobby`.
 
+use crate::room::RoomId;
 use crate::room::registry::NewRoom;
-use crate::room::{Handle, RoomId};
+use crate::session::directory::ListedRoom;
 use crate::session::lobby::{JoinSpec, RoomChoice};
 use crate::session::{Error, Lobby};
-use crate::wire;
 use async_stream::stream;
 use fray_proto::v1;
 use futures_util::Stream;
@@ -24,21 +24,29 @@ const DEADLINE_MAX: Duration = Duration::from_secs(10);
 /// The service.
 pub struct Service {
     lobby: Arc<Lobby>,
+    /// It answers other servers.
+    is_for_peers: bool,
 }
 
 impl Service {
     /// Before this lobby.
     pub fn new(lobby: Arc<Lobby>) -> Self {
-        Self { lobby }
+        Self { lobby, is_for_peers: false }
+    }
+
+    /// The same for other servers, which have looked everywhere else already.
+    pub fn for_peers(lobby: Arc<Lobby>) -> Self {
+        Self { lobby, is_for_peers: true }
     }
 
     async fn try_join(&self, request: v1::JoinRequest) -> Result<v1::JoinResponse, Error> {
-        let seat = self.lobby.join(request.try_into()?).await?;
+        let spec = JoinSpec { passed_on: self.is_for_peers, ..request.try_into()? };
+        let seated = self.lobby.join(spec).await?;
         Ok(v1::JoinResponse {
-            ticket: self.lobby.ticket(&seat)?,
+            ticket: seated.ticket,
             expires_in_s: self.lobby.sessions().limits.ticket_ttl.as_secs() as u32,
-            room: Some(wire::own_room(seat.room.info())),
-            player_id: seat.player_id,
+            room: Some(seated.room.into()),
+            player_id: seated.player_id,
         })
     }
 
@@ -50,18 +58,18 @@ impl Service {
                 return Err(Error::Invalid { field: "page_size", problem: "negative" });
             }
         };
-        let mut rooms = self.lobby.sessions().rooms.public();
+        let mut rooms = self.lobby.listed();
         if !request.page_token.is_empty() {
             let last = RoomId::parse(&request.page_token);
             let last =
                 last.ok_or(Error::Invalid { field: "page_token", problem: "not from this list" })?;
-            rooms.retain(|room| room.info().id > last);
+            rooms.retain(|room| room.id > last);
         }
         let is_last = rooms.len() <= page_size as usize;
         rooms.truncate(page_size as usize);
-        let next = rooms.last().filter(|_| !is_last).map(|room| room.info().id.to_string());
+        let next = rooms.last().filter(|_| !is_last).map(|room| room.id.to_string());
         Ok(v1::ListRoomsResponse {
-            rooms: wire::rooms(&rooms),
+            rooms: rooms.into_iter().map(v1::Room::from).collect(),
             next_page_token: next.unwrap_or_default(),
         })
     }
@@ -97,6 +105,9 @@ impl TryFrom<v1::JoinRequest> for JoinSpec {
                 }),
             },
             resume_token: (!request.resume_token.is_empty()).then_some(request.resume_token),
+            id_token: (!request.id_token.is_empty()).then_some(request.id_token),
+            spectate: request.spectate,
+            passed_on: false,
         })
     }
 }
@@ -130,7 +141,7 @@ impl v1::lobby_server::Lobby for Service {
         &self,
         _request: Request<v1::WatchRoomsRequest>,
     ) -> Result<Response<Self::WatchRoomsStream>, Status> {
-        let sessions = Arc::clone(self.lobby.sessions());
+        let lobby = Arc::clone(&self.lobby);
         Ok(Response::new(Box::pin(stream! {
             let mut known = BTreeMap::new();
             let mut is_first = true;
@@ -138,11 +149,11 @@ impl v1::lobby_server::Lobby for Service {
             looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 looks.tick().await;
-                if sessions.is_draining() {
+                if lobby.sessions().is_draining() {
                     yield Err(Error::ShuttingDown.into());
                     return;
                 }
-                let news = changes(&mut known, &sessions.rooms.public());
+                let news = changes(&mut known, lobby.listed());
                 if is_first || !news.rooms.is_empty() || !news.ended_room_ids.is_empty() {
                     is_first = false;
                     yield Ok(news);
@@ -153,9 +164,12 @@ impl v1::lobby_server::Lobby for Service {
 }
 
 /// What is new since `known`, which is brought up to date.
-fn changes(known: &mut BTreeMap<RoomId, v1::Room>, rooms: &[Handle]) -> v1::WatchRoomsResponse {
+fn changes(
+    known: &mut BTreeMap<RoomId, v1::Room>,
+    rooms: Vec<ListedRoom>,
+) -> v1::WatchRoomsResponse {
     let now: BTreeMap<RoomId, v1::Room> =
-        rooms.iter().map(|room| (room.info().id.clone(), wire::room(room.info()))).collect();
+        rooms.into_iter().map(|room| (room.id.clone(), room.into())).collect();
     let is_news = |(id, room): &(&RoomId, &v1::Room)| known.get(*id) != Some(*room);
     let news = v1::WatchRoomsResponse {
         rooms: now.iter().filter(is_news).map(|(_, room)| room.clone()).collect(),

@@ -17,9 +17,19 @@ pub fn code(error: &Error) -> Code {
         | Error::IdleTimeout
         | Error::UploadTimeout(_)
         | Error::DeadlineExceeded => Code::DeadlineExceeded,
-        Error::TicketMissing | Error::TicketInvalid(_) => Code::Unauthenticated,
-        Error::ProtocolUnsupported(_) | Error::SimVersionUnsupported(_) => Code::FailedPrecondition,
-        Error::RoomNotFound | Error::SessionNotFound | Error::RecordingNotFound => Code::NotFound,
+        Error::TicketMissing
+        | Error::TicketInvalid(_)
+        | Error::IdTokenMissing
+        | Error::IdTokenInvalid(_)
+        | Error::PeerTokenInvalid => Code::Unauthenticated,
+        Error::Kicked => Code::PermissionDenied,
+        Error::ProtocolUnsupported(_)
+        | Error::SimVersionUnsupported(_)
+        | Error::WrongServer { .. } => Code::FailedPrecondition,
+        Error::RoomLost(_)
+        | Error::RoomNotFound
+        | Error::SessionNotFound
+        | Error::RecordingNotFound => Code::NotFound,
         Error::RecordingDamaged { .. } => Code::DataLoss,
         Error::RoomFull
         | Error::RoomsExhausted
@@ -27,9 +37,13 @@ pub fn code(error: &Error) -> Code {
         | Error::MoveFlood
         | Error::RecordingTooLarge(_)
         | Error::TooLarge => Code::ResourceExhausted,
-        Error::RoomEnded | Error::RoomFailed | Error::TakenOver => Code::Aborted,
+        Error::RoomExists | Error::RoomEnded | Error::RoomFailed | Error::TakenOver => {
+            Code::Aborted
+        }
         Error::Internal => Code::Internal,
-        Error::ShuttingDown => Code::Unavailable,
+        Error::ShuttingDown | Error::OwnerUnreachable | Error::DirectoryAway | Error::LeaseLost => {
+            Code::Unavailable
+        }
         Error::UseWebSocket => Code::Unimplemented,
         Error::Broken(_) => Code::Cancelled,
         Error::Transport(code, _) => Code::from_i32(*code),
@@ -50,6 +64,9 @@ impl From<Error> for Status {
             }
             Error::RecordingDamaged { offset } => {
                 metadata.insert("offset".to_owned(), offset.to_string());
+            }
+            Error::WrongServer { room } => {
+                metadata.insert("room".to_owned(), room.clone());
             }
             Error::UseWebSocket => {
                 metadata.insert("path".to_owned(), "/ws".to_owned());

@@ -72,6 +72,39 @@ pub enum Error {
     /// A message beyond the limit.
     #[error("the message is too large")]
     TooLarge,
+    /// The room is on another server.
+    #[error("the room is on another server: call fray.v1.Lobby/Join")]
+    WrongServer {
+        /// The room.
+        room: String,
+    },
+    /// A room of this id is there already; never seen outside.
+    #[error("there is such a room already")]
+    RoomExists,
+    /// Nobody runs the room any more.
+    #[error("the room is lost: {0}")]
+    RoomLost(String),
+    /// The room's server cannot be asked.
+    #[error("the room's server does not answer")]
+    OwnerUnreachable,
+    /// No new rooms just now.
+    #[error("the directory of rooms does not answer: no new rooms just now")]
+    DirectoryAway,
+    /// The room may not be this server's any more.
+    #[error("this server is cut off from the directory, and must not run the room any longer")]
+    LeaseLost,
+    /// An operator ended the session.
+    #[error("an operator ended the session")]
+    Kicked,
+    /// Only players with an ID token are seated here.
+    #[error("an ID token is needed")]
+    IdTokenMissing,
+    /// The ID token is not one of the provider's, or too old.
+    #[error("the ID token is not valid: {0}")]
+    IdTokenInvalid(&'static str),
+    /// What calls is no server of this fleet.
+    #[error("only servers of this fleet may call this")]
+    PeerTokenInvalid,
     /// No such recording, or whoever asks may not know of it.
     #[error("there is no such recording, or not any more; of a private room, its code is needed")]
     RecordingNotFound,
@@ -124,6 +157,16 @@ impl Error {
         "USE_WEBSOCKET",
         "STREAM_BROKEN",
         "MESSAGE_TOO_LARGE",
+        "WRONG_SERVER",
+        "ROOM_EXISTS",
+        "ROOM_LOST",
+        "OWNER_UNREACHABLE",
+        "DIRECTORY_AWAY",
+        "LEASE_LOST",
+        "KICKED",
+        "ID_TOKEN_MISSING",
+        "ID_TOKEN_INVALID",
+        "PEER_TOKEN_INVALID",
         "RECORDING_NOT_FOUND",
         "SIM_VERSION_UNSUPPORTED",
         "RECORDING_DAMAGED",
@@ -157,6 +200,16 @@ impl Error {
             Self::UseWebSocket => "USE_WEBSOCKET",
             Self::Broken(_) => "STREAM_BROKEN",
             Self::TooLarge => "MESSAGE_TOO_LARGE",
+            Self::WrongServer { .. } => "WRONG_SERVER",
+            Self::RoomExists => "ROOM_EXISTS",
+            Self::RoomLost(_) => "ROOM_LOST",
+            Self::OwnerUnreachable => "OWNER_UNREACHABLE",
+            Self::DirectoryAway => "DIRECTORY_AWAY",
+            Self::LeaseLost => "LEASE_LOST",
+            Self::Kicked => "KICKED",
+            Self::IdTokenMissing => "ID_TOKEN_MISSING",
+            Self::IdTokenInvalid(_) => "ID_TOKEN_INVALID",
+            Self::PeerTokenInvalid => "PEER_TOKEN_INVALID",
             Self::RecordingNotFound => "RECORDING_NOT_FOUND",
             Self::SimVersionUnsupported(_) => "SIM_VERSION_UNSUPPORTED",
             Self::RecordingDamaged { .. } => "RECORDING_DAMAGED",

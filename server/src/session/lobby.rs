@@ -1,10 +1,10 @@
-//! Finding a room and a seat in it.
+//! Asking for a room and a seat in it: what may be asked, and what was asked before. Where they are found: [`super::placing`].
 
-use super::token::ResumeToken;
+use super::directory::Seated;
 use super::{Error, Sessions};
 use crate::game::Profile;
+use crate::room::RoomId;
 use crate::room::registry::NewRoom;
-use crate::room::{self, Handle, RoomId};
 use lru::LruCache;
 use rand::RngExt as _;
 use std::fmt;
@@ -20,6 +20,8 @@ pub const PLAYER_NAME_CHARS_MAX: usize = 24;
 pub const ROOM_NAME_CHARS_MAX: usize = 40;
 /// The most bytes of a request id.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
+/// A request id of this many bytes is taken for one that nobody else has: then its player is the same on all servers.
+pub(super) const REQUEST_ID_BYTES_UNIQUE: usize = 16;
 /// How many joins are remembered to answer repetitions; the oldest are forgotten first.
 const JOINS_REMEMBERED_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 /// How long a join is remembered.
@@ -38,6 +40,12 @@ pub struct JoinSpec {
     pub room: RoomChoice,
     /// Return to this session instead of all the above.
     pub resume_token: Option<String>,
+    /// Proof of who it is, from an identity provider.
+    pub id_token: Option<String>,
+    /// Only look on.
+    pub spectate: bool,
+    /// Another server has passed it on: only this server's own rooms are meant.
+    pub passed_on: bool,
 }
 
 /// Secrets do not get into logs.
@@ -49,6 +57,9 @@ impl fmt::Debug for JoinSpec {
             .field("player_hue", &self.player_hue)
             .field("room", &self.room)
             .field("has_resume_token", &self.resume_token.is_some())
+            .field("has_id_token", &self.id_token.is_some())
+            .field("spectate", &self.spectate)
+            .field("passed_on", &self.passed_on)
             .finish()
     }
 }
@@ -79,21 +90,12 @@ impl fmt::Debug for RoomChoice {
     }
 }
 
-/// A seat that waits for its player.
-#[derive(Clone, Debug)]
-pub struct Seat {
-    /// The room.
-    pub room: Handle,
-    /// Who the player is.
-    pub player_id: String,
-}
-
-/// Finds rooms and reserves seats.
+/// Finds rooms and reserves seats, wherever they are.
 pub struct Lobby {
-    sessions: Arc<Sessions>,
+    pub(super) sessions: Arc<Sessions>,
     remembered: Mutex<LruCache<String, Remembered>>,
     /// One at a time opens rooms on demand, so that a rush of players fills a new room instead of opening one each.
-    opening: tokio::sync::Mutex<()>,
+    pub(super) opening: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone)]
@@ -104,7 +106,7 @@ struct Remembered {
 }
 
 impl Lobby {
-    /// A lobby before the rooms of `sessions`.
+    /// A lobby before the rooms of `sessions`, and those of the other servers.
     pub fn new(sessions: Arc<Sessions>) -> Self {
         Self {
             sessions,
@@ -118,62 +120,45 @@ impl Lobby {
         &self.sessions
     }
 
-    /// Finds or opens a room and reserves a seat in it.
-    pub async fn join(&self, spec: JoinSpec) -> Result<Seat, Error> {
-        if let Some(token) = &spec.resume_token {
-            return self.rejoin(token).await;
-        }
-        if self.sessions.is_draining() {
-            return Err(Error::ShuttingDown);
+    /// Finds or opens a room, reserves a seat in it, and signs a ticket for it.
+    pub async fn join(&self, spec: JoinSpec) -> Result<Seated, Error> {
+        if spec.resume_token.is_some() {
+            return self.rejoin(spec).await;
         }
         let spec = checked(spec)?;
+        if spec.spectate {
+            return self.spectate(spec).await;
+        }
+        let player_id = self.who(&spec);
         if spec.request_id.is_empty() {
-            return self.seat(&spec).await;
+            return self.seat(&spec, &player_id).await;
         }
         let remembered = self.remember(&spec.request_id);
-        let fresh = async || {
-            let seat = self.seat(&spec).await?;
-            Ok::<_, Error>((seat.room.info().id.clone(), seat.player_id))
+        let mut fresh = None;
+        let seat = async || {
+            let seated = self.seat(&spec, &player_id).await?;
+            let seated = fresh.insert(seated);
+            Ok::<_, Error>((seated.room.id.clone(), seated.player_id.clone()))
         };
-        let (room, player_id) = remembered.get_or_try_init(fresh).await?.clone();
-        let Some(room) = self.sessions.rooms.get(&room) else {
-            // The room has ended meanwhile: the next try is a new one.
-            self.forget(&spec.request_id);
-            return Err(Error::RoomNotFound);
-        };
-        // The seat may have run out meanwhile; asking again for the same player keeps or renews it.
-        room.reserve(player_id.clone(), profile(&spec, &player_id)).await?;
-        Ok(Seat { room, player_id })
-    }
-
-    /// A ticket for a seat.
-    pub fn ticket(&self, seat: &Seat) -> Result<String, Error> {
-        let ttl = self.sessions.limits.ticket_ttl;
-        self.sessions.keys.sign(&seat.player_id, &seat.room.info().id, ttl)
-    }
-
-    /// The room that somebody who wants to look on means: by id, by code, or the fullest.
-    pub fn find(&self, room: &RoomChoice) -> Result<Handle, Error> {
-        let rooms = &self.sessions.rooms;
-        match room {
-            RoomChoice::Id(id) => {
-                let room = RoomId::parse(id).and_then(|id| rooms.get(&id));
-                // A private room is found by its code only.
-                room.filter(|room| room.info().code.is_none()).ok_or(Error::RoomNotFound)
-            }
-            RoomChoice::Code(code) => rooms.by_code(code).ok_or(Error::RoomNotFound),
-            RoomChoice::Any | RoomChoice::New(_) => {
-                let fullest = rooms.public().into_iter().max_by_key(|room| room.info().players());
-                fullest.ok_or(Error::RoomNotFound)
-            }
+        let (room, player_id) = remembered.get_or_try_init(seat).await?.clone();
+        if let Some(seated) = fresh {
+            return Ok(seated);
         }
+        // The seat may have run out meanwhile; asking again for the same player keeps or renews it.
+        let again = self.seat_again(&room, &spec, &player_id).await;
+        if matches!(again, Err(Error::RoomNotFound)) {
+            // The room has ended: the next try is a new one.
+            self.forget(&spec.request_id);
+        }
+        again
     }
 
-    async fn rejoin(&self, token: &str) -> Result<Seat, Error> {
-        let token = ResumeToken::parse(token).ok_or(Error::SessionNotFound)?;
-        let room = self.sessions.rooms.get(&token.room).ok_or(Error::SessionNotFound)?;
-        let player_id = room.find(token.hash()).await?;
-        Ok(Seat { room, player_id })
+    /// Who it is. The same request is the same player, on whichever server it arrives: proxies repeat requests elsewhere.
+    fn who(&self, spec: &JoinSpec) -> String {
+        if spec.request_id.len() >= REQUEST_ID_BYTES_UNIQUE {
+            return format!("guest-{}", self.sessions.token_key.derive("player", &spec.request_id));
+        }
+        format!("guest-{:032x}", rand::rng().random::<u128>())
     }
 
     fn remember(&self, request_id: &str) -> Arc<OnceCell<(RoomId, String)>> {
@@ -189,59 +174,6 @@ impl Lobby {
 
     fn forget(&self, request_id: &str) {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner).pop(request_id);
-    }
-
-    async fn seat(&self, spec: &JoinSpec) -> Result<Seat, Error> {
-        let player_id = format!("guest-{:032x}", rand::rng().random::<u128>());
-        let profile = profile(spec, &player_id);
-        let rooms = &self.sessions.rooms;
-        match &spec.room {
-            RoomChoice::Id(_) | RoomChoice::Code(_) => {
-                let room = self.find(&spec.room)?;
-                room.reserve(player_id.clone(), profile).await?;
-                Ok(Seat { room, player_id })
-            }
-            RoomChoice::New(new) => {
-                let room = rooms.open(new.clone())?;
-                room.reserve(player_id.clone(), profile).await?;
-                Ok(Seat { room, player_id })
-            }
-            RoomChoice::Any => {
-                if let Some(seat) = self.seat_in_open_room(&player_id, &profile).await? {
-                    return Ok(seat);
-                }
-                let _one_at_a_time = self.opening.lock().await;
-                if let Some(seat) = self.seat_in_open_room(&player_id, &profile).await? {
-                    return Ok(seat);
-                }
-                let room = rooms.open(NewRoom::default())?;
-                room.reserve(player_id.clone(), profile).await?;
-                Ok(Seat { room, player_id })
-            }
-        }
-    }
-
-    /// A seat in the fullest public room that has one: full rooms are good rooms.
-    async fn seat_in_open_room(
-        &self,
-        player_id: &str,
-        profile: &Profile,
-    ) -> Result<Option<Seat>, Error> {
-        let mut rooms = self.sessions.rooms.public();
-        rooms.retain(|room| room.info().players() < room.info().capacity);
-        rooms.sort_by_key(|room| std::cmp::Reverse(room.info().players()));
-        for room in rooms {
-            // What is known from outside may be old: the room itself decides.
-            match room.reserve(player_id.to_owned(), profile.clone()).await {
-                Ok(()) => {
-                    let player_id = player_id.to_owned();
-                    return Ok(Some(Seat { room, player_id }));
-                }
-                Err(room::Error::Full | room::Error::Ended) => {}
-                Err(other) => return Err(other.into()),
-            }
-        }
-        Ok(None)
     }
 }
 
@@ -268,7 +200,7 @@ fn checked_name(name: &str, field: &'static str, chars_max: usize) -> Result<Str
     Ok(name)
 }
 
-fn profile(spec: &JoinSpec, player_id: &str) -> Profile {
+pub(super) fn profile(spec: &JoinSpec, player_id: &str) -> Profile {
     let random = xxhash_rust::xxh3::xxh3_64(player_id.as_bytes());
     let name = if spec.player_name.is_empty() {
         format!("Guest {:04}", random % 10_000)

@@ -92,6 +92,8 @@ pub enum Outgoing {
     },
     /// The server goes away.
     ShuttingDown,
+    /// The room stands still (true), or goes on.
+    Frozen(bool),
 }
 
 /// The session, and all constants of the room.

@@ -1,5 +1,6 @@
 //! A player's life across streams: from a seat in the lobby to the last update.
 //!
+//! - [`directory`]: who owns which room, over all servers.
 //! - [`lobby`]: finds or opens rooms, reserves seats, hands out tickets.
 //! - [`ticket`]: what a ticket says and who signed it; [`token`]: how a session is resumed.
 //! - [`message`]: what clients and server tell each other, in our own types.
@@ -8,9 +9,11 @@
 //!
 //! Architecture Invariant: no transport is known here. Doors turn bytes into [`message::Incoming`] and [`message::Outgoing`] into bytes.
 
+pub mod directory;
 pub mod error;
 pub mod lobby;
 pub mod message;
+pub mod placing;
 pub mod play;
 pub mod player;
 pub mod replays;
@@ -23,7 +26,7 @@ pub use lobby::Lobby;
 pub use replays::Replays;
 
 use crate::room::Registry;
-use crate::telemetry::{Metrics, Traces};
+use crate::telemetry::{Metrics, Telemetry, Traces};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +49,14 @@ pub struct Limits {
     pub allow_guests: bool,
 }
 
+/// What tickets and resume tokens are made with.
+pub struct Keys {
+    /// Signs and verifies tickets.
+    pub tickets: ticket::Keys,
+    /// What resume tokens, and all other ids that must be the same on each server, are made from.
+    pub tokens: token::TokenKey,
+}
+
 /// All that streams share.
 pub struct Sessions {
     /// The rooms of this server.
@@ -60,6 +71,8 @@ pub struct Sessions {
     pub metrics: Arc<Metrics>,
     /// Which moves, calls and sessions are traced.
     pub traces: Arc<Traces>,
+    /// The other servers, if there are any.
+    pub fleet: directory::Fleet,
     /// The server's name, for people.
     pub server_name: String,
     /// Every open stream holds a token of it.
@@ -73,20 +86,21 @@ impl Sessions {
     /// Nothing is draining yet.
     pub fn new(
         rooms: Arc<Registry>,
-        keys: ticket::Keys,
+        keys: Keys,
         limits: Limits,
-        metrics: Arc<Metrics>,
-        traces: Arc<Traces>,
+        telemetry: &Telemetry,
+        fleet: directory::Fleet,
         server_name: String,
         replays: Arc<Replays>,
     ) -> Self {
         Self {
             rooms,
-            keys,
-            token_key: token::TokenKey::ephemeral(),
+            keys: keys.tickets,
+            token_key: keys.tokens,
             limits,
-            metrics,
-            traces,
+            metrics: Arc::clone(&telemetry.metrics),
+            traces: Arc::clone(&telemetry.traces),
+            fleet,
             server_name,
             streams: TaskTracker::new(),
             replays,

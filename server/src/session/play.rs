@@ -2,12 +2,13 @@
 
 use super::lobby::{JoinSpec, Lobby, RoomChoice};
 use super::message::{Hello, Incoming, Outgoing, Welcome, WelcomePlayer};
+use super::placing::Place;
 use super::player::{PlayerStream, Step};
 use super::token::ResumeToken;
 use super::{Error, Sessions};
 use crate::replication::Splicer;
 use crate::room::handle::Claim;
-use crate::room::{Attached, Handle, RoomId};
+use crate::room::{Attached, Ending, Handle, RoomId};
 use crate::telemetry::metrics::labels::Door;
 use crate::telemetry::traces::{Peer, names};
 use async_stream::stream;
@@ -70,9 +71,16 @@ pub fn play(
         let mut player = PlayerStream::new(attached, &sessions.limits, tick_rate_hz, metrics, traces, trace, Instant::now());
         let mut frames = room.frames();
         frames.mark_changed();
+        let mut frozen = room.frozen();
+        if *frozen.borrow() {
+            frozen.mark_changed();
+        }
         let mut is_open = true;
         loop {
             let step = tokio::select! {
+                Ok(()) = frozen.changed() => {
+                    Ok(Step::Write(Outgoing::Frozen(*frozen.borrow_and_update())))
+                }
                 message = incoming.next(), if is_open => match message {
                     Some(Ok(message)) => {
                         is_open = message != Incoming::Leave;
@@ -185,8 +193,13 @@ pub fn watch(
     stream! {
         let sessions = Arc::clone(lobby.sessions());
         let _open = sessions.streams.token();
-        let room = match lobby.find(&room) {
-            Ok(room) => room,
+        let room = match lobby.find(&room).await {
+            Ok(Place::Here(room)) => room,
+            Ok(Place::There(_, held)) => {
+                let room = held.record.room.to_string();
+                yield Err(note(&sessions, Error::WrongServer { room }));
+                return;
+            }
             Err(error) => {
                 yield Err(note(&sessions, error));
                 return;
@@ -273,18 +286,21 @@ async fn claim(
         return Ok((room, Claim::Token(token.hash()), token));
     }
     let (room, player_id) = if let Some(ticket) = hello.ticket.or(ticket) {
-        let (player_id, room) = sessions.keys.verify(&ticket)?;
-        let room: RoomId = room;
+        let (player_id, room): (String, RoomId) = sessions.keys.verify(&ticket)?;
+        if player_id.is_empty() {
+            return Err(Error::TicketInvalid("it is for looking on only"));
+        }
         (sessions.rooms.get(&room).ok_or(Error::RoomNotFound)?, player_id)
     } else if sessions.limits.allow_guests {
         let room = hello.room_id.map_or(RoomChoice::Any, RoomChoice::Id);
         let player_name = hello.player_name;
         let seat = lobby.join(JoinSpec { player_name, room, ..JoinSpec::default() }).await?;
-        (seat.room, seat.player_id)
+        (sessions.rooms.get(&seat.room.id).ok_or(Error::RoomNotFound)?, seat.player_id)
     } else {
         return Err(Error::TicketMissing);
     };
-    let token = ResumeToken::of(&sessions.token_key, room.info().id.clone(), &player_id);
+    let token =
+        ResumeToken::of(&sessions.token_key, room.info().id.clone(), room.info().epoch, &player_id);
     let claim = Claim::Ticket { player_id, token_hash: token.hash() };
     Ok((room, claim, token))
 }
@@ -294,8 +310,8 @@ fn welcome(sessions: &Sessions, room: &Handle, player: Option<WelcomePlayer>) ->
     let settings = sessions.rooms.settings();
     Welcome {
         room: Arc::clone(room.info()),
-        // One server owns its rooms from their first tick on.
-        epoch: 1,
+        epoch: room.info().epoch,
+        // Rooms begin where they are: no owner has taken one over yet.
         first_tick: 1,
         tick_rate_hz: settings.tick_rate_hz,
         world: frame.grid().world,
@@ -314,7 +330,11 @@ pub(super) fn ms(duration: std::time::Duration) -> u32 {
 }
 
 fn end_reason(room: &Handle) -> Error {
-    if room.ended_well() { Error::RoomEnded } else { Error::RoomFailed }
+    match room.ending() {
+        Some(Ending::Over | Ending::Closed) => Error::RoomEnded,
+        Some(Ending::Disowned) => Error::LeaseLost,
+        None => Error::RoomFailed,
+    }
 }
 
 /// Counts a refusal, once, on its way out.

@@ -2,6 +2,8 @@
 
 use super::Error;
 use crate::room::RoomId;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use p256::SecretKey;
 use p256::elliptic_curve::rand_core::OsRng;
@@ -24,8 +26,25 @@ pub struct Claims {
     pub sub: String,
     /// Which room.
     pub room: String,
+    /// Where the edge takes its bearer: base64 of `ADDRESS:PORT`, as Envoy wants it.
+    pub route: String,
+    /// The release of the server there.
+    pub version: String,
     iat: u64,
     exp: u64,
+}
+
+/// What a ticket is to say.
+#[derive(Clone, Copy, Debug)]
+pub struct Draft<'a> {
+    /// Who it is; empty for those who only look on.
+    pub player_id: &'a str,
+    /// Which room.
+    pub room: &'a RoomId,
+    /// `ADDRESS:PORT` of the room's server, as the edge reaches it.
+    pub route: &'a str,
+    /// The release of that server.
+    pub version: &'a str,
 }
 
 /// Signs tickets and verifies them.
@@ -60,15 +79,17 @@ impl Keys {
     }
 
     /// A ticket for a player and a room.
-    pub fn sign(&self, player_id: &str, room: &RoomId, ttl: Duration) -> Result<String, Error> {
+    pub fn sign(&self, draft: Draft<'_>, ttl: Duration) -> Result<String, Error> {
         // A ticket's times are the world's, not the process's: it may be verified by others.
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_err(|_| Error::Overloaded)?.as_secs();
         let claims = Claims {
             iss: ISSUER.into(),
             aud: AUDIENCE.into(),
-            sub: player_id.into(),
-            room: room.to_string(),
+            sub: draft.player_id.into(),
+            room: draft.room.to_string(),
+            route: STANDARD.encode(draft.route),
+            version: draft.version.into(),
             iat: now,
             exp: now + ttl.as_secs(),
         };
@@ -104,7 +125,8 @@ mod tests {
     fn a_ticket_is_good_only_as_signed_and_until_it_expires() {
         let keys = Keys::ephemeral().expect("keys");
         let room = RoomId::parse("r1").expect("a room id");
-        let ticket = keys.sign("p1", &room, Duration::from_secs(60)).expect("signed");
+        let draft = Draft { player_id: "p1", room: &room, route: "10.0.0.1:7777", version: "v1" };
+        let ticket = keys.sign(draft, Duration::from_secs(60)).expect("signed");
         assert_eq!(keys.verify(&ticket), Ok(("p1".into(), room.clone())));
 
         let foreign = Keys::ephemeral().expect("keys");

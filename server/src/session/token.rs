@@ -19,6 +19,33 @@ impl TokenKey {
         let key: [u8; 64] = rand::rng().random();
         Self(Hmac::new((&key).into()))
     }
+
+    /// A key that all servers of a fleet share; at least 32 bytes of chance.
+    pub fn shared(key: &[u8]) -> Option<Self> {
+        let is_long_enough = key.len() >= 32;
+        let key = Sha256::digest(key);
+        let mut padded = [0; 64];
+        padded[..32].copy_from_slice(&key);
+        is_long_enough.then(|| Self(Hmac::new((&padded).into())))
+    }
+
+    /// 128 bits, as hex, that follow from `text` for whoever has the key, and look like chance to everybody else. Different
+    /// purposes give different bits.
+    pub fn derive(&self, purpose: &str, text: &str) -> String {
+        format!("{:032x}", u128::from_be_bytes(self.mac(&[purpose, text])))
+    }
+
+    fn mac(&self, parts: &[&str]) -> [u8; SECRET_BYTES] {
+        let mut mac = self.0.clone();
+        for part in parts {
+            // Lengths keep ("ab", "c") and ("a", "bc") apart.
+            mac.update(&(part.len() as u64).to_le_bytes());
+            mac.update(part.as_bytes());
+        }
+        let mut bits = [0; SECRET_BYTES];
+        bits.copy_from_slice(&mac.finalize().into_bytes()[..SECRET_BYTES]);
+        bits
+    }
 }
 
 /// Names the room and carries 128 random bits. The server keeps only their hash.
@@ -26,34 +53,33 @@ impl TokenKey {
 pub struct ResumeToken {
     /// Where the session is.
     pub room: RoomId,
+    /// The room's epoch when it was given: an owner of an earlier one is not the room's any more, whatever it says.
+    pub epoch: u64,
     secret: [u8; SECRET_BYTES],
 }
 
 impl ResumeToken {
     /// The token of a player's session in this room: 128 bits that nobody without the server's key can tell from random
     /// ones, and the same whenever the session's ticket is shown again.
-    pub fn of(key: &TokenKey, room: RoomId, player_id: &str) -> Self {
-        let mut mac = key.0.clone();
-        mac.update(room.as_str().as_bytes());
-        mac.update(b"\n");
-        mac.update(player_id.as_bytes());
-        let mut secret = [0; SECRET_BYTES];
-        secret.copy_from_slice(&mac.finalize().into_bytes()[..SECRET_BYTES]);
-        Self { room, secret }
+    pub fn of(key: &TokenKey, room: RoomId, epoch: u64, player_id: &str) -> Self {
+        let secret = key.mac(&["session", room.as_str(), player_id]);
+        Self { room, epoch, secret }
     }
 
     /// What a client sent; `None` if it cannot be a token.
     pub fn parse(text: &str) -> Option<Self> {
-        let (room, secret) = text.split_once('.')?;
+        let (room, rest) = text.split_once('.')?;
+        let (epoch, secret) = rest.split_once('.')?;
         let mut bytes = [0; SECRET_BYTES];
         let length = URL_SAFE_NO_PAD.decode_slice(secret, &mut bytes).ok()?;
         let room = RoomId::parse(room)?;
-        (length == SECRET_BYTES).then_some(Self { room, secret: bytes })
+        let epoch = epoch.parse().ok()?;
+        (length == SECRET_BYTES).then_some(Self { room, epoch, secret: bytes })
     }
 
     /// As it goes to its player; nobody else may see it.
     pub fn reveal(&self) -> String {
-        format!("{}.{}", self.room, URL_SAFE_NO_PAD.encode(self.secret))
+        format!("{}.{}.{}", self.room, self.epoch, URL_SAFE_NO_PAD.encode(self.secret))
     }
 
     /// What the room keeps.
@@ -77,20 +103,22 @@ mod tests {
     fn a_token_comes_back_as_it_was_revealed_and_nothing_else_is_one() {
         let room = RoomId::parse("abc123").expect("a room id");
         let key = TokenKey::ephemeral();
-        let token = ResumeToken::of(&key, room.clone(), "p1");
-        assert_eq!(token, ResumeToken::of(&key, room.clone(), "p1"), "constant for the session");
-        assert_ne!(token, ResumeToken::of(&key, room.clone(), "p2"));
-        assert_ne!(token, ResumeToken::of(&TokenKey::ephemeral(), room, "p1"));
+        let token = ResumeToken::of(&key, room.clone(), 3, "p1");
+        assert_eq!(token, ResumeToken::of(&key, room.clone(), 3, "p1"), "constant for the session");
+        assert_ne!(token, ResumeToken::of(&key, room.clone(), 3, "p2"));
+        assert_ne!(token, ResumeToken::of(&TokenKey::ephemeral(), room, 3, "p1"));
         assert_eq!(ResumeToken::parse(&token.reveal()), Some(token.clone()));
-        assert!(!format!("{token:?}").contains(&token.reveal()[7..]));
+        assert!(!format!("{token:?}").contains(&token.reveal()[9..]));
         for wrong in [
             "",
             ".",
             "abc123",
             "abc123.",
-            "abc123.AAAA",
-            "ABC.AAAAAAAAAAAAAAAAAAAAAA",
-            "abc123.!!!!",
+            "abc123.3.AAAA",
+            "abc123.AAAAAAAAAAAAAAAAAAAAAA",
+            "abc123.x.AAAAAAAAAAAAAAAAAAAAAA",
+            "ABC.3.AAAAAAAAAAAAAAAAAAAAAA",
+            "abc123.3.!!!!",
         ] {
             assert_eq!(ResumeToken::parse(wrong), None, "{wrong}");
         }

@@ -1,0 +1,270 @@
+//! Who owns which room, over all servers: what the lobby asks, and what a fleet of servers agrees on.
+//!
+//! A room's record changes only by compare-and-swap on its revision, so two servers never both create or own a room. A
+//! server's own record is its lease: it is renewed every second, and says how full the server is.
+//!
+//! Reads are of the local view, which lags a moment behind and stays while the directory is away; writes ask the directory.
+
+use super::Error;
+use super::lobby::JoinSpec;
+use crate::room::RoomId;
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// One run of a server process: no other run has the same id, at whatever address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct InstanceId(String);
+
+impl InstanceId {
+    /// Of this run.
+    pub fn random() -> Self {
+        use rand::RngExt as _;
+        Self(format!("{:016x}", rand::rng().random::<u64>()))
+    }
+
+    /// Takes an id from outside; `None` if it cannot be one.
+    pub fn parse(id: &str) -> Option<Self> {
+        let is_hex = id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hex.then(|| Self(id.to_owned()))
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A room, as the directory has it. Later versions add fields only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomRecord {
+    /// Which room.
+    pub room: RoomId,
+    /// Who runs it.
+    pub owner: InstanceId,
+    /// Counts owners, from 1 on; only grows.
+    pub epoch: u64,
+    /// Who holds a copy of it and may take over.
+    #[serde(default)]
+    pub followers: Vec<InstanceId>,
+    /// The game.
+    pub game: String,
+    /// The version of its rules.
+    pub sim_version: u32,
+    /// What people see.
+    pub name: String,
+    /// The most players.
+    pub capacity: u32,
+    /// Of a private room: the hash of its code ([`code_hash`]). Whoever reads the directory cannot enter.
+    #[serde(default)]
+    pub code_hash: Option<String>,
+    /// Set when nobody runs it any more: why, for its players. Kept for a while, so that all of them are told the same.
+    #[serde(default)]
+    pub lost: Option<String>,
+}
+
+/// A server, as the directory has it. Later versions add fields only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerRecord {
+    /// This run of it.
+    pub instance: InstanceId,
+    /// Its name, for people.
+    pub name: String,
+    /// `ADDRESS:PORT` where the edge reaches its players' port: the claim `route` of tickets.
+    pub route: String,
+    /// `ADDRESS:PORT` where other servers reach it; empty: they cannot.
+    pub peer: String,
+    /// Which release of the software it is, for a canary.
+    pub release: String,
+    /// The game that it runs.
+    pub game: String,
+    /// The version of its rules.
+    pub sim_version: u32,
+    /// The most rooms that it takes.
+    pub rooms_max: u32,
+    /// The most players of a room.
+    pub room_capacity_max: u32,
+    /// It takes no new rooms.
+    pub is_draining: bool,
+    /// Its rooms, and how many seats are taken in each.
+    pub players: BTreeMap<RoomId, u32>,
+}
+
+impl ServerRecord {
+    /// Seats taken, over all its rooms.
+    pub fn players_total(&self) -> u64 {
+        self.players.values().map(|&players| u64::from(players)).sum()
+    }
+}
+
+/// Which version of a record; grows with each change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Revision(pub u64);
+
+/// A record and its revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held<T> {
+    /// What it says.
+    pub record: Arc<T>,
+    /// By which it can be changed.
+    pub revision: Revision,
+}
+
+/// Why the directory does not do as it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DirectoryError {
+    /// It does not answer. Whether a write happened is unknown: read it back.
+    #[error("the directory does not answer")]
+    Away,
+    /// Somebody else was first: the record is another by now, or exists already.
+    #[error("somebody else has changed the record")]
+    Conflict,
+    /// Its answer makes no sense.
+    #[error("the directory holds something that cannot be read")]
+    Malformed,
+}
+
+impl From<DirectoryError> for Error {
+    fn from(error: DirectoryError) -> Self {
+        match error {
+            DirectoryError::Away | DirectoryError::Malformed => Self::DirectoryAway,
+            DirectoryError::Conflict => Self::Overloaded,
+        }
+    }
+}
+
+/// Who owns which room, over all servers.
+pub trait Directory: Send + Sync + 'static {
+    /// This server.
+    fn me(&self) -> &InstanceId;
+
+    /// A room, in the local view.
+    fn room(&self, room: &RoomId) -> Option<Held<RoomRecord>>;
+
+    /// All rooms, lost ones included, in the order of their ids, in the local view.
+    fn rooms(&self) -> Vec<Held<RoomRecord>>;
+
+    /// A server, in the local view.
+    fn server(&self, instance: &InstanceId) -> Option<Held<ServerRecord>>;
+
+    /// All servers whose records are there, this one included, in the local view.
+    fn servers(&self) -> Vec<Held<ServerRecord>>;
+
+    /// For how long, on this process's monotonic clock, a server's record has not changed. `None`: it has no record.
+    fn silence(&self, instance: &InstanceId) -> Option<Duration>;
+
+    /// Whether the directory has answered within the last 3 s.
+    fn is_reachable(&self) -> bool;
+
+    /// Whether what the local view does not have is not there. Not so for a while after the directory came back empty, or
+    /// before it was first read.
+    fn is_settled(&self) -> bool;
+
+    /// Changes with the local view.
+    fn changes(&self) -> watch::Receiver<u64>;
+
+    /// Reads a room from the directory itself.
+    fn read(
+        &self,
+        room: &RoomId,
+    ) -> BoxFuture<'_, Result<Option<Held<RoomRecord>>, DirectoryError>>;
+
+    /// Writes a record where there must be none.
+    fn create(&self, record: RoomRecord) -> BoxFuture<'_, Result<Revision, DirectoryError>>;
+
+    /// Writes a record in place of the one of this revision.
+    fn swap(
+        &self,
+        record: RoomRecord,
+        old: Revision,
+    ) -> BoxFuture<'_, Result<Revision, DirectoryError>>;
+
+    /// Removes the record of this revision.
+    fn remove(&self, room: &RoomId, old: Revision) -> BoxFuture<'_, Result<(), DirectoryError>>;
+
+    /// Renews this server's own record, whatever is there.
+    fn announce(&self, record: ServerRecord) -> BoxFuture<'_, Result<(), DirectoryError>>;
+
+    /// Removes this server's own record: it is going away.
+    fn withdraw(&self) -> BoxFuture<'_, Result<(), DirectoryError>>;
+}
+
+/// A room, as those see it who look for one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedRoom {
+    /// Which room.
+    pub id: RoomId,
+    /// What people see.
+    pub name: String,
+    /// The game.
+    pub game: String,
+    /// Seats taken.
+    pub players: u32,
+    /// The most players.
+    pub capacity: u32,
+    /// Private rooms are not listed.
+    pub is_private: bool,
+    /// Of a private room, for those who are in it.
+    pub code: Option<String>,
+}
+
+/// A seat that waits for its player, wherever it is.
+#[derive(Clone)]
+pub struct Seated {
+    /// Opens the stream.
+    pub ticket: String,
+    /// The room.
+    pub room: ListedRoom,
+    /// Who the player is; empty for those who only look on.
+    pub player_id: String,
+}
+
+/// The other servers, for what they must be asked.
+pub trait Peers: Send + Sync + 'static {
+    /// Lets another server give the seat: it looks at its own rooms only.
+    /// Errors: the other server's own, or [`Error::OwnerUnreachable`].
+    fn join(&self, server: &ServerRecord, spec: JoinSpec) -> BoxFuture<'_, Result<Seated, Error>>;
+
+    /// Finds out what became of a room whose owner does not answer, and if the owner is gone for certain, says so in the
+    /// directory. [`Error::OwnerUnreachable`]: not known yet.
+    fn settle(&self, room: Held<RoomRecord>) -> BoxFuture<'_, Result<Fate, Error>>;
+}
+
+/// What became of a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// This is its record now: it has an owner.
+    Owned(Held<RoomRecord>),
+    /// Nobody runs it any more, and why.
+    Lost(String),
+}
+
+/// What a server knows of the others.
+#[derive(Clone)]
+pub struct Fleet {
+    /// Who owns which room.
+    pub directory: Arc<dyn Directory>,
+    /// The other servers.
+    pub peers: Arc<dyn Peers>,
+    /// `ADDRESS:PORT` where the edge reaches this server: the claim `route` of its tickets.
+    pub route: String,
+    /// Which release this server is.
+    pub release: String,
+}
+
+/// What the directory keeps of a private room's code: whoever has the code can compare, nobody can tell the code from it
+/// by trying (codes have 40 bits of chance; the key is the fleet's).
+pub fn code_hash(key: &super::token::TokenKey, code: &str) -> String {
+    key.derive("code", &code.to_ascii_uppercase())
+}
