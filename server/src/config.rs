@@ -1,8 +1,10 @@
 //! The only reader of flags and environment.
 
+pub mod fleet;
 pub mod traces;
 
 use clap::{ArgAction, Parser};
+use fleet::FleetFlags;
 use std::io::IsTerminal as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -125,6 +127,10 @@ pub struct Config {
     /// Write only so many lines of each kind, a few a second, and say how many more there were
     #[arg(long, env = "FRAY_LOG_LIMIT", value_name = "BOOL", num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = ArgAction::Set)]
     pub log_limit: bool,
+
+    /// The fleet, if there is one.
+    #[command(flatten)]
+    pub fleet: FleetFlags,
 
     /// What is traced, and where traces go.
     #[command(flatten)]

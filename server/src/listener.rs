@@ -49,10 +49,28 @@ pub(crate) struct Tuning {
     pub(crate) streams_per_connection_max: u32,
 }
 
-/// A bound socket and what is served on it.
-pub(crate) struct Listener {
+/// A bound socket, before it is known what is served on it.
+pub(crate) struct Bound {
     socket: TcpListener,
     address: SocketAddr,
+}
+
+impl Bound {
+    pub(crate) async fn to(address: SocketAddr) -> Result<Self, Error> {
+        let failed = |error| Error(address, error);
+        let socket = TcpListener::bind(address).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        Ok(Self { socket, address })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// A bound socket and what is served on it.
+pub(crate) struct Listener {
+    bound: Bound,
     router: Router,
     tuning: Tuning,
     /// How many connections are open.
@@ -60,20 +78,12 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) async fn bind(
-        address: SocketAddr,
-        router: Router,
-        tuning: Tuning,
-        open: Gauge,
-    ) -> Result<Self, Error> {
-        let failed = |error| Error(address, error);
-        let socket = TcpListener::bind(address).await.map_err(failed)?;
-        let address = socket.local_addr().map_err(failed)?;
-        Ok(Self { socket, address, router, tuning, open })
+    pub(crate) fn new(bound: Bound, router: Router, tuning: Tuning, open: Gauge) -> Self {
+        Self { bound, router, tuning, open }
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.bound.address
     }
 
     /// Serves until `stop`, then lets every connection finish what it has begun.
@@ -83,7 +93,7 @@ impl Listener {
         let connections = TaskTracker::new();
         loop {
             // The permit comes before the connection: what cannot be served waits in the kernel's backlog.
-            let accepted = stop.run_until_cancelled(accept(&self.socket, &permits)).await;
+            let accepted = stop.run_until_cancelled(accept(&self.bound.socket, &permits)).await;
             let Some((stream, permit)) = accepted else {
                 break;
             };

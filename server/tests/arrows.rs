@@ -30,10 +30,11 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Crates that only some modules may name.
 const GUARDED_CRATES: &[(&str, &[&str])] = &[
-    ("tonic", &["rpc"]),
+    // `cluster/peer.rs` calls other servers.
+    ("tonic", &["rpc", "cluster"]),
     ("tonic_health", &["rpc"]),
     ("tonic_reflection", &["rpc", "app"]),
-    ("tonic_types", &["rpc"]),
+    ("tonic_types", &["rpc", "cluster"]),
     ("tonic_web", &["rpc"]),
     ("tonic_prost", &["rpc"]),
     ("prost", &["rpc", "web", "wire"]),

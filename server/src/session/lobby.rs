@@ -21,7 +21,7 @@ pub const ROOM_NAME_CHARS_MAX: usize = 40;
 /// The most bytes of a request id.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
 /// A request id of this many bytes is taken for one that nobody else has: then its player is the same on all servers.
-pub(super) const REQUEST_ID_BYTES_UNIQUE: usize = 16;
+const REQUEST_ID_BYTES_UNIQUE: usize = 16;
 /// How many joins are remembered to answer repetitions; the oldest are forgotten first.
 const JOINS_REMEMBERED_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 /// How long a join is remembered.
@@ -46,6 +46,13 @@ pub struct JoinSpec {
     pub spectate: bool,
     /// Another server has passed it on: only this server's own rooms are meant.
     pub passed_on: bool,
+}
+
+impl JoinSpec {
+    /// Whether nobody else will have the same request id: then the same request is the same player on all servers.
+    pub(super) fn has_unique_id(&self) -> bool {
+        self.request_id.len() >= REQUEST_ID_BYTES_UNIQUE
+    }
 }
 
 /// Secrets do not get into logs.
@@ -130,7 +137,8 @@ impl Lobby {
             return self.spectate(spec).await;
         }
         let player_id = self.who(&spec);
-        if spec.request_id.is_empty() {
+        // What another server passes on it remembers itself; and two servers that wait for each other would wait for long.
+        if spec.request_id.is_empty() || spec.passed_on && spec.has_unique_id() {
             return self.seat(&spec, &player_id).await;
         }
         let remembered = self.remember(&spec.request_id);
@@ -155,7 +163,7 @@ impl Lobby {
 
     /// Who it is. The same request is the same player, on whichever server it arrives: proxies repeat requests elsewhere.
     fn who(&self, spec: &JoinSpec) -> String {
-        if spec.request_id.len() >= REQUEST_ID_BYTES_UNIQUE {
+        if spec.has_unique_id() {
             return format!("guest-{}", self.sessions.token_key.derive("player", &spec.request_id));
         }
         format!("guest-{:032x}", rand::rng().random::<u128>())

@@ -16,6 +16,7 @@ pub mod message;
 pub mod placing;
 pub mod play;
 pub mod player;
+pub mod relay;
 pub mod replays;
 pub mod ticket;
 pub mod token;
@@ -50,9 +51,10 @@ pub struct Limits {
 }
 
 /// What tickets and resume tokens are made with.
+#[derive(Clone)]
 pub struct Keys {
     /// Signs and verifies tickets.
-    pub tickets: ticket::Keys,
+    pub tickets: Arc<ticket::Keys>,
     /// What resume tokens, and all other ids that must be the same on each server, are made from.
     pub tokens: token::TokenKey,
 }
@@ -62,7 +64,7 @@ pub struct Sessions {
     /// The rooms of this server.
     pub rooms: Arc<Registry>,
     /// Signs and verifies tickets.
-    pub keys: ticket::Keys,
+    pub keys: Arc<ticket::Keys>,
     /// What resume tokens are made from.
     pub token_key: token::TokenKey,
     /// Limits and times.

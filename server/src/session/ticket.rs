@@ -1,6 +1,7 @@
 //! Tickets: signed words (ES256 JWT) that say who may play where.
 
 use super::Error;
+use super::directory::InstanceId;
 use crate::room::RoomId;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -114,6 +115,41 @@ impl Keys {
         let room = RoomId::parse(&claims.claims.room);
         let room = room.ok_or(Error::TicketInvalid("it names no room"))?;
         Ok((claims.claims.sub, room))
+    }
+}
+
+/// For calls between servers.
+const PEER_AUDIENCE: &str = "peer";
+const PEER_TTL: Duration = Duration::from_secs(60);
+
+#[derive(Serialize, Deserialize)]
+struct PeerClaims {
+    iss: String,
+    aud: String,
+    sub: String,
+    exp: u64,
+}
+
+impl Keys {
+    /// What a server shows to another one of its fleet.
+    pub fn sign_peer(&self, me: &InstanceId) -> Option<String> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        let claims = PeerClaims {
+            iss: ISSUER.into(),
+            aud: PEER_AUDIENCE.into(),
+            sub: me.to_string(),
+            exp: (now + PEER_TTL).as_secs(),
+        };
+        jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &self.signing).ok()
+    }
+
+    /// Which server shows this.
+    pub fn verify_peer(&self, token: &str) -> Result<InstanceId, Error> {
+        let mut validation = self.validation.clone();
+        validation.set_audience(&[PEER_AUDIENCE]);
+        let claims = jsonwebtoken::decode::<PeerClaims>(token, &self.verifying, &validation);
+        let claims = claims.map_err(|_| Error::PeerTokenInvalid)?.claims;
+        InstanceId::parse(&claims.sub).ok_or(Error::PeerTokenInvalid)
     }
 }
 

@@ -66,6 +66,10 @@ pub struct Metrics {
     pub pages: Counter,
     /// Streams opened, by door.
     pub streams: Family<Door, Counter>,
+    /// Streams carried on to the server that has their room, by door.
+    pub relayed: Family<Door, Counter>,
+    /// Those that are open.
+    pub relays: Gauge,
     /// Updates written.
     pub updates: Counter,
     /// Their bytes, before HTTP/2.
@@ -164,6 +168,8 @@ impl Metrics {
             rpc: rpc::Calls::default(),
             pages: Counter::default(),
             streams: Family::default(),
+            relayed: Family::default(),
+            relays: Gauge::default(),
             updates: Counter::default(),
             update_bytes: Counter::default(),
             updates_held_back: Counter::default(),

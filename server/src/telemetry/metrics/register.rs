@@ -41,6 +41,7 @@ impl Metrics {
             "Players for whom there may be rooms: most rooms, times the most players in each";
         count(r, "capacity_players", help, &self.capacity_players);
         count(r, "spectators", "Open streams of spectators", &self.spectators);
+        count(r, "relays", "Open streams that are carried on to another server", &self.relays);
         count(r, "moves_received", "Moves received", &self.moves_received);
         count(r, "moves_applied", "Moves applied in ticks", &self.moves_applied);
         count(r, "moves_refused", "Moves that the game refused", &self.moves_refused);
@@ -68,6 +69,12 @@ impl Metrics {
         let help = "Connections that are let in at once";
         count(r, "capacity_connections", help, &self.capacity_connections);
         count(r, "streams", "Streams opened", &self.streams);
+        count(
+            r,
+            "streams_relayed",
+            "Streams carried on to the server that has their room",
+            &self.relayed,
+        );
         count(r, "updates", "Updates written", &self.updates);
         bytes(r, "update", "Bytes of updates written", &self.update_bytes);
         let help = "Updates held back for want of acknowledgements";
@@ -125,6 +132,9 @@ impl Metrics {
         }
         for door in ["grpc", "websocket", "watch", "replay"] {
             drop(self.streams.get_or_create(&Door { door }));
+        }
+        for door in ["grpc", "websocket", "watch"] {
+            drop(self.relayed.get_or_create(&Door { door }));
         }
         self.rpc.expect(super::rpc::WEBSOCKET);
     }
