@@ -163,6 +163,19 @@ async fn spectators_see_rooms_of_other_servers() {
             let message = message.expect("it goes on").expect("it goes on").message;
             updates += u32::from(matches!(message, Some(v1::watch_response::Message::Update(_))));
         }
+        // And what was played there, once some of it is in the store.
+        let recorded = timeout(PATIENCE, async {
+            loop {
+                let recording = room_id.clone();
+                let request = v1::WatchRequest { recording, ..v1::WatchRequest::default() };
+                let mut watched = play.watch(request).await.expect("a stream").into_inner();
+                match watched.message().await {
+                    Ok(first) => return first,
+                    Err(status) => assert_eq!(status.code(), Code::NotFound),
+                }
+            }
+        });
+        assert!(recorded.await.expect("in time").is_some());
         let spectator = JoinRequest {
             spectate: true,
             room: Some(Room::RoomId(room_id.clone())),

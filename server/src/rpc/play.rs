@@ -90,11 +90,18 @@ impl Service {
                 return Status::from(error).into_http();
             }
         };
-        if !request.recording.is_empty() {
+        // A room that plays on another server has its recording there.
+        let is_elsewhere = !self.is_for_peers && self.lobby.plays_elsewhere(&request.recording);
+        if !request.recording.is_empty() && !is_elsewhere {
             let outgoing = watch_past::watch(sessions, past(request));
             return respond(outgoing.map(|item| item.map(wire::frame_watch)));
         }
-        let room = match (request.room_id, request.code) {
+        let id = if is_elsewhere && request.code.is_empty() {
+            request.recording
+        } else {
+            request.room_id
+        };
+        let room = match (id, request.code) {
             (id, _) if !id.is_empty() => RoomChoice::Id(id),
             (_, code) if !code.is_empty() => RoomChoice::Code(code),
             _ => RoomChoice::Any,

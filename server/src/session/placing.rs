@@ -85,6 +85,14 @@ impl Lobby {
         }
     }
 
+    /// Whether this is a room that plays now, and on another server.
+    pub fn plays_elsewhere(&self, id: &str) -> bool {
+        let held = RoomId::parse(id).and_then(|id| self.directory().room(&id));
+        held.is_some_and(|held| {
+            held.record.lost.is_none() && held.record.owner != *self.directory().me()
+        })
+    }
+
     /// The public rooms of all servers, in the order of their ids.
     pub fn listed(&self) -> Vec<ListedRoom> {
         let local = &self.sessions.rooms;
