@@ -1,5 +1,7 @@
 //! A server: its parts put together, run, and ended in order.
 
+pub mod credentials;
+
 use crate::cluster::memory::{MemoryDirectory, NoPeers};
 use crate::config::{Config, StoreSync};
 use crate::game::GameFactory;
@@ -9,13 +11,14 @@ use crate::replay::Pool;
 use crate::room::registry::Recording;
 use crate::room::{Registry, Settings};
 use crate::session::directory::Fleet;
-use crate::session::token::TokenKey;
-use crate::session::{Limits, Lobby, Replays, Sessions, ticket};
+use crate::session::{Limits, Lobby, Replays, Sessions};
 use crate::store::{FileStore, MemoryStore, Store, file};
 use crate::telemetry::traces::names;
 use crate::telemetry::{Health, Metrics, Telemetry, admin, spawn_named};
+use crate::tls::Acceptor;
 use crate::{rpc, session, status, web, wire};
 use axum::Router;
+use credentials::{Credentials, Keepers};
 use prometheus_client::metrics::gauge::Gauge;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -48,9 +51,9 @@ pub enum Error {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] listener::Error),
-    /// No tickets can be signed.
+    /// Keys or certificates cannot be had.
     #[error(transparent)]
-    Keys(#[from] ticket::KeyError),
+    Credentials(#[from] credentials::Error),
     /// The descriptors of the services are broken.
     #[error("reflection cannot be built: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -120,6 +123,8 @@ pub struct Parts {
     operators: Router,
     stop_operators: CancellationToken,
     tuning: Tuning,
+    tls: Option<Arc<Acceptor>>,
+    keepers: Keepers,
 }
 
 impl Parts {
@@ -190,8 +195,7 @@ impl Parts {
             ticket_ttl: RESERVATION,
             allow_guests: config.allows_guests(),
         };
-        let keys =
-            session::Keys { tickets: ticket::Keys::ephemeral()?, tokens: TokenKey::ephemeral() };
+        let Credentials { keys, tls, keepers } = credentials::read(config, &metrics)?;
         let fleet = Fleet {
             directory: Arc::new(MemoryDirectory::alone()),
             peers: Arc::new(NoPeers),
@@ -230,14 +234,24 @@ impl Parts {
                 connections_max: config.connections_max as usize,
                 streams_per_connection_max: config.streams_per_connection_max,
             },
+            tls,
+            keepers,
         })
+    }
+
+    /// Reads keys and certificates again from now on, until `stop`, as a server does that runs. Once.
+    pub fn keep_credentials(&mut self, tracker: &TaskTracker, stop: &CancellationToken) {
+        std::mem::take(&mut self.keepers).spawn(tracker, stop);
     }
 
     /// Serves one player's connection, of whatever kind, until it ends.
     pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
         let stop = CancellationToken::new();
-        let http = listener::http(self.tuning);
-        listener::connection(&http, stream, self.players.clone(), None, stop).await;
+        let (http, router) = (listener::http(self.tuning), self.players.clone());
+        match &self.tls {
+            Some(tls) => listener::secured(&http, tls, stream, router, None, stop).await,
+            None => listener::connection(&http, stream, router, None, stop).await,
+        }
     }
 
     /// Serves one operator's connection until it ends, or [`Self::stop_operators`] cuts it short.
@@ -279,6 +293,7 @@ pub struct App {
     stop_operators: CancellationToken,
     players: Listener,
     operators: Listener,
+    keepers: Keepers,
 }
 
 impl App {
@@ -290,10 +305,11 @@ impl App {
         let threads = Pool::threads_by_default();
         let parts = Parts::assemble(&config, game, open_store(&config)?, threads, telemetry)?;
         let connections = parts.sessions.metrics.connections.clone();
-        let players =
-            Listener::bind(config.listen, parts.players, parts.tuning, connections).await?;
+        let (router, tls) = (parts.players, parts.tls);
+        let players = Listener::bind(config.listen, router, parts.tuning, tls, connections).await?;
+        // Probes speak no TLS.
         let (router, uncounted) = (parts.operators, Gauge::default());
-        let operators = Listener::bind(config.admin, router, parts.tuning, uncounted).await?;
+        let operators = Listener::bind(config.admin, router, parts.tuning, None, uncounted).await?;
         parts.health.bound();
         Ok(Self {
             shutdown_timeout: config.shutdown_timeout,
@@ -302,12 +318,19 @@ impl App {
             stop_operators: parts.stop_operators,
             players,
             operators,
+            keepers: parts.keepers,
         })
     }
 
     /// Where players come in.
     pub fn listen_addr(&self) -> SocketAddr {
         self.players.local_addr()
+    }
+
+    /// Where players come in, as a browser wants it.
+    pub fn url(&self) -> String {
+        let scheme = if self.players.is_secure() { "https" } else { "http" };
+        format!("{scheme}://{}/", self.listen_addr())
     }
 
     /// Where operators look.
@@ -322,6 +345,7 @@ impl App {
         let watchdog =
             watch_ticks(Arc::clone(&self.sessions), Arc::clone(&self.health), stop_players.clone());
         spawn_named(&players, "watchdog", watchdog);
+        self.keepers.spawn(&players, &stop_players);
         spawn_named(&players, "players' listener", self.players.serve(stop_players.clone()));
         spawn_named(
             &operators,
