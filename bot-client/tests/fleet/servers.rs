@@ -5,14 +5,23 @@ use fray_proto::v1::lobby_client::LobbyClient;
 use fray_server::Server;
 use fray_server::cluster::memory::MemoryDirectory;
 use fray_server::config::Config;
-use fray_server::session::token::TokenKey;
-use fray_server::session::{Keys, ticket};
 use fray_server::telemetry::Telemetry;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
+
+/// Keys that all servers of a fleet share.
+fn write_keys(folder: &Path) {
+    let keys = folder.join("keys");
+    std::fs::create_dir_all(&keys).expect("a folder");
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key");
+    std::fs::write(keys.join("first.pem"), pair.serialize_pem()).expect("a file");
+    let session: [u8; 32] = rand::random();
+    std::fs::write(folder.join("session.key"), session).expect("a file");
+}
 
 /// Several servers that share a directory and keys.
 pub struct Fleet {
@@ -31,10 +40,15 @@ pub struct Running {
 impl Fleet {
     /// So many servers with these flags.
     pub async fn of(count: usize, flags: &[&str]) -> Self {
-        let keys = Keys {
-            tickets: Arc::new(ticket::Keys::ephemeral().expect("keys")),
-            tokens: TokenKey::ephemeral(),
-        };
+        let folder =
+            std::env::temp_dir().join(format!("fray-fleet-{:016x}", rand::random::<u64>()));
+        write_keys(&folder);
+        let keys = [
+            "--ticket-keys".to_owned(),
+            folder.join("keys").display().to_string(),
+            "--session-key".to_owned(),
+            folder.join("session.key").display().to_string(),
+        ];
         let directory = MemoryDirectory::alone();
         let mut fleet = Self { servers: Vec::new(), tasks: JoinSet::new() };
         for number in 0..count {
@@ -42,10 +56,12 @@ impl Fleet {
             let local =
                 ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--peer", "127.0.0.1:0"];
             let all = ["fray-server", "--name", &name].into_iter().chain(local);
-            let config: Config = clap::Parser::parse_from(all.chain(flags.iter().copied()));
+            let config: Config = clap::Parser::parse_from(
+                all.chain(keys.iter().map(String::as_str)).chain(flags.iter().copied()),
+            );
             let telemetry = Telemetry::default();
             let server = Server::builder().config(config).telemetry(telemetry.clone());
-            let server = server.keys(keys.clone()).directory(directory.another());
+            let server = server.directory(directory.another());
             let app = server.build().await.expect("a server");
             let stop = CancellationToken::new();
             fleet.servers.push(Running {
@@ -58,6 +74,7 @@ impl Fleet {
                 app.run(stop.cancelled()).await.expect("an orderly end");
             });
         }
+        std::fs::remove_dir_all(&folder).expect("its folder");
         fleet
     }
 

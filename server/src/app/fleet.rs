@@ -1,23 +1,13 @@
 //! What a server needs to be one of several.
 
-use super::Error;
 use crate::cluster::memory::{MemoryDirectory, NoPeers};
 use crate::cluster::peer::PeerClient;
 use crate::config::Config;
 use crate::session::directory::{Directory, Fleet, ServerRecord};
-use crate::session::token::TokenKey;
-use crate::session::{self, Error as SessionError, Keys, ticket};
+use crate::session::{Error as SessionError, Keys};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-
-/// What tickets and resume tokens are made with.
-pub(super) fn keys(_config: &Config) -> Result<Keys, Error> {
-    Ok(session::Keys {
-        tickets: Arc::new(ticket::Keys::ephemeral()?),
-        tokens: TokenKey::ephemeral(),
-    })
-}
 
 /// Of a server alone.
 pub(super) fn alone(config: &Config, players: SocketAddr) -> Fleet {
@@ -39,7 +29,7 @@ pub(super) fn shared(
 ) -> Fleet {
     let tickets = Arc::clone(&keys.tickets);
     let me = directory.me().clone();
-    let sign = Box::new(move || tickets.sign_peer(&me));
+    let sign = Box::new(move || tickets.sign_peer(&me).ok());
     let settle = Box::new(|_| Box::pin(async { Err(SessionError::OwnerUnreachable) }) as _);
     Fleet {
         directory,

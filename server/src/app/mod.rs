@@ -5,11 +5,12 @@ use crate::game::GameFactory;
 use crate::game::arena::Arena;
 use crate::listener::{self, Bound, Listener};
 use crate::replay::Pool;
+use crate::session::Sessions;
 use crate::session::directory::Directory;
-use crate::session::{Keys, Sessions, ticket};
 use crate::store::Store;
 use crate::telemetry::traces::names;
 use crate::telemetry::{Health, Telemetry, spawn_named};
+use credentials::Keepers;
 use parts::open_store;
 use prometheus_client::metrics::gauge::Gauge;
 use std::future::Future;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+pub mod credentials;
 mod fleet;
 mod parts;
 
@@ -33,9 +35,9 @@ pub enum Error {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] listener::Error),
-    /// No tickets can be signed.
+    /// Keys or certificates cannot be had.
     #[error(transparent)]
-    Keys(#[from] ticket::KeyError),
+    Credentials(#[from] credentials::Error),
     /// The descriptors of the services are broken.
     #[error("reflection cannot be built: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -62,7 +64,6 @@ pub struct Server {
     config: Option<Config>,
     telemetry: Telemetry,
     directory: Option<Arc<dyn Directory>>,
-    keys: Option<Keys>,
 }
 
 impl Server {
@@ -73,7 +74,6 @@ impl Server {
             config: None,
             telemetry: Telemetry::default(),
             directory: None,
-            keys: None,
         }
     }
 
@@ -105,22 +105,10 @@ impl Server {
         self
     }
 
-    /// What it makes tickets with, in place of what the configuration names.
-    #[must_use]
-    pub fn keys(mut self, keys: Keys) -> Self {
-        self.keys = Some(keys);
-        self
-    }
-
     /// Binds the listeners. From here on health says that the server is ready; [`App::run`] serves.
     pub async fn build(self) -> Result<App, Error> {
-        let Self { game, config, telemetry, directory, keys } = self;
-        let config = config.unwrap_or_default();
-        let keys = match keys {
-            Some(keys) => keys,
-            None => fleet::keys(&config)?,
-        };
-        App::build(config, game, &telemetry, keys, directory).await
+        let Self { game, config, telemetry, directory } = self;
+        App::build(config.unwrap_or_default(), game, &telemetry, directory).await
     }
 }
 
@@ -133,6 +121,7 @@ pub struct App {
     players: Listener,
     operators: Listener,
     peers: Option<Listener>,
+    keepers: Keepers,
 }
 
 impl App {
@@ -140,7 +129,6 @@ impl App {
         config: Config,
         game: Arc<dyn GameFactory>,
         telemetry: &Telemetry,
-        keys: Keys,
         directory: Option<Arc<dyn Directory>>,
     ) -> Result<Self, Error> {
         let (players, operators) =
@@ -149,18 +137,22 @@ impl App {
             Some(_) => Some(Bound::to(config.fleet.peer_or(config.listen.ip())).await?),
             None => None,
         };
+        let credentials = credentials::read(&config, &telemetry.metrics)?;
         let store = open_store(&config)?;
         let fleet = match directory {
-            Some(directory) => fleet::shared(&config, &keys, directory, players.address()),
+            Some(directory) => {
+                fleet::shared(&config, &credentials.keys, directory, players.address())
+            }
             None => fleet::alone(&config, players.address()),
         };
         let threads = Pool::threads_by_default();
-        let parts = Parts::in_fleet(&config, game, store, threads, telemetry, keys, fleet)?;
+        let parts = Parts::in_fleet(&config, game, store, threads, telemetry, credentials, fleet)?;
         let connections = parts.sessions.metrics.connections.clone();
-        let players = Listener::new(players, parts.players, parts.tuning, connections);
-        let operators = Listener::new(operators, parts.operators, parts.tuning, Gauge::default());
-        let peers =
-            peers.map(|peers| Listener::new(peers, parts.peers, parts.tuning, Gauge::default()));
+        let players = Listener::new(players, parts.players, parts.tuning, parts.tls, connections);
+        let operators =
+            Listener::new(operators, parts.operators, parts.tuning, None, Gauge::default());
+        let peers = peers
+            .map(|peers| Listener::new(peers, parts.peers, parts.tuning, None, Gauge::default()));
         if let Some(peers) = &peers {
             let (fleet, game) = (&parts.sessions.fleet, parts.sessions.rooms.game());
             let record = fleet::record(&config, fleet, peers.local_addr(), game);
@@ -177,6 +169,7 @@ impl App {
             players,
             operators,
             peers,
+            keepers: parts.keepers,
         })
     }
 
@@ -188,6 +181,12 @@ impl App {
     /// Where other servers come in, if there are any.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.peers.as_ref().map(Listener::local_addr)
+    }
+
+    /// Where players come in, as a browser wants it.
+    pub fn url(&self) -> String {
+        let scheme = if self.players.is_secure() { "https" } else { "http" };
+        format!("{scheme}://{}/", self.listen_addr())
     }
 
     /// Where operators look.
@@ -202,6 +201,7 @@ impl App {
         let watchdog =
             watch_ticks(Arc::clone(&self.sessions), Arc::clone(&self.health), stop_players.clone());
         spawn_named(&players, "watchdog", watchdog);
+        self.keepers.spawn(&players, &stop_players);
         spawn_named(&players, "players' listener", self.players.serve(stop_players.clone()));
         if let Some(peers) = self.peers {
             // What others carry here ends with the players' streams.

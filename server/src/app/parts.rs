@@ -1,6 +1,7 @@
 //! A server's parts, put together.
 
-use super::{Error, fleet};
+use super::credentials::{Credentials, Keepers};
+use super::{Error, credentials, fleet};
 use crate::config::{Config, StoreSync};
 use crate::game::GameFactory;
 use crate::listener::{self, Tuning};
@@ -11,12 +12,14 @@ use crate::session::directory::Fleet;
 use crate::session::{Limits, Lobby, Replays, Sessions};
 use crate::store::{FileStore, MemoryStore, Store, file};
 use crate::telemetry::{Health, Metrics, Telemetry, admin};
+use crate::tls::Acceptor;
 use crate::{rpc, session, status, web, wire};
 use axum::Router;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
 /// How long a seat waits for the player who reserved it, and how long its ticket is good.
@@ -42,6 +45,8 @@ pub struct Parts {
     pub(super) peers: Router,
     pub(super) stop_operators: CancellationToken,
     pub(super) tuning: Tuning,
+    pub(super) tls: Option<Arc<Acceptor>>,
+    pub(super) keepers: Keepers,
 }
 
 impl Parts {
@@ -70,17 +75,18 @@ impl Parts {
         telemetry: &Telemetry,
     ) -> Result<Self, Error> {
         let fleet = fleet::alone(config, config.listen);
-        Self::in_fleet(config, game, store, replay_threads, telemetry, fleet::keys(config)?, fleet)
+        let credentials = credentials::read(config, &telemetry.metrics)?;
+        Self::in_fleet(config, game, store, replay_threads, telemetry, credentials, fleet)
     }
 
     /// With other servers around it.
-    pub fn in_fleet(
+    pub(super) fn in_fleet(
         config: &Config,
         game: Arc<dyn GameFactory>,
         store: Arc<dyn Store>,
         replay_threads: usize,
         telemetry: &Telemetry,
-        keys: session::Keys,
+        credentials: Credentials,
         fleet: Fleet,
     ) -> Result<Self, Error> {
         let stop_operators = CancellationToken::new();
@@ -126,6 +132,7 @@ impl Parts {
             ticket_ttl: RESERVATION,
             allow_guests: config.allows_guests(),
         };
+        let Credentials { keys, tls, keepers } = credentials;
         let sessions = Arc::new(Sessions::new(
             Arc::new(rooms),
             keys,
@@ -159,14 +166,24 @@ impl Parts {
                 connections_max: config.connections_max as usize,
                 streams_per_connection_max: config.streams_per_connection_max,
             },
+            tls,
+            keepers,
         })
+    }
+
+    /// Reads keys and certificates again from now on, until `stop`, as a server does that runs. Once.
+    pub fn keep_credentials(&mut self, tracker: &TaskTracker, stop: &CancellationToken) {
+        std::mem::take(&mut self.keepers).spawn(tracker, stop);
     }
 
     /// Serves one player's connection, of whatever kind, until it ends.
     pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
         let stop = CancellationToken::new();
-        let http = listener::http(self.tuning);
-        listener::connection(&http, stream, self.players.clone(), None, stop).await;
+        let (http, router) = (listener::http(self.tuning), self.players.clone());
+        match &self.tls {
+            Some(tls) => listener::secured(&http, tls, stream, router, None, stop).await,
+            None => listener::connection(&http, stream, router, None, stop).await,
+        }
     }
 
     /// Serves one operator's connection until it ends, or [`Self::stop_operators`] cuts it short.

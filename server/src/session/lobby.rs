@@ -133,15 +133,18 @@ impl Lobby {
             return self.rejoin(spec).await;
         }
         let spec = checked(spec)?;
+        let identity = self.sessions.identity.who(spec.id_token.as_deref()).await?;
         if spec.spectate {
             return self.spectate(spec).await;
         }
-        let player_id = self.who(&spec);
+        // Whoever repeats somebody else's request, with another identity, is not seated as that player.
+        let request_of = format!("{} {}", identity.as_deref().unwrap_or("-"), spec.request_id);
+        let player_id = identity.unwrap_or_else(|| self.guest(&spec));
         // What another server passes on it remembers itself; and two servers that wait for each other would wait for long.
         if spec.request_id.is_empty() || spec.passed_on && spec.has_unique_id() {
             return self.seat(&spec, &player_id).await;
         }
-        let remembered = self.remember(&spec.request_id);
+        let remembered = self.remember(&request_of);
         let mut fresh = None;
         let seat = async || {
             let seated = self.seat(&spec, &player_id).await?;
@@ -156,13 +159,13 @@ impl Lobby {
         let again = self.seat_again(&room, &spec, &player_id).await;
         if matches!(again, Err(Error::RoomNotFound)) {
             // The room has ended: the next try is a new one.
-            self.forget(&spec.request_id);
+            self.forget(&request_of);
         }
         again
     }
 
-    /// Who it is. The same request is the same player, on whichever server it arrives: proxies repeat requests elsewhere.
-    fn who(&self, spec: &JoinSpec) -> String {
+    /// Who a guest is. The same request is the same player, on whichever server it arrives: proxies repeat requests elsewhere.
+    fn guest(&self, spec: &JoinSpec) -> String {
         if spec.has_unique_id() {
             return format!("guest-{}", self.sessions.token_key.derive("player", &spec.request_id));
         }

@@ -11,6 +11,8 @@
 
 pub mod directory;
 pub mod error;
+pub mod identity;
+pub mod keyring;
 pub mod lobby;
 pub mod message;
 pub mod placing;
@@ -51,12 +53,13 @@ pub struct Limits {
 }
 
 /// What tickets and resume tokens are made with.
-#[derive(Clone)]
 pub struct Keys {
     /// Signs and verifies tickets.
     pub tickets: Arc<ticket::Keys>,
     /// What resume tokens, and all other ids that must be the same on each server, are made from.
     pub tokens: token::TokenKey,
+    /// Who players are, by an identity provider's word.
+    pub identity: identity::Policy,
 }
 
 /// All that streams share.
@@ -67,6 +70,8 @@ pub struct Sessions {
     pub keys: Arc<ticket::Keys>,
     /// What resume tokens are made from.
     pub token_key: token::TokenKey,
+    /// Who players are, by an identity provider's word.
+    pub identity: identity::Policy,
     /// Limits and times.
     pub limits: Limits,
     /// What operators see.
@@ -99,6 +104,7 @@ impl Sessions {
             rooms,
             keys: keys.tickets,
             token_key: keys.tokens,
+            identity: keys.identity,
             limits,
             metrics: Arc::clone(&telemetry.metrics),
             traces: Arc::clone(&telemetry.traces),

@@ -20,7 +20,7 @@ mod tests;
 use super::Health;
 use super::traces::export;
 use fray_proto::trace::TraceContext;
-use labels::{Door, Reason, TraceLabel, Verdict};
+use labels::{Door, Reason, Source, TraceLabel, Verdict};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::exemplar::HistogramWithExemplars;
@@ -100,6 +100,8 @@ pub struct Metrics {
     pub store_bytes: Gauge,
     /// Late ticks, desyncs and panics.
     pub incidents: Family<Reason, Counter>,
+    /// Keys that verify tickets.
+    pub ticket_keys: Gauge,
     /// Spans that the collector took.
     pub spans_exported: Counter,
     /// Spans that were not sent: the queue was full.
@@ -108,6 +110,8 @@ pub struct Metrics {
     pub spans_failed: Counter,
     /// Log records that were left out because there were too many of their kind.
     pub log_suppressed: Counter,
+    reload_failures: Family<Source, Counter>,
+    handshakes_failed: Family<Reason, Counter>,
     store_disk_errors: Counter,
     store_chunks_lost: Counter,
     ticks: Counter,
@@ -185,10 +189,13 @@ impl Metrics {
             log_chunks_lost: Counter::default(),
             store_bytes: Gauge::default(),
             incidents: Family::default(),
+            ticket_keys: Gauge::default(),
             spans_exported: Counter::default(),
             spans_dropped: Counter::default(),
             spans_failed: Counter::default(),
             log_suppressed: Counter::default(),
+            reload_failures: Family::default(),
+            handshakes_failed: Family::default(),
             store_disk_errors: Counter::default(),
             store_chunks_lost: Counter::default(),
             ticks: Counter::default(),
@@ -297,6 +304,28 @@ impl Metrics {
     /// The same, of copies of the world that are asked for again.
     pub fn expect_resyncs(&self, reasons: impl IntoIterator<Item = &'static str>) {
         expect(&self.resyncs, reasons);
+    }
+
+    /// The same, of TLS handshakes that come to nothing.
+    pub fn expect_handshakes_failed(&self, reasons: impl IntoIterator<Item = &'static str>) {
+        expect(&self.handshakes_failed, reasons);
+    }
+
+    /// The same, of files that are read again and cannot be used.
+    pub fn expect_reload_failures(&self, sources: impl IntoIterator<Item = &'static str>) {
+        for source in sources {
+            drop(self.reload_failures.get_or_create(&Source { source }));
+        }
+    }
+
+    /// Notes that a connection came to nothing before anything was said.
+    pub fn handshake_failed(&self, reason: &'static str) {
+        self.handshakes_failed.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// Notes that files were read again and cannot be used.
+    pub fn reload_failed(&self, source: &'static str) {
+        self.reload_failures.get_or_create(&Source { source }).inc();
     }
 
     /// Notes a refusal.

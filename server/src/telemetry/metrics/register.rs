@@ -66,6 +66,8 @@ impl Metrics {
         self.rpc.register(r);
         count(r, "pages", "Times that the browser's page was served", &self.pages);
         count(r, "connections", "Open connections of players", &self.connections);
+        let help = "TLS handshakes of players' connections that came to nothing";
+        count(r, "tls_handshakes_failed", help, &self.handshakes_failed);
         let help = "Connections that are let in at once";
         count(r, "capacity_connections", help, &self.capacity_connections);
         count(r, "streams", "Streams opened", &self.streams);
@@ -117,6 +119,9 @@ impl Metrics {
         count(r, "spans_dropped", help, &self.spans_dropped);
         let help = "Spans that were sent and that the collector did not take";
         count(r, "spans_failed", help, &self.spans_failed);
+        count(r, "ticket_keys", "Keys that verify tickets", &self.ticket_keys);
+        let help = "Times that keys or certificates were read again and could not be used";
+        count(r, "reload_failures", help, &self.reload_failures);
         let help = "Log records left out because there were too many of their kind";
         count(r, "log_records_suppressed", help, &self.log_suppressed);
     }
