@@ -386,7 +386,10 @@ impl Lobby {
             }
         };
         let opened = tokio::time::timeout(OPENED_WITHIN, opened).await.ok().flatten();
-        opened.map(Place::Here).ok_or(Error::RoomNotFound)
+        // A server that is cut off has ended its rooms, and cannot say so to the directory.
+        let is_known = self.directory().is_reachable();
+        let gone = if is_known { Error::RoomNotFound } else { Error::OwnerUnreachable };
+        opened.map(Place::Here).ok_or(gone)
     }
 
     /// What has become of a room whose owner does not answer.
@@ -421,7 +424,8 @@ impl Lobby {
         let peers = &self.sessions.fleet.peers;
         let spec = JoinSpec { passed_on: true, ..spec };
         match peers.join(server, spec.clone()).await {
-            Err(Error::OwnerUnreachable) => {}
+            // Its own word, or nothing at all.
+            Err(error) if error.reason() == Error::OwnerUnreachable.reason() => {}
             answered => return answered,
         }
         match self.settled(held.clone()).await? {
