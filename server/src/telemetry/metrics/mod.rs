@@ -1,13 +1,14 @@
 //! Metrics for Prometheus, by its official client library. The number of series is fixed: see [`labels`]. All names are in
 //! `docs/METRICS.md`, and a test compares.
 //!
-//! - [`Metrics`]: what the server counts; `register.rs` gives each its name. [`rpc`]: calls.
+//! - [`Metrics`]: what the server counts; `register.rs` gives each its name. [`rpc`]: calls. [`directory`]: the fleet's directory.
 //! - `process.rs`, `runtime.rs`: what is read from the system, from tokio and from [`Health`] at each scrape.
 //!
 //! Counters and gauges are single atomic numbers, and the only ones that are touched per move and per update. The library's
 //! histograms take a lock for each value: a room gives them its values once a tick, after the frame is out, and a stream
 //! once a second.
 
+pub mod directory;
 pub mod labels;
 #[cfg(target_os = "linux")]
 mod process;
@@ -104,6 +105,8 @@ pub struct Metrics {
     pub spans_failed: Counter,
     /// Log records that were left out because there were too many of their kind.
     pub log_suppressed: Counter,
+    /// The directory that servers share.
+    pub directory: directory::Directory,
     store_disk_errors: Counter,
     store_chunks_lost: Counter,
     ticks: Counter,
@@ -183,6 +186,7 @@ impl Metrics {
             spans_dropped: Counter::default(),
             spans_failed: Counter::default(),
             log_suppressed: Counter::default(),
+            directory: directory::Directory::default(),
             store_disk_errors: Counter::default(),
             store_chunks_lost: Counter::default(),
             ticks: Counter::default(),
