@@ -1,11 +1,15 @@
 //! What a server needs to be one of several.
 
+use super::Error;
+use crate::cluster::fate::{Fates, SharedWitness};
+use crate::cluster::keeper::{self, Card, Keeper};
 use crate::cluster::memory::{MemoryDirectory, NoPeers};
-use crate::cluster::peer::PeerClient;
+use crate::cluster::nats::{self, Follower, NatsDirectory};
+use crate::cluster::peer::{FleetPeers, PeerClient};
 use crate::config::Config;
-use crate::session::directory::{Directory, Fleet, ServerRecord};
-use crate::session::{Error as SessionError, Keys};
-use std::collections::BTreeMap;
+use crate::session::directory::{Directory, Fleet, InstanceId};
+use crate::session::{Keys, Sessions};
+use crate::telemetry::{Health, Telemetry};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -20,42 +24,74 @@ pub(super) fn alone(config: &Config, players: SocketAddr) -> Fleet {
     }
 }
 
+/// The directory that the configuration names, and what keeps it up to date.
+pub(super) async fn directory(
+    config: &Config,
+    telemetry: &Telemetry,
+) -> Result<Option<(Arc<dyn Directory>, Follower)>, Error> {
+    let flags = &config.fleet;
+    let Some(url) = flags.nats.clone() else { return Ok(None) };
+    let options = nats::Options {
+        url,
+        prefix: flags.nats_prefix.clone(),
+        replicas: usize::from(flags.nats_replicas),
+        credentials: flags.nats_credentials.clone(),
+        ..nats::Options::default()
+    };
+    let metrics = Arc::clone(&telemetry.metrics);
+    let (directory, follower) =
+        NatsDirectory::start(options, InstanceId::random(), metrics).await?;
+    Ok(Some((Arc::new(directory), follower)))
+}
+
+/// A server's place among others.
+pub(super) struct Membership {
+    witness: SharedWitness,
+    client: Arc<PeerClient>,
+    card: Card,
+}
+
 /// Of one of several that share a directory.
-pub(super) fn shared(
+pub(super) fn join(
     config: &Config,
     keys: &Keys,
     directory: Arc<dyn Directory>,
-    players: SocketAddr,
-) -> Fleet {
+    (players, peers): (SocketAddr, SocketAddr),
+    telemetry: &Telemetry,
+) -> (Fleet, Membership) {
     let tickets = Arc::clone(&keys.tickets);
     let me = directory.me().clone();
-    let sign = Box::new(move || tickets.sign_peer(&me).ok());
-    let settle = Box::new(|_| Box::pin(async { Err(SessionError::OwnerUnreachable) }) as _);
-    Fleet {
-        directory,
-        peers: Arc::new(PeerClient::new(sign, None, settle)),
-        ..alone(config, players)
-    }
-}
-
-/// What this server says of itself to the others, before it has any rooms.
-pub(super) fn record(
-    config: &Config,
-    fleet: &Fleet,
-    peer: SocketAddr,
-    game: (&str, u32),
-) -> ServerRecord {
-    ServerRecord {
-        instance: fleet.directory.me().clone(),
+    let client = Arc::new(PeerClient::new(Box::new(move || tickets.sign_peer(&me).ok()), None));
+    let witness = SharedWitness::default();
+    let fates = Fates::new(
+        Arc::clone(&directory),
+        Arc::clone(&client) as _,
+        witness.clone(),
+        Arc::clone(&telemetry.metrics),
+    );
+    let peers_of = FleetPeers { client: Arc::clone(&client), fates };
+    let fleet = Fleet { directory, peers: Arc::new(peers_of), ..alone(config, players) };
+    let card = Card {
         name: config.server_name(),
         route: fleet.route.clone(),
-        peer: config.fleet.advertise_peer.unwrap_or(peer).to_string(),
+        peer: config.fleet.advertise_peer.unwrap_or(peers).to_string(),
         release: fleet.release.clone(),
-        game: game.0.to_owned(),
-        sim_version: game.1,
-        rooms_max: u32::try_from(config.rooms_max).unwrap_or(u32::MAX),
-        room_capacity_max: config.room_capacity,
-        is_draining: false,
-        players: BTreeMap::new(),
+    };
+    (fleet, Membership { witness, client, card })
+}
+
+impl Membership {
+    /// What keeps the server's place from now on.
+    pub(super) fn keeper(self, sessions: &Sessions, health: &Arc<Health>) -> Keeper {
+        Keeper::new(keeper::Parts {
+            directory: Arc::clone(&sessions.fleet.directory),
+            rooms: Arc::clone(&sessions.rooms),
+            probe: self.client,
+            witness: self.witness,
+            card: self.card,
+            token_key: sessions.token_key.clone(),
+            health: Arc::clone(health),
+            metrics: Arc::clone(&sessions.metrics),
+        })
     }
 }

@@ -1,5 +1,7 @@
 //! A server: its parts put together, run, and ended in order.
 
+use crate::cluster::keeper::Keeper;
+use crate::cluster::nats::Follower;
 use crate::config::Config;
 use crate::game::GameFactory;
 use crate::game::arena::Arena;
@@ -35,6 +37,9 @@ pub enum Error {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] listener::Error),
+    /// The directory cannot be used.
+    #[error("--nats: {0}")]
+    Directory(#[from] crate::cluster::nats::StartError),
     /// Keys or certificates cannot be had.
     #[error(transparent)]
     Credentials(#[from] credentials::Error),
@@ -121,6 +126,8 @@ pub struct App {
     players: Listener,
     operators: Listener,
     peers: Option<Listener>,
+    follower: Option<Follower>,
+    keeper: Option<Keeper>,
     keepers: Keepers,
 }
 
@@ -133,17 +140,25 @@ impl App {
     ) -> Result<Self, Error> {
         let (players, operators) =
             (Bound::to(config.listen).await?, Bound::to(config.admin).await?);
+        let (directory, follower) = match directory {
+            Some(directory) => (Some(directory), None),
+            None => fleet::directory(&config, telemetry).await?.unzip(),
+        };
         let peers = match &directory {
             Some(_) => Some(Bound::to(config.fleet.peer_or(config.listen.ip())).await?),
             None => None,
         };
         let credentials = credentials::read(&config, &telemetry.metrics)?;
         let store = open_store(&config)?;
-        let fleet = match directory {
-            Some(directory) => {
-                fleet::shared(&config, &credentials.keys, directory, players.address())
+        let (fleet, membership) = match directory.zip(peers.as_ref()) {
+            Some((directory, peers)) => {
+                let addresses = (players.address(), peers.address());
+                let keys = &credentials.keys;
+                let (fleet, membership) =
+                    fleet::join(&config, keys, directory, addresses, telemetry);
+                (fleet, Some(membership))
             }
-            None => fleet::alone(&config, players.address()),
+            None => (fleet::alone(&config, players.address()), None),
         };
         let threads = Pool::threads_by_default();
         let parts = Parts::in_fleet(&config, game, store, threads, telemetry, credentials, fleet)?;
@@ -153,13 +168,7 @@ impl App {
             Listener::new(operators, parts.operators, parts.tuning, None, Gauge::default());
         let peers = peers
             .map(|peers| Listener::new(peers, parts.peers, parts.tuning, None, Gauge::default()));
-        if let Some(peers) = &peers {
-            let (fleet, game) = (&parts.sessions.fleet, parts.sessions.rooms.game());
-            let record = fleet::record(&config, fleet, peers.local_addr(), game);
-            if let Err(error) = fleet.directory.announce(record).await {
-                tracing::warn!(%error, "not known to the other servers yet");
-            }
-        }
+        let keeper = membership.map(|place| place.keeper(&parts.sessions, &parts.health));
         parts.health.bound();
         Ok(Self {
             shutdown_timeout: config.shutdown_timeout,
@@ -169,6 +178,8 @@ impl App {
             players,
             operators,
             peers,
+            follower,
+            keeper,
             keepers: parts.keepers,
         })
     }
@@ -203,6 +214,14 @@ impl App {
         spawn_named(&players, "watchdog", watchdog);
         self.keepers.spawn(&players, &stop_players);
         spawn_named(&players, "players' listener", self.players.serve(stop_players.clone()));
+        // Until the rooms have ended, the others must know whose they are.
+        let (fleet, stop_fleet) = (TaskTracker::new(), CancellationToken::new());
+        if let Some(follower) = self.follower {
+            spawn_named(&operators, "directory's view", follower.run(stop_operators.clone()));
+        }
+        if let Some(keeper) = self.keeper {
+            spawn_named(&fleet, "place in the fleet", keeper.run(stop_fleet.clone()));
+        }
         if let Some(peers) = self.peers {
             // What others carry here ends with the players' streams.
             spawn_named(&players, "peers' listener", peers.serve(stop_players.clone()));
@@ -241,6 +260,9 @@ impl App {
             players.close();
             players.wait().await;
             sessions.rooms.close().await;
+            stop_fleet.cancel();
+            fleet.close();
+            fleet.wait().await;
             close_store(Arc::clone(sessions.rooms.store())).await;
             tracing::info!("shutting down: rooms and store are closed");
             stop_operators.cancel();

@@ -1,8 +1,11 @@
 //! Asking other servers: for a seat, for a stream, for a sign of life. The only place of the cluster that knows tonic.
 
+use super::fate::{Fates, PROBE_TIMEOUT};
+use super::probe::{Probe, ProbeOutcome};
+use crate::room::RoomId;
 use crate::session::Error;
 use crate::session::directory::{
-    Carried, Fate, Held, Method, Peers, RoomRecord, Seated, ServerRecord,
+    Carried, Fate, Held, InstanceId, Method, Peers, RoomRecord, Seated, ServerRecord,
 };
 use crate::session::error::Passed;
 use crate::session::lobby::JoinSpec;
@@ -10,6 +13,7 @@ use crate::telemetry::traces::Peer;
 use crate::wire;
 use bytes::{Buf as _, BufMut as _, Bytes};
 use dashmap::DashMap;
+use fray_proto::v1;
 use fray_proto::v1::lobby_client::LobbyClient;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -47,22 +51,17 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Signs what this server shows to others; `None`: it cannot be signed just now.
 pub type Sign = Box<dyn Fn() -> Option<String> + Send + Sync>;
-/// Finds out what became of a room whose owner does not answer.
-pub type Settle =
-    Box<dyn Fn(Held<RoomRecord>) -> BoxFuture<'static, Result<Fate, Error>> + Send + Sync>;
-
 /// The other servers, over gRPC.
 pub struct PeerClient {
     sign: Sign,
     tls: Option<ClientTlsConfig>,
-    settle: Settle,
     connections: DashMap<String, Arc<Connections>>,
 }
 
 impl PeerClient {
     /// Asks nobody yet. With `tls`, as it says.
-    pub fn new(sign: Sign, tls: Option<ClientTlsConfig>, settle: Settle) -> Self {
-        Self { sign, tls, settle, connections: DashMap::new() }
+    pub fn new(sign: Sign, tls: Option<ClientTlsConfig>) -> Self {
+        Self { sign, tls, connections: DashMap::new() }
     }
 
     fn connections(&self, address: &str) -> Result<Arc<Connections>, Error> {
@@ -140,10 +139,64 @@ impl PeerClient {
     }
 }
 
-impl Peers for PeerClient {
+impl Probe for PeerClient {
+    fn probe<'a>(&'a self, peer: &'a str, room: Option<&'a RoomId>) -> BoxFuture<'a, ProbeOutcome> {
+        Box::pin(async move {
+            let Ok(connections) = self.connections(peer) else { return ProbeOutcome::Silent };
+            let room_id = room.map(RoomId::to_string).unwrap_or_default();
+            let mut request = Request::new(v1::ProbeRequest { room_id });
+            if self.credentials(request.metadata_mut()).is_err() {
+                return ProbeOutcome::Silent;
+            }
+            let (channel, _lease) = connections.lease();
+            let mut peer = v1::peer_client::PeerClient::new(channel);
+            match tokio::time::timeout(PROBE_TIMEOUT, peer.probe(request)).await {
+                Ok(Ok(answer)) => answered(&answer.into_inner()),
+                Ok(Err(status)) if was_refused(&status) => ProbeOutcome::Refused,
+                Ok(Err(_)) | Err(_) => ProbeOutcome::Silent,
+            }
+        })
+    }
+}
+
+/// What a server says of itself.
+fn answered(answer: &v1::ProbeResponse) -> ProbeOutcome {
+    match InstanceId::parse(&answer.instance_id) {
+        None => ProbeOutcome::Silent,
+        Some(instance) => ProbeOutcome::Answered {
+            instance,
+            reaches_directory: answer.reaches_directory,
+            plays_room: answer.plays_room,
+            epoch: answer.epoch,
+        },
+    }
+}
+
+/// Whether nobody listens there: the system at the address said so.
+fn was_refused(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// The other servers, and what becomes of their rooms.
+pub struct FleetPeers {
+    /// Asks them.
+    pub client: Arc<PeerClient>,
+    /// Finds out what became of rooms.
+    pub fates: Fates,
+}
+
+impl Peers for FleetPeers {
     fn join(&self, server: &ServerRecord, spec: JoinSpec) -> BoxFuture<'_, Result<Seated, Error>> {
         let address = server.peer.clone();
-        Box::pin(async move { self.try_join(&address, spec).await })
+        Box::pin(async move { self.client.try_join(&address, spec).await })
     }
 
     fn carry(
@@ -153,11 +206,11 @@ impl Peers for PeerClient {
         incoming: BoxStream<'static, Bytes>,
     ) -> BoxFuture<'_, Result<BoxStream<'static, Result<Bytes, Error>>, Error>> {
         let address = server.peer.clone();
-        Box::pin(async move { self.try_carry(&address, call, incoming).await })
+        Box::pin(async move { self.client.try_carry(&address, call, incoming).await })
     }
 
     fn settle(&self, room: Held<RoomRecord>) -> BoxFuture<'_, Result<Fate, Error>> {
-        (self.settle)(room)
+        Box::pin(self.fates.settle(room))
     }
 }
 

@@ -115,6 +115,11 @@ impl ServerRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Revision(pub u64);
 
+impl Revision {
+    /// Of a record that the directory itself has lost, and that this server remembers until its owner has written it again.
+    pub const LOST: Self = Self(0);
+}
+
 /// A record and its revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held<T> {

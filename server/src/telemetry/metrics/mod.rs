@@ -1,13 +1,14 @@
 //! Metrics for Prometheus, by its official client library. The number of series is fixed: see [`labels`]. All names are in
 //! `docs/METRICS.md`, and a test compares.
 //!
-//! - [`Metrics`]: what the server counts; `register.rs` gives each its name. [`rpc`]: calls.
+//! - [`Metrics`]: what the server counts; `register.rs` gives each its name. [`rpc`]: calls. [`directory`]: the fleet's directory.
 //! - `process.rs`, `runtime.rs`: what is read from the system, from tokio and from [`Health`] at each scrape.
 //!
 //! Counters and gauges are single atomic numbers, and the only ones that are touched per move and per update. The library's
 //! histograms take a lock for each value: a room gives them its values once a tick, after the frame is out, and a stream
 //! once a second.
 
+pub mod directory;
 pub mod labels;
 #[cfg(target_os = "linux")]
 mod process;
@@ -112,6 +113,8 @@ pub struct Metrics {
     pub log_suppressed: Counter,
     reload_failures: Family<Source, Counter>,
     handshakes_failed: Family<Reason, Counter>,
+    /// The directory that servers share.
+    pub directory: directory::Directory,
     store_disk_errors: Counter,
     store_chunks_lost: Counter,
     ticks: Counter,
@@ -196,6 +199,7 @@ impl Metrics {
             log_suppressed: Counter::default(),
             reload_failures: Family::default(),
             handshakes_failed: Family::default(),
+            directory: directory::Directory::default(),
             store_disk_errors: Counter::default(),
             store_chunks_lost: Counter::default(),
             ticks: Counter::default(),

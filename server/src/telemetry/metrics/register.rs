@@ -28,6 +28,7 @@ impl Metrics {
         self.register_doors(fray);
         self.register_recordings(fray);
         self.register_telemetry(fray);
+        self.directory.register(fray);
         self.registry = registry;
         self.make_known_series();
     }
@@ -142,10 +143,16 @@ impl Metrics {
             drop(self.relayed.get_or_create(&Door { door }));
         }
         self.rpc.expect(super::rpc::WEBSOCKET);
+        self.directory.make_known_series();
     }
 }
 
-fn count(registry: &mut Registry, name: &str, help: &str, metric: &(impl Metric + Clone)) {
+pub(super) fn count(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    metric: &(impl Metric + Clone),
+) {
     registry.register(name, help, metric.clone());
 }
 
@@ -153,6 +160,11 @@ fn bytes(registry: &mut Registry, name: &str, help: &str, metric: &(impl Metric 
     registry.register_with_unit(name, help, Unit::Bytes, metric.clone());
 }
 
-fn time(registry: &mut Registry, name: &str, help: &str, metric: &(impl Metric + Clone)) {
+pub(super) fn time(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    metric: &(impl Metric + Clone),
+) {
     registry.register_with_unit(name, help, Unit::Seconds, metric.clone());
 }
