@@ -14,7 +14,12 @@ use tokio_util::sync::CancellationToken;
 /// What a player wrote down.
 #[derive(Clone, Debug)]
 pub enum Entry {
-    Welcomed { room: String, epoch: u64, server: String, resumed: bool },
+    Welcomed {
+        room: String,
+        epoch: u64,
+        server: String,
+        resumed: bool,
+    },
     /// The stream broke; the player goes on trying.
     Disconnected(String),
     /// An attempt failed; the player goes on trying.
@@ -85,7 +90,8 @@ impl Crowd {
         };
         let mut ids = Vec::new();
         for number in 0..rooms {
-            let create = v1::CreateRoom { name: format!("Room {number}"), ..v1::CreateRoom::default() };
+            let create =
+                v1::CreateRoom { name: format!("Room {number}"), ..v1::CreateRoom::default() };
             let request = JoinRequest {
                 request_id: format!("{:032x}", rand::random::<u128>()),
                 room: Some(join_request::Room::Create(create)),
@@ -121,9 +127,19 @@ impl Crowd {
             }
         };
         if tokio::time::timeout(patience, met).await.is_err() {
-            let missing: Vec<_> = self.diaries().iter().filter(|diary| !holds(diary)).map(|diary| {
-                format!("{} at {}: {:?}", diary.room, diary.server, diary.entries.iter().rev().take(6).collect::<Vec<_>>())
-            }).collect();
+            let missing: Vec<_> = self
+                .diaries()
+                .iter()
+                .filter(|diary| !holds(diary))
+                .map(|diary| {
+                    format!(
+                        "{} at {}: {:?}",
+                        diary.room,
+                        diary.server,
+                        diary.entries.iter().rev().take(6).collect::<Vec<_>>()
+                    )
+                })
+                .collect();
             panic!("{what}: {} players not so: {missing:#?}", missing.len());
         }
     }
@@ -147,10 +163,12 @@ async fn live(way: Arc<dyn Server>, room: String, diary: &Mutex<Diary>, oracle: 
         let request = JoinRequest { room: wanted.take(), ..JoinRequest::default() };
         let mut player = Player::new(Arc::clone(&way), request, Options::default());
         let ended = play(&mut player, diary, oracle).await;
-        let mut diary = locked(diary);
-        diary.lost_moves += player.session_mut().take_counters().lost_moves;
-        diary.write(Entry::Told(ended.label()));
-        drop(diary);
+        let lost_moves = player.session_mut().take_counters().lost_moves;
+        {
+            let mut diary = locked(diary);
+            diary.lost_moves += lost_moves;
+            diary.write(Entry::Told(ended.label()));
+        }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }

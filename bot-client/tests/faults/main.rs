@@ -4,7 +4,12 @@
 //!
 //! Needs `envoy`, `helm` and `nats-server`: `scripts/tools.sh envoy helm nats-server` installs them.
 
-#![allow(unreachable_pub, missing_docs, dead_code, reason = "nobody but this test uses its modules")]
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    dead_code,
+    reason = "nobody but this test uses its modules"
+)]
 
 mod crowd;
 #[path = "../edge/envoy.rs"]
@@ -150,7 +155,11 @@ impl Fault {
     fn say(&self, waited: impl Iterator<Item = Duration>) {
         let longest = waited.max().unwrap_or_default();
         let verdict = if longest <= GOAL { "within" } else { "OVER" };
-        println!("{}: at the longest {:.1} s, {verdict} {GOAL:?}", self.what, longest.as_secs_f64());
+        println!(
+            "{}: at the longest {:.1} s, {verdict} {GOAL:?}",
+            self.what,
+            longest.as_secs_f64()
+        );
     }
 
     /// Streams break, sessions do not.
@@ -184,7 +193,12 @@ impl Fault {
                 continue;
             }
             let entries = diary.since(self.at);
-            assert!(entries.is_empty(), "{}: player {player} on {}: {entries:?}", self.what, diary.server);
+            assert!(
+                entries.is_empty(),
+                "{}: player {player} on {}: {entries:?}",
+                self.what,
+                diary.server
+            );
             let gap = diary.longest_gap(self.at, now);
             assert!(gap < UNNOTICED, "{}: player {player} waited {gap:?}", self.what);
         }
@@ -206,15 +220,23 @@ impl Fault {
                     Entry::Told(why) => Some(why.clone()),
                     _ => None,
                 });
-                let resumed = diary.since(at).iter().any(|entry| matches!(entry, Entry::Welcomed { resumed: true, .. }));
+                let resumed = diary
+                    .since(at)
+                    .iter()
+                    .any(|entry| matches!(entry, Entry::Welcomed { resumed: true, .. }));
                 if told.is_some() || resumed {
                     *place = Some((at.elapsed(), told));
                 }
             }
             if Instant::now() > deadline {
                 let diaries = crowd.diaries();
-                let silent: Vec<_> = affected.iter().zip(&settled).filter(|(_, place)| place.is_none())
-                    .map(|(&player, _)| diaries[player].entries.iter().rev().take(8).cloned().collect::<Vec<_>>())
+                let silent: Vec<_> = affected
+                    .iter()
+                    .zip(&settled)
+                    .filter(|(_, place)| place.is_none())
+                    .map(|(&player, _)| {
+                        diaries[player].entries.iter().rev().take(8).cloned().collect::<Vec<_>>()
+                    })
                     .collect();
                 panic!("{}: nobody tells {} players: {silent:#?}", self.what, silent.len());
             }
@@ -226,7 +248,9 @@ impl Fault {
                 assert!(why.ends_with("ROOM_LOST"), "{}: told {why}", self.what);
             }
         }
-        let plays = |diary: &Diary| diary.updates.last().is_some_and(|last| last.elapsed() < Duration::from_secs(1));
+        let plays = |diary: &Diary| {
+            diary.updates.last().is_some_and(|last| last.elapsed() < Duration::from_secs(1))
+        };
         crowd.until("everybody plays somewhere", PATIENCE, plays).await;
     }
 }

@@ -52,7 +52,8 @@ pub struct Folder(pub PathBuf);
 
 impl Folder {
     pub fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("fray-{name}-{:08x}", rand::random::<u32>()));
+        let folder =
+            std::env::temp_dir().join(format!("fray-{name}-{:08x}", rand::random::<u32>()));
         std::fs::create_dir_all(&folder).expect("a folder");
         Self(folder)
     }
@@ -139,7 +140,8 @@ impl Server {
             "--log=info,fray_server=debug".to_owned(),
             "--log-format=human".to_owned(),
         ];
-        let flags: Vec<&str> = flags.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        let flags: Vec<&str> =
+            flags.iter().map(String::as_str).chain(more.iter().copied()).collect();
         let mut command = host.command(std::env::current_exe().expect("it runs"));
         command.args(["a_server_of_the_fleet", "--exact", "--ignored", "--nocapture"]);
         command.env(FLAGS, flags.join("\n"));

@@ -18,7 +18,9 @@ pub fn run_within(test: &str) -> bool {
     if !can_be_made() {
         let insists = std::env::var_os("FRAY_REQUIRE_NAMESPACES").is_some();
         assert!(!insists, "this system gives users no network namespaces");
-        eprintln!("SKIPPED: {test}: this system gives users no network namespaces (unshare, ip, veth)");
+        eprintln!(
+            "SKIPPED: {test}: this system gives users no network namespaces (unshare, ip, veth)"
+        );
         return false;
     }
     let itself = std::env::current_exe().expect("it runs");
@@ -41,7 +43,11 @@ fn unshare() -> Command {
 
 fn can_be_made() -> bool {
     let tried = unshare()
-        .args(["sh", "-c", "mount -t tmpfs tmpfs /run && ip link add b type bridge && ip netns add n"])
+        .args([
+            "sh",
+            "-c",
+            "mount -t tmpfs tmpfs /run && ip link add br0 type bridge && ip netns add h0",
+        ])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();
@@ -105,7 +111,9 @@ impl World {
     pub fn cut(&self, one: Host, other: Host) {
         for (from, to) in [(one, other), (other, one)] {
             let (name, to) = (from.namespace(), to.address());
-            ip(&format!("-n {name} neigh replace {to} lladdr 02:00:00:00:00:99 dev eth0 nud permanent"));
+            ip(&format!(
+                "-n {name} neigh replace {to} lladdr 02:00:00:00:00:99 dev eth0 nud permanent"
+            ));
         }
     }
 
