@@ -19,7 +19,7 @@ fn write_keys(folder: &Path) {
     std::fs::create_dir_all(&keys).expect("a folder");
     let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key");
     std::fs::write(keys.join("first.pem"), pair.serialize_pem()).expect("a file");
-    let session: [u8; 32] = rand::random();
+    let session = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
     std::fs::write(folder.join("session.key"), session).expect("a file");
 }
 
