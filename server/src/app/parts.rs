@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 /// How long a seat waits for the player who reserved it, and how long its ticket is good.
 const RESERVATION: Duration = Duration::from_secs(60);
@@ -261,7 +261,8 @@ fn cors(origins: Arc<web::Origins>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(allowed)
         .allow_methods([http::Method::POST, http::Method::GET])
-        .allow_headers(Any)
+        // Whatever is asked for: `*` would leave out `authorization`, which carries tickets.
+        .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(
             ["grpc-status", "grpc-message", "grpc-status-details-bin"]
                 .map(http::HeaderName::from_static),
