@@ -33,6 +33,8 @@ use tracing::Instrument as _;
 const RESERVATION: Duration = Duration::from_secs(60);
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Operators who change something are few.
+const CONTROL: Tuning = Tuning { connections_max: 64, streams_per_connection_max: 16 };
 /// How many late ticks a room makes up for at once.
 const CATCH_UP_TICKS_MAX: u32 = 4;
 
@@ -118,6 +120,7 @@ pub struct Parts {
     health: Arc<Health>,
     players: Router,
     operators: Router,
+    control: Router,
     stop_operators: CancellationToken,
     tuning: Tuning,
 }
@@ -222,6 +225,7 @@ impl Parts {
                 stop_operators.clone(),
             )),
             stop_operators,
+            control: rpc::control_router(&sessions)?,
             sessions,
             lobby,
             health,
@@ -248,6 +252,16 @@ impl Parts {
         let stop = self.stop_operators.clone();
         let http = listener::http(self.tuning);
         listener::connection(&http, stream, self.operators.clone(), None, stop).await;
+    }
+
+    /// The same for one who changes something.
+    pub async fn serve_control(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) {
+        let stop = self.stop_operators.clone();
+        let http = listener::http(CONTROL);
+        listener::connection(&http, stream, self.control.clone(), None, stop).await;
     }
 
     /// The last step of an orderly end.
@@ -279,6 +293,7 @@ pub struct App {
     stop_operators: CancellationToken,
     players: Listener,
     operators: Listener,
+    control: Listener,
 }
 
 impl App {
@@ -294,6 +309,8 @@ impl App {
             Listener::bind(config.listen, parts.players, parts.tuning, connections).await?;
         let (router, uncounted) = (parts.operators, Gauge::default());
         let operators = Listener::bind(config.admin, router, parts.tuning, uncounted).await?;
+        let (address, uncounted) = (config.control.control, Gauge::default());
+        let control = Listener::bind(address, parts.control, CONTROL, uncounted).await?;
         parts.health.bound();
         Ok(Self {
             shutdown_timeout: config.shutdown_timeout,
@@ -302,6 +319,7 @@ impl App {
             stop_operators: parts.stop_operators,
             players,
             operators,
+            control,
         })
     }
 
@@ -313,6 +331,11 @@ impl App {
     /// Where operators look.
     pub fn admin_addr(&self) -> SocketAddr {
         self.operators.local_addr()
+    }
+
+    /// Where operators change something.
+    pub fn control_addr(&self) -> SocketAddr {
+        self.control.local_addr()
     }
 
     /// Serves until `stop`, then ends in order: not ready any more, streams told and ended, rooms closed, listeners last.
@@ -328,6 +351,7 @@ impl App {
             "operators' listener",
             self.operators.serve(stop_operators.clone()),
         );
+        spawn_named(&operators, "control listener", self.control.serve(stop_operators.clone()));
 
         stop.await;
         let (rooms, streams) = (self.sessions.rooms.all().len(), self.sessions.streams.len());

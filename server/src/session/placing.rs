@@ -159,8 +159,8 @@ impl Lobby {
         player_id: &str,
     ) -> Result<Seated, Error> {
         match place {
-            Place::Here(_) if self.sessions.is_draining() => Err(Error::ShuttingDown),
             Place::Here(room) => {
+                self.sessions.takes_players()?;
                 room.reserve(player_id.to_owned(), profile(spec, player_id)).await?;
                 self.seated(&room, player_id.to_owned())
             }
@@ -177,7 +177,14 @@ impl Lobby {
             // What is known from outside may be old: the room itself decides.
             match self.seat_at(place, &spec, player_id).await {
                 Ok(seated) => return Ok(Some(seated)),
-                Err(Error::RoomFull | Error::RoomNotFound | Error::OwnerUnreachable) => {}
+                Err(
+                    Error::RoomFull
+                    | Error::RoomNotFound
+                    | Error::OwnerUnreachable
+                    | Error::Kicked
+                    | Error::Draining
+                    | Error::ShuttingDown,
+                ) => {}
                 Err(other) => return Err(other),
             }
         }
@@ -195,13 +202,11 @@ impl Lobby {
         {
             let room = RoomChoice::New(new.clone());
             let there = self.pass_on(&server, JoinSpec { room, ..spec.clone() }).await;
-            if !matches!(there, Err(Error::OwnerUnreachable | Error::ShuttingDown)) {
+            if !matches!(there, Err(Error::OwnerUnreachable | Error::ShuttingDown | Error::Draining)) {
                 return there;
             }
         }
-        if self.sessions.is_draining() {
-            return Err(Error::ShuttingDown);
-        }
+        self.sessions.takes_players()?;
         let id = self.id_for(spec);
         let room = match self.open(self.sessions.rooms.draft(new.clone(), id.clone())).await {
             Ok(room) => room,
@@ -294,12 +299,18 @@ impl Lobby {
                 continue;
             }
             let players = if record.owner == *me {
+                // Whoever only looks on may.
+                if !full_too && self.sessions.takes_players().is_err() {
+                    continue;
+                }
                 self.sessions.rooms.get(&record.room).map(|room| room.info().players())
             } else if own_only {
                 None
             } else {
                 let server = fleet.directory.server(&record.owner);
-                let server = server.filter(|held| held.record.release == fleet.release);
+                let server = server.filter(|held| {
+                    held.record.release == fleet.release && (full_too || !held.record.is_draining)
+                });
                 server.map(|held| held.record.players.get(&record.room).copied().unwrap_or(0))
             };
             let Some(players) = players else { continue };

@@ -9,6 +9,7 @@ pub struct Health {
     serves_rooms: AtomicBool,
     is_live: AtomicBool,
     is_draining: AtomicBool,
+    is_drained: AtomicBool,
 }
 
 impl Health {
@@ -30,6 +31,17 @@ impl Health {
         self.is_draining.load(Ordering::Acquire)
     }
 
+    /// An operator has the server take no new rooms and no new players, or take them again.
+    /// Returns whether it was otherwise before.
+    pub fn set_drained(&self, is_drained: bool) -> bool {
+        self.is_drained.swap(is_drained, Ordering::AcqRel) != is_drained
+    }
+
+    /// Whether an operator has the server drained: rooms play on.
+    pub fn is_drained(&self) -> bool {
+        self.is_drained.load(Ordering::Acquire)
+    }
+
     /// Ticks advance, or they do not.
     pub fn set_live(&self, is_live: bool) {
         self.is_live.store(is_live, Ordering::Release);
@@ -37,7 +49,7 @@ impl Health {
 
     /// Readiness, `""` and `fray.v1.Lobby`: takes rooms.
     pub fn takes_rooms(&self) -> bool {
-        self.takes_rooms.load(Ordering::Acquire) && self.is_live()
+        self.takes_rooms.load(Ordering::Acquire) && !self.is_drained() && self.is_live()
     }
 
     /// `fray.v1.Play`: rooms that exist can be reached.
