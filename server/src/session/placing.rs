@@ -31,6 +31,8 @@ const GOES_ON_ELSEWHERE: &[&str] = &[
     "ROOMS_EXHAUSTED",
     "OWNER_UNREACHABLE",
     "SHUTTING_DOWN",
+    "DRAINING",
+    "KICKED",
     "OVERLOADED",
 ];
 
@@ -186,8 +188,8 @@ impl Lobby {
         player_id: &str,
     ) -> Result<Seated, Error> {
         match place {
-            Place::Here(_) if self.sessions.is_draining() => Err(Error::ShuttingDown),
             Place::Here(room) => {
+                self.sessions.takes_players()?;
                 room.reserve(player_id.to_owned(), profile(spec, player_id)).await?;
                 self.seated(&room, player_id.to_owned())
             }
@@ -231,9 +233,7 @@ impl Lobby {
                 there => return there,
             }
         }
-        if self.sessions.is_draining() {
-            return Err(Error::ShuttingDown);
-        }
+        self.sessions.takes_players()?;
         let id = self.id_for(original);
         let room = match self.open(self.sessions.rooms.draft(new.clone(), id.clone())).await {
             Ok(room) => room,
@@ -332,12 +332,18 @@ impl Lobby {
                 continue;
             }
             let players = if record.owner == *me {
+                // Whoever only looks on may.
+                if !full_too && self.sessions.takes_players().is_err() {
+                    continue;
+                }
                 self.sessions.rooms.get(&record.room).map(|room| room.info().players())
             } else if own_only {
                 None
             } else {
                 let server = fleet.directory.server(&record.owner);
-                let server = server.filter(|held| held.record.release == fleet.release);
+                let server = server.filter(|held| {
+                    held.record.release == fleet.release && (full_too || !held.record.is_draining)
+                });
                 server.map(|held| held.record.players.get(&record.room).copied().unwrap_or(0))
             };
             let Some(players) = players else { continue };
