@@ -13,6 +13,7 @@ pub mod directory;
 pub mod error;
 pub mod identity;
 pub mod keyring;
+pub mod load;
 pub mod lobby;
 pub mod message;
 pub mod placing;
