@@ -289,8 +289,16 @@ async fn reflection_lists_the_services_in_both_versions() {
 #[tokio::test]
 async fn everybody_is_told_when_the_server_ends_and_nobody_holds_it_up() {
     use clap::Parser as _;
-    let flags =
-        ["fray-server", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--control", "127.0.0.1:0", "--allow-guests"];
+    let flags = [
+        "fray-server",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--control",
+        "127.0.0.1:0",
+        "--allow-guests",
+    ];
     let config = fray_server::config::Config::parse_from(flags);
     let app = fray_server::Server::builder().config(config).build().await.expect("a server");
     let address = app.listen_addr();

@@ -24,12 +24,7 @@ struct Entry {
 
 impl Barred {
     /// Keeps this player out until that tick, whatever it shows.
-    pub(super) fn add(
-        &mut self,
-        player_id: String,
-        token_hash: Option<[u8; 32]>,
-        until_tick: u32,
-    ) {
+    pub(super) fn add(&mut self, player_id: String, token_hash: Option<[u8; 32]>, until_tick: u32) {
         if self.entries.len() == BARRED_MAX {
             self.entries.pop_front();
         }

@@ -212,7 +212,8 @@ impl Core {
         if self.players() >= self.capacity {
             return Err(Error::Full);
         }
-        self.seats.insert(self.next_player, Seat::reserved(player_id, profile, self.tick, until_tick));
+        self.seats
+            .insert(self.next_player, Seat::reserved(player_id, profile, self.tick, until_tick));
         self.next_player += 1;
         Ok(())
     }

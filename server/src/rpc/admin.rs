@@ -183,7 +183,12 @@ impl Service {
         };
         let kicked = self.room(&request.room_id)?.kick(who).await?;
         let (number, id) = (kicked.player, &kicked.player_id);
-        tracing::warn!(room = request.room_id, player = number, player_id = id, "a player is kicked");
+        tracing::warn!(
+            room = request.room_id,
+            player = number,
+            player_id = id,
+            "a player is kicked"
+        );
         let barred_for_s = u32::try_from(BARRED_FOR.as_secs()).unwrap_or(u32::MAX);
         Ok(v1::KickResponse { player: Some(player(kicked)), barred_for_s })
     }

@@ -50,10 +50,7 @@ pub fn control_router(
 }
 
 /// With reflection, which names these services.
-fn reflected(
-    routes: Routes,
-    services: &[&str],
-) -> Result<Routes, tonic_reflection::server::Error> {
+fn reflected(routes: Routes, services: &[&str]) -> Result<Routes, tonic_reflection::server::Error> {
     let reflection = |version: &str| {
         let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(fray_proto::FILE_DESCRIPTOR_SET)

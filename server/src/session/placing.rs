@@ -202,7 +202,10 @@ impl Lobby {
         {
             let room = RoomChoice::New(new.clone());
             let there = self.pass_on(&server, JoinSpec { room, ..spec.clone() }).await;
-            if !matches!(there, Err(Error::OwnerUnreachable | Error::ShuttingDown | Error::Draining)) {
+            if !matches!(
+                there,
+                Err(Error::OwnerUnreachable | Error::ShuttingDown | Error::Draining)
+            ) {
                 return there;
             }
         }

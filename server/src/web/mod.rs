@@ -1,9 +1,11 @@
-//! What browsers need: the page, and the WebSocket that carries `Play`.
+//! What browsers need: the page, the WebSocket that carries `Play`, and events for pages that only look on.
 
+pub mod events;
 pub mod page;
 pub mod websocket;
 
 use crate::session::Lobby;
+use crate::session::onlooking::Onlookers;
 use axum::Router;
 use axum::routing::get;
 use http::{HeaderMap, header};
@@ -46,18 +48,22 @@ fn is_local_name(host: &str) -> bool {
     name == "localhost" || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
 }
 
-/// The page at `/` and, since it knows by its address what to show, at `/replay`; the WebSocket at `/ws`.
+/// The page at `/` and, since it knows by its address what to show, at `/replay`; the WebSocket at `/ws`; a room's events.
 pub fn router(lobby: &Arc<Lobby>, origins: Arc<Origins>) -> Router {
     let pages = lobby.sessions().metrics.pages.clone();
     let page = get(async move || {
         pages.inc();
         page::serve()
     });
+    let onlookers = Arc::new(Onlookers::new(lobby.sessions()));
+    let events =
+        events::Door { lobby: Arc::clone(lobby), origins: Arc::clone(&origins), onlookers };
     let door = websocket::Door { lobby: Arc::clone(lobby), origins };
     Router::new()
         .route("/", page.clone())
         .route("/replay", page)
         .route("/ws", get(websocket::open).with_state(door))
+        .route("/rooms/{id}/events", get(events::open).with_state(events))
 }
 
 #[cfg(test)]

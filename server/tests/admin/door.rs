@@ -34,16 +34,21 @@ async fn a_page_cannot_tell_a_server_on_its_reader_s_machine_anything() {
     // Simple requests, as any page may send them anywhere, and what a page could send where it was let in.
     for content_type in ["text/plain", "application/grpc", "application/grpc-web+proto"] {
         let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(net.control_pipe())).await.expect("HTTP");
+            hyper::client::conn::http1::handshake(TokioIo::new(net.control_pipe()))
+                .await
+                .expect("HTTP");
         net.spawn_client(async move { drop(connection.await) });
-        let request = drain_request().header("host", "127.0.0.1").header("content-type", content_type);
+        let request =
+            drain_request().header("host", "127.0.0.1").header("content-type", content_type);
         let answer = sender.send_request(request.body(framed()).expect("a request")).await;
         assert_eq!(answer.expect("answered").status(), 403, "{content_type}");
     }
     for (name, value) in [("origin", "http://127.0.0.1"), ("content-type", "text/plain")] {
         let pipe = TokioIo::new(net.control_pipe());
         let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), pipe).await.expect("HTTP/2");
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), pipe)
+                .await
+                .expect("HTTP/2");
         net.spawn_client(async move { drop(connection.await) });
         let mut request = drain_request().body(framed()).expect("a request");
         request.headers_mut().insert("content-type", "application/grpc".parse().expect("a header"));
@@ -82,9 +87,11 @@ async fn operators_verbs_are_there_and_nowhere_else() {
     assert!(!net.parts.health().is_drained());
 
     let reflection = "grpc.reflection.v1.ServerReflection";
-    let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    let named =
+        |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
     assert_eq!(services(net.control_channel().await).await, named(&["fray.v1.Admin", reflection]));
-    let players = ["fray.v1.Lobby", "fray.v1.Play", "fray.v1.Replays", "grpc.health.v1.Health", reflection];
+    let players =
+        ["fray.v1.Lobby", "fray.v1.Play", "fray.v1.Replays", "grpc.health.v1.Health", reflection];
     assert_eq!(services(net.connect().await).await, named(&players));
 }
 

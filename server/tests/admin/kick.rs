@@ -6,6 +6,7 @@ use fray_proto::v1;
 use fray_proto::v1::JoinRequest;
 use fray_proto::v1::admin_player::State;
 use fray_proto::v1::kick_request::Who;
+use fray_proto::v1::play_request::Message as Request;
 use fray_server::game::GameFactory;
 use fray_server::game::arena::Arena;
 use fray_server::replay::{Games, Verdict, verify};
@@ -57,21 +58,24 @@ async fn who_is_kicked_is_told_and_cannot_come_back_by_any_way() {
     let from = bob.updates.len();
     bob.until("it goes on", |bob| bob.updates.len() > from + 40).await;
     assert!(bob.updates.iter().all(|(_, span)| *span == 1), "{:?}", bob.updates);
-    let is_hers = |entity: &&fray_proto::model::Entity| entity.attributes[0] == ada.welcome.player as i32;
+    let is_hers =
+        |entity: &&fray_proto::model::Entity| entity.attributes[0] == ada.welcome.player as i32;
     let entries = bob.replica.globals().iter().filter(|entity| entity.kind == 16).filter(is_hers);
     assert_eq!(entries.count(), 0, "she is on no board");
     let again = kick(&net, &room_id, Who::Player(ada.welcome.player)).await.expect_err("gone");
     assert_eq!(refusal(&again), because(Code::NotFound, "SESSION_NOT_FOUND"));
 
     // But any other room takes her.
-    let elsewhere = JoinRequest { room: None, request_id: "another request of hers".into(), ..request };
+    let elsewhere =
+        JoinRequest { room: None, request_id: "another request of hers".into(), ..request };
     join(&net, elsewhere).await.expect("joined");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_kicked_player_may_come_again_when_its_time_is_over() {
     let net = Net::new(&["--room-ttl", "1h"]);
-    let request = JoinRequest { request_id: "a request id of Ada's own".into(), ..create("Duel", false) };
+    let request =
+        JoinRequest { request_id: "a request id of Ada's own".into(), ..create("Duel", false) };
     let joined = join(&net, request).await.expect("joined");
     let room_id = joined.room.expect("a room").room_id;
     kick(&net, &room_id, Who::PlayerId(joined.player_id.clone())).await.expect("kicked");
@@ -122,14 +126,18 @@ async fn whoever_reads_nothing_is_told_when_it_reads_again() {
     let net = Net::new(&["--idle-timeout", "1h"]);
     let mut ada = net.player("Ada").await;
     ada.until("it plays", |ada| ada.updates.len() > 3).await;
-    let mut bob = net.player("Bob").await;
-    // Ada takes nothing for ten minutes: her connection is full, and her stream asleep.
-    let last = bob.welcome.first_tick + 12_000;
-    bob.until("ten minutes are over", |bob| bob.replica.tick() > last).await;
+    // She says that she has seen it all and takes nothing: her connection fills, and her stream falls asleep.
+    for _ in 0..300 {
+        let seen = Request::Ping(v1::Ping { seen_tick: u32::MAX, echo: 0 });
+        ada.raw.send(seen).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
     kick(&net, &room_id(&ada), Who::Player(ada.welcome.player)).await.expect("kicked");
-    let last = last + 200;
-    bob.until("ten seconds are over", |bob| bob.replica.tick() > last).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let told = "fray_refusals_total{reason=\"KICKED\"} 1";
+    assert!(!net.parts.sessions().metrics.render().contains(told), "it is asleep");
     assert_eq!(refusal(&ada.raw.end().await.expect_err("told")), kicked());
+    assert!(net.parts.sessions().metrics.render().contains(told));
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,7 +145,9 @@ async fn a_kick_needs_somebody() {
     let net = Net::new(&[]);
     let ada = net.player("Ada").await;
     let room_id = room_id(&ada);
-    for who in [Who::Player(0), Who::Player(7), Who::PlayerId(String::new()), Who::PlayerId("x".into())] {
+    for who in
+        [Who::Player(0), Who::Player(7), Who::PlayerId(String::new()), Who::PlayerId("x".into())]
+    {
         let refused = kick(&net, &room_id, who).await.expect_err("nobody");
         assert_eq!(refusal(&refused), because(Code::NotFound, "SESSION_NOT_FOUND"));
     }

@@ -8,6 +8,7 @@ use fray_proto::v1::admin_player::State;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tonic::Code;
 
 #[tokio::test(start_paused = true)]
@@ -89,8 +90,10 @@ async fn players_are_listed_with_what_they_do_and_for_how_long() {
 
     let request = v1::ListPlayersRequest { room_id: room_id.clone() };
     let players = admin.list_players(request.clone()).await.expect("listed").into_inner().players;
-    let seen: Vec<_> =
-        players.iter().map(|row| (row.player, row.name.as_str(), row.state(), row.streams)).collect();
+    let seen: Vec<_> = players
+        .iter()
+        .map(|row| (row.player, row.name.as_str(), row.state(), row.streams))
+        .collect();
     let guest = players[2].name.as_str();
     assert_eq!(
         seen,
@@ -169,6 +172,11 @@ async fn a_room_whose_game_hangs_holds_up_nobody_who_asks() {
     let (held, begun) = (Arc::clone(&hangs), Arc::clone(&begins));
     let game = Hooked(Arc::new(move || {
         if begun.load(Ordering::Acquire) {
+            // Tasks for another thread, so that it wakes and sees to the clock: this one may have been the last to do so.
+            let mut others = JoinSet::new();
+            others.spawn(async {});
+            others.spawn(async {});
+            others.detach_all();
             let waits = held.0.lock().expect("no panic");
             drop(held.1.wait_while(waits, |hangs| *hangs).expect("no panic"));
         }
@@ -214,10 +222,15 @@ async fn each_call_is_counted_and_logged_with_what_became_of_it() {
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .collect();
     let said = |call: &serde_json::Value| {
-        ["verb", "room", "peer", "answer"].map(|field| call["fields"][field].as_str().map(str::to_owned))
+        ["verb", "room", "peer", "answer"]
+            .map(|field| call["fields"][field].as_str().map(str::to_owned))
     };
-    let expected = |answer: &str| ["Kick", &room_id, "unknown", answer].map(|text| Some(text.to_owned()));
-    assert_eq!(calls.iter().map(said).collect::<Vec<_>>(), [expected("OK"), expected("SESSION_NOT_FOUND")]);
+    let expected =
+        |answer: &str| ["Kick", &room_id, "unknown", answer].map(|text| Some(text.to_owned()));
+    assert_eq!(
+        calls.iter().map(said).collect::<Vec<_>>(),
+        [expected("OK"), expected("SESSION_NOT_FOUND")]
+    );
     assert!(text.contains(&ada.welcome.player_id), "who it was: {text}");
     assert!(!text.contains(&ada.welcome.resume_token));
 

@@ -68,6 +68,8 @@ impl Metrics {
         let help = "Connections that are let in at once";
         count(r, "capacity_connections", help, &self.capacity_connections);
         count(r, "streams", "Streams opened", &self.streams);
+        count(r, "onlookers", "Pages that look on by server-sent events", &self.onlookers);
+        count(r, "events", "Server-sent events for pages that look on", &self.events);
         count(r, "updates", "Updates written", &self.updates);
         bytes(r, "update", "Bytes of updates written", &self.update_bytes);
         let help = "Updates held back for want of acknowledgements";
@@ -123,7 +125,7 @@ impl Metrics {
         for verdict in ["same", "differs", "damaged", "panicked"] {
             drop(self.verifications.get_or_create(&Verdict { verdict }));
         }
-        for door in ["grpc", "websocket", "watch", "replay"] {
+        for door in ["grpc", "websocket", "watch", "replay", "events"] {
             drop(self.streams.get_or_create(&Door { door }));
         }
         self.rpc.expect(super::rpc::WEBSOCKET);
