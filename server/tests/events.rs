@@ -219,6 +219,7 @@ async fn a_room_in_which_nothing_happens_sends_a_comment_now_and_then() {
     tokio::time::sleep(Duration::from_secs(600)).await;
     let here = net.parts.sessions().rooms.all().remove(0);
     here.freeze().expect("told");
+    here.frozen().wait_for(|frozen| *frozen).await.expect("stands still");
     let mut reader = Reader::open(&net, &room.room_id).await;
     reader.next_of("scoreboard").await;
     assert!(timeout(HEARTBEAT * 6, reader.next()).await.is_err(), "no news");
@@ -363,8 +364,8 @@ async fn who_does_not_read_costs_nothing_and_loses_its_place() {
         for _ in 0..20 {
             ada.steer(100, 100).await;
             ada.update().await.expect("goes on");
-            let bob = comes(&net, "Bob, whose name is long.", &room.room_id).await;
-            drop(bob);
+            let mut bob = comes(&net, "Bob, whose name is long.", &room.room_id).await;
+            bob.leave().await.expect("left");
         }
         counts.push(events(&net));
         if net.parts.sessions().metrics.render().contains("\nfray_onlookers 0\n") {
