@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use fray_bot::admin::{self, AdminArgs};
 use fray_bot::client::tracing::Tracer;
 use fray_bot::client::transport::{Channels, GrpcServer, Server, Trust, WebSocketServer};
 use fray_bot::client::{Options, Player};
@@ -44,6 +45,7 @@ enum Command {
     Play(PlayArgs),
     Watch(WatchArgs),
     Replay(ReplayArgs),
+    Admin(AdminArgs),
 }
 
 /// Let many bots play, check everything that the server tells them, and measure
@@ -216,6 +218,7 @@ pub(super) async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<Exi
             let games: [Arc<dyn GameFactory>; 1] = [Arc::new(Arena::default())];
             replay::run(&games, args, stop).await
         }
+        Command::Admin(args) => Ok(admin::run(args, stop).await),
     }
 }
 

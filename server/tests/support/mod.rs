@@ -189,6 +189,26 @@ impl Net {
         }
     }
 
+    /// The response to a stream that says Hello and then neither anything more nor that it is done.
+    pub async fn silent_stream(&self) -> tonic::body::Body {
+        use futures_util::StreamExt as _;
+        use http_body_util::StreamBody;
+        use prost::Message as _;
+        use tower::{Service as _, ServiceExt as _};
+        let first = v1::PlayRequest { message: Some(Request::Hello(hello())) };
+        let mut framed = vec![0];
+        framed.extend((first.encoded_len() as u32).to_be_bytes());
+        framed.extend(first.encode_to_vec());
+        let hello = tokio_stream::once(Ok::<_, tonic::Status>(hyper::body::Frame::data(
+            bytes::Bytes::from(framed),
+        )));
+        let body =
+            tonic::body::Body::new(StreamBody::new(hello.chain(futures_util::stream::pending())));
+        let request = http::Request::post("/fray.v1.Play/Play").body(body).expect("a request");
+        let mut service = fray_server::rpc::play::Service::new(self.parts.lobby().clone());
+        service.ready().await.expect("ready").call(request).await.expect("answered").into_body()
+    }
+
     /// A stream on which nothing was said yet.
     pub async fn raw(&self) -> Raw {
         let (requests, outgoing) = mpsc::channel(256);
