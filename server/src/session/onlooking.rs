@@ -320,7 +320,7 @@ fn moved<'a>(here: &'a BTreeMap<u32, String>, there: &BTreeMap<u32, String>) -> 
     Moved { players, left_out }
 }
 
-fn is_entry(entity: &&Entity) -> bool {
+fn is_entry(entity: &Entity) -> bool {
     entity.kind == KIND_ENTRY
 }
 
@@ -330,7 +330,7 @@ fn text(entity: &Entity) -> String {
 
 impl Board {
     fn of(globals: &[Entity]) -> Self {
-        let mut entries: Vec<_> = globals.iter().filter(is_entry).collect();
+        let mut entries: Vec<_> = globals.iter().filter(|entity| is_entry(entity)).collect();
         entries.sort_by_key(|entity| (Reverse(entity.attributes[2]), entity.attributes[0]));
         let others: Vec<_> = globals.iter().filter(|entity| !is_entry(entity)).collect();
         let others_left_out = others.len().saturating_sub(LISTED_MAX);
@@ -359,7 +359,7 @@ impl Other {
 
 /// Who is in the room, by number, with the names on the score board.
 fn roster(frame: &TickFrame) -> BTreeMap<u32, String> {
-    let entries = frame.entities(GLOBAL_CELL).iter().filter(is_entry);
+    let entries = frame.entities(GLOBAL_CELL).iter().filter(|entity| is_entry(entity));
     let names: HashMap<i32, &Entity> =
         entries.map(|entity| (entity.attributes[0], entity)).collect();
     let here = frame.players.iter().filter(|player| !player.left);
