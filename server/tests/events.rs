@@ -67,7 +67,7 @@ impl Reader {
         loop {
             if let Some((block, rest)) = self.begun.split_once("\n\n") {
                 let block = block.to_owned();
-                self.begun = rest.to_owned();
+                self.begun = rest.to_string();
                 return Some(block);
             }
             let Some(frame) = self.answer.body_mut().frame().await else {
@@ -339,7 +339,7 @@ async fn no_more_look_on_at_a_server_than_it_says() {
     let mut readers = Vec::new();
     for index in 0..READERS_MAX {
         let room = rooms[index / READERS_PER_ROOM_MAX].clone();
-        readers.push(onlookers.look_on(room).ok().expect("a place"));
+        readers.push(onlookers.look_on(room).expect("a place"));
     }
     let empty = rooms[READERS_MAX / READERS_PER_ROOM_MAX].clone();
     assert!(onlookers.look_on(empty.clone()).is_err());

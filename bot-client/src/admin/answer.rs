@@ -38,7 +38,8 @@ pub(super) fn server(said: &v1::GetServerResponse) -> Answer {
         ("directory", directory.to_owned()),
         ("lease", lease),
     ];
-    (value, lines.iter().map(|(name, value)| format!("{name:<14} {value}\n")).collect())
+    let lines = lines.map(|(name, value)| format!("{name:<14} {value}\n"));
+    (value, lines.concat())
 }
 
 pub(super) fn rooms(rooms: &[v1::AdminRoom]) -> Answer {
@@ -138,7 +139,7 @@ pub(super) fn drained(said: &v1::DrainResponse) -> Answer {
     (value, text)
 }
 
-pub(super) fn closed(room: &str, said: &v1::CloseRoomResponse) -> Answer {
+pub(super) fn closed(room: &str, said: v1::CloseRoomResponse) -> Answer {
     let value = json!({ "room": room, "players": said.players, "last_tick": said.last_tick });
     let (room, players) = (printable(room), counted(said.players, "player"));
     (value, format!("{room} is closed, at tick {}; it had {players}\n", said.last_tick))

@@ -202,7 +202,7 @@ async fn tell(
         }
         Verb::Close { room } => {
             let request = v1::CloseRoomRequest { room_id: room.clone() };
-            answer::closed(&room, &admin.close_room(request).await?.into_inner())
+            answer::closed(&room, admin.close_room(request).await?.into_inner())
         }
         Verb::Kick { room, player, id } => {
             let request = v1::KickRequest { room_id: room.clone(), who: Some(who(player, id)) };
