@@ -23,7 +23,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -124,7 +124,7 @@ pub struct Parts {
     stop_operators: CancellationToken,
     tuning: Tuning,
     tls: Option<Arc<Acceptor>>,
-    keepers: Keepers,
+    keepers: Mutex<Keepers>,
 }
 
 impl Parts {
@@ -235,13 +235,14 @@ impl Parts {
                 streams_per_connection_max: config.streams_per_connection_max,
             },
             tls,
-            keepers,
+            keepers: Mutex::new(keepers),
         })
     }
 
     /// Reads keys and certificates again from now on, until `stop`, as a server does that runs. Once.
-    pub fn keep_credentials(&mut self, tracker: &TaskTracker, stop: &CancellationToken) {
-        std::mem::take(&mut self.keepers).spawn(tracker, stop);
+    pub fn keep_credentials(&self, tracker: &TaskTracker, stop: &CancellationToken) {
+        let mut keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *keepers).spawn(tracker, stop);
     }
 
     /// Serves one player's connection, of whatever kind, until it ends.
@@ -318,7 +319,7 @@ impl App {
             stop_operators: parts.stop_operators,
             players,
             operators,
-            keepers: parts.keepers,
+            keepers: parts.keepers.into_inner().unwrap_or_else(PoisonError::into_inner),
         })
     }
 
