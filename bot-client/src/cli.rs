@@ -3,7 +3,7 @@
 use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fray_bot::client::tracing::Tracer;
-use fray_bot::client::transport::{Channels, GrpcServer, Server, WebSocketServer};
+use fray_bot::client::transport::{Channels, Server, Trust, WebSocketServer};
 use fray_bot::client::{Options, Player};
 use fray_bot::proxy::{self, Shape};
 use fray_bot::replay::{self, ReplayArgs};
@@ -16,12 +16,12 @@ use fray_server::game::GameFactory;
 use fray_server::game::arena::Arena;
 use fray_server::telemetry::Traces;
 use fray_server::telemetry::traces::export::Counts;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
 
 /// How long the last traces may take after the bots have left.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,6 +32,9 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Trust the certificate authorities in this PEM file behind https:// addresses, and nobody else [default: the system's]
+    #[arg(long, env = "FRAY_CA", value_name = "FILE", global = true)]
+    ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -189,19 +192,27 @@ fn parse_duration_or_zero(text: &str) -> Result<Duration, humantime::DurationErr
 
 /// Does what was asked for, until it is done or `stop` is cancelled.
 pub(super) async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+    let trust = match &cli.ca {
+        None => Trust::default(),
+        Some(ca) => Trust::of_file(ca).with_context(|| format!("--ca {}", ca.display()))?,
+    };
     match cli.command {
-        Command::Swarm(args) => run_swarm(*args, stop).await,
+        Command::Swarm(args) => run_swarm(*args, &trust, stop).await,
         Command::Proxy(args) => run_proxy(args, stop).await,
-        Command::Play(args) => run_play(args, stop).await,
-        Command::Watch(args) => run_watch(args, stop).await,
+        Command::Play(args) => run_play(args, trust, stop).await,
+        Command::Watch(args) => run_watch(args, &trust, stop).await,
         Command::Replay(args) => {
             let games: [Arc<dyn GameFactory>; 1] = [Arc::new(Arena::default())];
-            replay::run(&games, args, stop).await
+            replay::run(&games, ReplayArgs { trust, ..args }, stop).await
         }
     }
 }
 
-async fn run_swarm(args: SwarmArgs, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+async fn run_swarm(
+    args: SwarmArgs,
+    trust: &Trust,
+    stop: CancellationToken,
+) -> anyhow::Result<ExitCode> {
     for (share, name) in [(args.stall, "--stall"), (args.churn, "--churn")] {
         ensure!((0.0..=1.0).contains(&share), "{name} is a share from 0 to 1");
     }
@@ -222,7 +233,7 @@ async fn run_swarm(args: SwarmArgs, stop: CancellationToken) -> anyhow::Result<E
     let instance = std::process::id().to_string();
     let counts = Counts::default();
     let traces = args.traces.start("fray-bot", instance, None, &counts, complain);
-    let mut servers = Servers::new(&args, &traces)?;
+    let mut servers = Servers::new(&args, trust, &traces)?;
     let mut watching = Watching::begin(args.outputs)?;
     let told = |now: &swarm::Progress| watching.progress(now);
     let report = swarm::run(plan, stop, |_, role| servers.give(role), told).await;
@@ -251,14 +262,17 @@ struct Servers {
 }
 
 impl Servers {
-    fn new(args: &SwarmArgs, traces: &Arc<Traces>) -> anyhow::Result<Self> {
+    fn new(args: &SwarmArgs, trust: &Trust, traces: &Arc<Traces>) -> anyhow::Result<Self> {
         let exporter = || Arc::new(Exporter(Arc::clone(traces))) as Arc<dyn Tracer>;
-        let channels = Channels::new(&args.url, args.streams_per_connection)
+        let channels = Channels::trusting(trust, &args.url, args.streams_per_connection)
             .with_context(|| format!("--url {}", args.url))?
             .traced(traces.is_on().then(exporter));
         let websocket = match args.transport {
             Transport::Grpc => None,
-            Transport::Ws => Some(WebSocketServer::new(&args.url, channels.clone().next(0))?),
+            Transport::Ws => {
+                let server = WebSocketServer::new(&args.url, channels.clone().next(0))?;
+                Some(server.trusting(trust.clone()))
+            }
         };
         Ok(Self { websocket, reading: (channels.clone(), 0), stalling: (channels, 0) })
     }
@@ -296,11 +310,17 @@ async fn run_proxy(args: ProxyArgs, stop: CancellationToken) -> anyhow::Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-async fn run_play(args: PlayArgs, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-    let channel = GrpcServer::at(&args.url).with_context(|| format!("--url {}", args.url))?;
+async fn run_play(
+    args: PlayArgs,
+    trust: Trust,
+    stop: CancellationToken,
+) -> anyhow::Result<ExitCode> {
+    let mut channels =
+        Channels::trusting(&trust, &args.url, 1).with_context(|| format!("--url {}", args.url))?;
+    let channel = channels.next(0);
     let server: Arc<dyn Server> = match args.transport {
         Transport::Grpc => Arc::new(channel),
-        Transport::Ws => Arc::new(WebSocketServer::new(&args.url, channel)?),
+        Transport::Ws => Arc::new(WebSocketServer::new(&args.url, channel)?.trusting(trust)),
     };
     let room = match (args.room, args.code) {
         (Some(id), _) => Some(v1::join_request::Room::RoomId(id)),
@@ -311,8 +331,13 @@ async fn run_play(args: PlayArgs, stop: CancellationToken) -> anyhow::Result<Exi
     terminal::run(Seat::Player(Box::new(player)), 0, stop).await
 }
 
-async fn run_watch(args: WatchArgs, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-    let endpoint = Endpoint::from_shared(args.url.clone())
+async fn run_watch(
+    args: WatchArgs,
+    trust: &Trust,
+    stop: CancellationToken,
+) -> anyhow::Result<ExitCode> {
+    let endpoint = trust
+        .endpoint(&args.url)
         .with_context(|| format!("--url {}", args.url))?
         .connect_timeout(Duration::from_secs(10))
         .http2_keep_alive_interval(Duration::from_secs(20))

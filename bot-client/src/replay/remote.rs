@@ -1,6 +1,7 @@
 //! Recordings of a running server.
 
 use super::open::Recording;
+use crate::client::transport::{Trust, explain};
 use anyhow::{Context as _, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use fray_proto::v1;
@@ -11,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 /// How long a connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,12 +41,17 @@ pub(super) fn url(path: &Path) -> Option<&str> {
 /// Fetches it. Waits: not for async threads.
 pub(super) fn fetch(
     url: &str,
+    trust: &Trust,
     wanted: &Wanted<'_>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Recording> {
-    let endpoint = Endpoint::from_shared(url.to_owned()).with_context(|| url.to_owned())?;
+    let endpoint = trust.endpoint(url).with_context(|| url.to_owned())?;
     let fetched = run(stop, async {
-        let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await?;
+        let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await;
+        let channel = channel.map_err(|error| match explain(&error) {
+            Some(said) => anyhow::anyhow!(said),
+            None => error.into(),
+        })?;
         let mut replays = ReplaysClient::new(channel);
         match wanted.name {
             Some(name) => download(&mut replays, name, wanted).await,

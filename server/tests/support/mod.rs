@@ -4,6 +4,7 @@
 
 pub mod captured;
 pub mod certificates;
+pub mod provider;
 pub mod recorded;
 
 use clap::Parser as _;

@@ -1,6 +1,6 @@
 //! `Play` and the lobby over gRPC.
 
-use super::{Answer, Link, Message, REQUESTS_QUEUED_MAX, Server};
+use super::{Answer, Link, Message, REQUESTS_QUEUED_MAX, Server, Trust};
 use crate::client::Ended;
 use crate::client::tracing::{AnsweredCall, Tracer};
 use bytes::{Buf as _, Bytes};
@@ -43,11 +43,21 @@ pub struct Channels {
 impl Channels {
     /// No connection yet. One connection takes at most `streams_per_connection` streams.
     pub fn new(url: &str, streams_per_connection: usize) -> Result<Self, tonic::transport::Error> {
+        Self::trusting(&Trust::default(), url, streams_per_connection)
+    }
+
+    /// The same, with others to be trusted behind `https://`.
+    pub fn trusting(
+        trust: &Trust,
+        url: &str,
+        streams_per_connection: usize,
+    ) -> Result<Self, tonic::transport::Error> {
         let streams_per_connection = streams_per_connection.max(1);
         // No stream may starve its neighbours by not reading, so the connection's window has room for all of them.
         let streams = u32::try_from(streams_per_connection).unwrap_or(u32::MAX);
         let connection_window = STREAM_WINDOW_BYTES.saturating_mul(streams).min(i32::MAX as u32);
-        let endpoint = Endpoint::from_shared(url.to_owned())?
+        let endpoint = trust
+            .endpoint(url)?
             .tcp_nodelay(true)
             .connect_timeout(CALL_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)

@@ -1,9 +1,11 @@
 //! Ways to a server: gRPC and WebSocket, and whatever else implements [`Server`] (tests bring one in memory).
 
 mod grpc;
+mod tls;
 mod websocket;
 
 pub use grpc::{Channels, GrpcServer};
+pub use tls::{Trust, explain};
 pub use websocket::{InvalidUrl, WebSocketServer, websocket_over};
 
 use super::Ended;

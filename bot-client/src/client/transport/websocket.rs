@@ -1,6 +1,6 @@
 //! `Play` over a WebSocket, as browsers do it: one binary message is one protobuf message.
 
-use super::{Answer, GrpcServer, Link, Message, Server};
+use super::{Answer, GrpcServer, Link, Message, Server, Trust};
 use crate::client::Ended;
 use crate::client::tracing::Tracer;
 use fray_proto::v1;
@@ -31,6 +31,7 @@ const MESSAGE_BYTES_MAX: usize = 4 << 20;
 pub struct WebSocketServer {
     lobby: GrpcServer,
     uri: Uri,
+    trust: Trust,
 }
 
 impl WebSocketServer {
@@ -40,15 +41,23 @@ impl WebSocketServer {
         let base = url.trim_end_matches('/');
         let address = match base.split_once("://") {
             Some(("http" | "ws", rest)) => format!("ws://{rest}/ws"),
+            Some(("https" | "wss", rest)) => format!("wss://{rest}/ws"),
             _ => return Err(invalid()),
         };
-        Ok(Self { lobby, uri: address.parse().map_err(|_| invalid())? })
+        let uri = address.parse().map_err(|_| invalid())?;
+        Ok(Self { lobby, uri, trust: Trust::default() })
+    }
+
+    /// With others to be trusted behind `https://`.
+    #[must_use]
+    pub fn trusting(self, trust: Trust) -> Self {
+        Self { trust, ..self }
     }
 }
 
 /// An address that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is no http address")]
+#[error("{0} is no http or https address")]
 pub struct InvalidUrl(String);
 
 impl Server for WebSocketServer {
@@ -57,14 +66,21 @@ impl Server for WebSocketServer {
     }
 
     fn play(&self, ticket: &str) -> Answer<Link> {
-        let (uri, ticket) = (self.uri.clone(), ticket.to_owned());
+        let (uri, ticket, trust) = (self.uri.clone(), ticket.to_owned(), self.trust.clone());
         Box::pin(async move {
-            let broken = |error: std::io::Error| Ended::broken(error.to_string());
-            let address = (host(&uri).to_owned(), uri.port_u16().unwrap_or(80));
+            let is_secure = uri.scheme_str() == Some("wss");
+            let port = if is_secure { 443 } else { 80 };
+            let address = (host(&uri).to_owned(), uri.port_u16().unwrap_or(port));
+            let broken = |error| Ended::unreachable(&error);
+            let silent = |_| Ended::broken("nobody answers");
             let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
-            let socket =
-                connecting.map_err(|_| Ended::broken("nobody answers"))?.map_err(broken)?;
+            let socket = connecting.map_err(silent)?.map_err(broken)?;
             socket.set_nodelay(true).map_err(broken)?;
+            if !is_secure {
+                return websocket_over(socket, uri, &ticket).await;
+            }
+            let securing = timeout(CONNECT_TIMEOUT, trust.connect(host(&uri), socket)).await;
+            let socket = securing.map_err(silent)?.map_err(broken)?;
             websocket_over(socket, uri, &ticket).await
         })
     }
