@@ -84,8 +84,10 @@ async fn plays(server: Arc<dyn fray_bot::client::transport::Server>) {
         while let Some(event) = player.next().await.expect("it goes on") {
             if matches!(event, Event::Updated(_)) {
                 updates += 1;
-                player.steer(Controls { axis_x: 1, ..Controls::default() }).expect("room for it");
-                if updates == 20 {
+                if updates < 20 {
+                    let controls = Controls { axis_x: 1, ..Controls::default() };
+                    player.steer(controls).expect("room for it");
+                } else if updates == 20 {
                     player.leave();
                 }
             }

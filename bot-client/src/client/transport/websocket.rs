@@ -1,6 +1,6 @@
 //! `Play` over a WebSocket, as browsers do it: one binary message is one protobuf message.
 
-use super::{Answer, GrpcServer, Link, Message, Server, Trust};
+use super::{Answer, GrpcServer, Link, Message, Server, Trust, explain};
 use crate::client::Ended;
 use crate::client::tracing::Tracer;
 use fray_proto::v1;
@@ -174,7 +174,7 @@ fn ended(error: &Error) -> Ended {
             let message = format!("the WebSocket is refused: {status} {body}");
             Ended { code, reason: String::new(), message }
         }
-        error => Ended::broken(error.to_string()),
+        error => Ended::broken(explain(error).unwrap_or_else(|| error.to_string())),
     }
 }
 
