@@ -122,7 +122,7 @@ async fn said(server: &Running, trust: &Trust) -> Vec<String> {
     let grpc = server.grpc(trust);
     let join = grpc.join(v1::JoinRequest::default()).await.expect_err("not trusted").to_string();
     let open = server.websocket(grpc, trust).play("a.b.c").await;
-    let open = open.err().expect("not trusted").to_string();
+    let open = open.expect_err("not trusted").to_string();
     let (is_content, program) = server.bot(&["replay", &server.url]).await;
     assert!(!is_content);
     vec![join, open, program]
@@ -154,7 +154,7 @@ async fn who_speaks_no_tls_or_wants_certificates_says_so() {
     let server = Running::start(&leaf, &authority, &["--tls-client-ca", "CA"]).await;
     let trust = server.trust();
     let refused = server.websocket(server.grpc(&trust), &trust).play("a.b.c").await;
-    let said = refused.err().expect("it has no certificate").to_string();
+    let said = refused.expect_err("it has no certificate").to_string();
     assert!(said.contains("only clients with a certificate"), "{said}");
     server.end().await;
 
