@@ -18,7 +18,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -184,7 +184,7 @@ impl App {
             peers,
             follower,
             keeper,
-            keepers: parts.keepers,
+            keepers: parts.keepers.into_inner().unwrap_or_else(PoisonError::into_inner),
         })
     }
 

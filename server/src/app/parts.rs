@@ -16,7 +16,7 @@ use crate::telemetry::{Health, Metrics, Telemetry, admin};
 use crate::tls::Acceptor;
 use crate::{rpc, session, status, web, wire};
 use axum::Router;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
@@ -50,7 +50,7 @@ pub struct Parts {
     pub(super) stop_operators: CancellationToken,
     pub(super) tuning: Tuning,
     pub(super) tls: Option<Arc<Acceptor>>,
-    pub(super) keepers: Keepers,
+    pub(super) keepers: Mutex<Keepers>,
 }
 
 impl Parts {
@@ -173,13 +173,14 @@ impl Parts {
                 streams_per_connection_max: config.streams_per_connection_max,
             },
             tls,
-            keepers,
+            keepers: Mutex::new(keepers),
         })
     }
 
     /// Reads keys and certificates again from now on, until `stop`, as a server does that runs. Once.
-    pub fn keep_credentials(&mut self, tracker: &TaskTracker, stop: &CancellationToken) {
-        std::mem::take(&mut self.keepers).spawn(tracker, stop);
+    pub fn keep_credentials(&self, tracker: &TaskTracker, stop: &CancellationToken) {
+        let mut keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *keepers).spawn(tracker, stop);
     }
 
     /// Serves one player's connection, of whatever kind, until it ends.

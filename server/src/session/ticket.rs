@@ -184,5 +184,4 @@ fn now_s() -> Result<u64, Error> {
 }
 
 #[cfg(test)]
-#[path = "ticket_tests.rs"]
 mod tests;
