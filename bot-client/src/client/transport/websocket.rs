@@ -79,7 +79,8 @@ impl Server for WebSocketServer {
             socket.set_nodelay(true).map_err(broken)?;
             let request = request(uri, &ticket);
             let config = Some(config());
-            opened(client_async_tls_with_config(request, socket, config, connector)).await
+            let handshake = client_async_tls_with_config(request, socket, config, connector);
+            opened(Box::pin(handshake)).await
         })
     }
 
