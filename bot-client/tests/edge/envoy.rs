@@ -100,8 +100,7 @@ impl Edge {
     pub async fn stat(&self, name: &str) -> u64 {
         let (_, body) = get(self.admin, "/stats?usedonly").await.expect("the admin port answers");
         let text = String::from_utf8(body).expect("text");
-        let line =
-            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         line.map_or(0, |value| value.parse().expect("a number"))
     }
 

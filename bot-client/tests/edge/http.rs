@@ -42,7 +42,10 @@ pub fn frame(message: impl Into<Bytes>) -> Bytes {
 }
 
 pub fn grpc_trailers(status: &str) -> HeaderMap {
-    HeaderMap::from_iter([("grpc-status".parse().expect("a name"), status.parse().expect("a value"))])
+    HeaderMap::from_iter([(
+        "grpc-status".parse().expect("a name"),
+        status.parse().expect("a value"),
+    )])
 }
 
 /// A TLS client that trusts these certificates, and the certificate that the server showed.
@@ -105,7 +108,10 @@ impl Client {
     }
 
     /// Sends a request; the answer's body is still to come.
-    pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, hyper::Error> {
+    pub async fn send(
+        &mut self,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, hyper::Error> {
         let answer = async {
             match &mut self.sender {
                 Sender::Http1(sender) => sender.send_request(request).await,
@@ -118,7 +124,13 @@ impl Client {
         tokio::time::timeout(ANSWER_TIMEOUT, answer).await.expect("an answer in time")
     }
 
-    fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Body) -> Request<Body> {
+    fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Body,
+    ) -> Request<Body> {
         let uri = match self.sender {
             Sender::Http1(_) => path.to_owned(),
             Sender::Http2(_) => format!("http://{}{path}", self.authority),
@@ -141,7 +153,8 @@ impl Client {
 
     /// The same with gRPC's header and an empty message.
     pub async fn call(&mut self, path: &str, headers: &[(&str, &str)]) -> Reply {
-        let headers = [headers, &[("content-type", "application/grpc"), ("te", "trailers")]].concat();
+        let headers =
+            [headers, &[("content-type", "application/grpc"), ("te", "trailers")]].concat();
         let request = self.request("POST", path, &headers, full(frame("")));
         Reply::of(self.send(request).await.expect("an answer")).await
     }
@@ -172,7 +185,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    async fn of(response: Response<Incoming>) -> Self {
+    pub async fn of(response: Response<Incoming>) -> Self {
         let (head, body) = response.into_parts();
         let body = tokio::time::timeout(ANSWER_TIMEOUT, body.collect()).await;
         let body = body.expect("an end in time").expect("a whole answer");

@@ -30,11 +30,12 @@ pub fn program(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// `GET path`: the status and the body. HTTP/1.0, so that the end of the connection is the end of the answer.
+/// `GET path`: the status and the body.
 pub async fn get(address: SocketAddr, path: &str) -> std::io::Result<(u16, Vec<u8>)> {
     let answer = async {
         let mut stream = TcpStream::connect(address).await?;
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await?;
@@ -45,5 +46,25 @@ pub async fn get(address: SocketAddr, path: &str) -> std::io::Result<(u16, Vec<u
     let cut = cut.ok_or(std::io::ErrorKind::UnexpectedEof)?;
     let head = String::from_utf8_lossy(&answer[..cut]).into_owned();
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    Ok((status.ok_or(std::io::ErrorKind::InvalidData)?, answer[cut + 4..].to_vec()))
+    let body = &answer[cut + 4..];
+    let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let body = if is_chunked { whole(body)? } else { body.to_vec() };
+    Ok((status.ok_or(std::io::ErrorKind::InvalidData)?, body))
+}
+
+/// A body that came in chunks: each is its length in hex, a line's end, so many bytes, a line's end.
+fn whole(mut chunks: &[u8]) -> std::io::Result<Vec<u8>> {
+    let broken = || std::io::Error::from(std::io::ErrorKind::InvalidData);
+    let mut body = Vec::new();
+    loop {
+        let line = chunks.windows(2).position(|two| two == b"\r\n").ok_or_else(broken)?;
+        let length = std::str::from_utf8(&chunks[..line]).map_err(|_| broken())?;
+        let length = usize::from_str_radix(length.trim(), 16).map_err(|_| broken())?;
+        if length == 0 {
+            return Ok(body);
+        }
+        let begin = line + 2;
+        body.extend_from_slice(chunks.get(begin..begin + length).ok_or_else(broken)?);
+        chunks = chunks.get(begin + length + 2..).ok_or_else(broken)?;
+    }
 }
