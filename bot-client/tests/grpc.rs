@@ -254,7 +254,7 @@ async fn a_server_that_is_not_there_is_tried_again_until_it_is_given_up() {
             Err(ended) => break ended,
         }
     };
-    assert_eq!(ended.code, Code::Unavailable);
-    assert!((20..200).contains(&attempts), "{attempts}");
-    assert!(started.elapsed() >= Duration::from_secs(60));
+    assert_eq!(ended.label(), "UNAVAILABLE/UNREACHABLE");
+    assert!((15..100).contains(&attempts), "{attempts}");
+    assert!(started.elapsed() >= Duration::from_secs(30));
 }

@@ -1,12 +1,19 @@
 //! The only reader of flags and environment.
 
+pub mod command;
+pub mod fleet;
+pub mod keys;
+pub mod tls;
 pub mod traces;
 
 use clap::{ArgAction, Parser};
+use fleet::FleetFlags;
+use keys::KeyFlags;
 use std::io::IsTerminal as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+use tls::TlsFlags;
 use traces::{ServerTraceFlags, TraceFlags};
 
 /// Fray: an authoritative multiplayer game server.
@@ -126,6 +133,18 @@ pub struct Config {
     #[arg(long, env = "FRAY_LOG_LIMIT", value_name = "BOOL", num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = ArgAction::Set)]
     pub log_limit: bool,
 
+    /// The fleet, if there is one.
+    #[command(flatten)]
+    pub fleet: FleetFlags,
+
+    /// Keys of tickets and sessions, and who players are.
+    #[command(flatten)]
+    pub keys: KeyFlags,
+
+    /// The players' port with TLS.
+    #[command(flatten)]
+    pub tls: TlsFlags,
+
     /// What is traced, and where traces go.
     #[command(flatten)]
     pub traces: TraceFlags,
@@ -158,9 +177,9 @@ pub enum StoreSync {
 }
 
 impl Config {
-    /// Whether players without a ticket are seated.
+    /// Whether players without a ticket are seated. Where an ID token is required, a ticket is, too: nothing else shows it.
     pub fn allows_guests(&self) -> bool {
-        self.allow_guests.unwrap_or(self.listen.ip().is_loopback())
+        !self.keys.require_id_token && self.allow_guests.unwrap_or(self.listen.ip().is_loopback())
     }
 
     /// What to call this server.
@@ -217,6 +236,10 @@ mod tests {
         assert!(!parsed(&["--listen", "0.0.0.0:7777"]));
         assert!(parsed(&["--listen", "0.0.0.0:7777", "--allow-guests"]));
         assert!(!parsed(&["--allow-guests", "false"]));
+        let provider =
+            ["--id-issuer", "https://id", "--id-audience", "fray", "--id-jwks", "https://id/keys"];
+        assert!(parsed(&provider));
+        assert!(!parsed(&[&provider[..], &["--require-id-token", "--allow-guests"]].concat()));
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub mod app;
 pub mod cluster;
 pub mod config;
 pub mod game;
+pub mod keys;
+pub mod reload;
 pub mod replay;
 pub mod replication;
 pub mod room;
@@ -26,6 +28,7 @@ pub mod session;
 pub mod status;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod web;
 pub mod wire;
 

@@ -1,19 +1,21 @@
-//! Accepts connections and serves a router on them: HTTP/1.1 and HTTP/2 without TLS, upgrades to WebSocket.
+//! Accepts connections and serves a router on them: HTTP/1.1 and HTTP/2, with TLS or without, upgrades to WebSocket.
 //!
 //! tonic's own server cannot upgrade, so this is hyper's accept loop, with a limit on everything that a peer can make large.
 
 use crate::telemetry::spawn_named;
+use crate::tls::Acceptor;
 use axum::Router;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use prometheus_client::metrics::gauge::Gauge;
+use std::io::Cursor;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -49,31 +51,53 @@ pub(crate) struct Tuning {
     pub(crate) streams_per_connection_max: u32,
 }
 
-/// A bound socket and what is served on it.
-pub(crate) struct Listener {
+/// A bound socket, before it is known what is served on it.
+pub(crate) struct Bound {
     socket: TcpListener,
     address: SocketAddr,
+}
+
+impl Bound {
+    pub(crate) async fn to(address: SocketAddr) -> Result<Self, Error> {
+        let failed = |error| Error(address, error);
+        let socket = TcpListener::bind(address).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        Ok(Self { socket, address })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// A bound socket and what is served on it.
+pub(crate) struct Listener {
+    bound: Bound,
     router: Router,
     tuning: Tuning,
+    /// `None`: cleartext.
+    tls: Option<Arc<Acceptor>>,
     /// How many connections are open.
     open: Gauge,
 }
 
 impl Listener {
-    pub(crate) async fn bind(
-        address: SocketAddr,
+    pub(crate) fn new(
+        bound: Bound,
         router: Router,
         tuning: Tuning,
+        tls: Option<Arc<Acceptor>>,
         open: Gauge,
-    ) -> Result<Self, Error> {
-        let failed = |error| Error(address, error);
-        let socket = TcpListener::bind(address).await.map_err(failed)?;
-        let address = socket.local_addr().map_err(failed)?;
-        Ok(Self { socket, address, router, tuning, open })
+    ) -> Self {
+        Self { bound, router, tuning, tls, open }
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.bound.address
+    }
+
+    pub(crate) fn is_secure(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// Serves until `stop`, then lets every connection finish what it has begun.
@@ -83,7 +107,7 @@ impl Listener {
         let connections = TaskTracker::new();
         loop {
             // The permit comes before the connection: what cannot be served waits in the kernel's backlog.
-            let accepted = stop.run_until_cancelled(accept(&self.socket, &permits)).await;
+            let accepted = stop.run_until_cancelled(accept(&self.bound.socket, &permits)).await;
             let Some((stream, permit)) = accepted else {
                 break;
             };
@@ -91,11 +115,13 @@ impl Listener {
                 tracing::debug!(%error, "TCP_NODELAY cannot be set");
             }
             let router = self.router.clone();
-            let (builder, stop) = (Arc::clone(&builder), stop.clone());
-            let permit = Arc::new(Permit::counted(permit, &self.open));
+            let (builder, stop, tls) = (Arc::clone(&builder), stop.clone(), self.tls.clone());
+            let permit = Some(Arc::new(Permit::counted(permit, &self.open)));
             spawn_named(&connections, "connection", async move {
-                if stop.run_until_cancelled(speaks(&stream)).await == Some(true) {
-                    connection(&builder, stream, router, Some(permit), stop).await;
+                if let Some(tls) = tls {
+                    secured(&builder, &tls, stream, router, permit, stop).await;
+                } else if stop.run_until_cancelled(speaks(&stream)).await == Some(true) {
+                    connection(&builder, stream, router, permit, stop).await;
                 }
             });
         }
@@ -177,6 +203,40 @@ async fn speaks(stream: &TcpStream) -> bool {
         }
     };
     tokio::time::timeout(HEADER_TIMEOUT, spoken).await.unwrap_or(false)
+}
+
+/// Serves one connection with TLS: the handshake, then as any other.
+pub(crate) async fn secured(
+    builder: &auto::Builder<TokioExecutor>,
+    tls: &Acceptor,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    router: Router,
+    permit: Option<Arc<Permit>>,
+    stop: CancellationToken,
+) {
+    // Whatever failed was counted there.
+    let Some(Ok(stream)) = stop.run_until_cancelled(tls.accept(stream)).await else { return };
+    let (mut read, write) = tokio::io::split(stream);
+    let Some(Some(begin)) = stop.run_until_cancelled(begins(&mut read)).await else { return };
+    let stream = tokio::io::join(Cursor::new(begin).chain(read), write);
+    connection(builder, stream, router, permit, stop).await;
+}
+
+/// What the peer says first, if it says in time which HTTP it speaks. Within TLS there is no looking ahead.
+async fn begins(stream: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
+    let mut begin = Vec::with_capacity(HTTP2_PREFACE.len());
+    let spoken = async {
+        while begin.len() < HTTP2_PREFACE.len() && HTTP2_PREFACE.starts_with(&begin) {
+            let wanted = (HTTP2_PREFACE.len() - begin.len()) as u64;
+            match (&mut *stream).take(wanted).read_buf(&mut begin).await {
+                Ok(0) | Err(_) => return false,
+                Ok(_) => {}
+            }
+        }
+        true
+    };
+    let in_time = tokio::time::timeout(HEADER_TIMEOUT, spoken).await.unwrap_or(false);
+    in_time.then_some(begin)
 }
 
 /// Serves one connection until it ends, or until what it had begun at `stop` is finished, or has had its time.

@@ -1,9 +1,10 @@
 //! The process: configuration, logs, traces, signals, exit code.
 
 use clap::Parser as _;
-use fray_server::Server;
 use fray_server::config::Config;
+use fray_server::config::command::{Command, CommandLine, KeysCommand};
 use fray_server::telemetry::{Telemetry, log};
+use fray_server::{Server, keys, tls};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,11 @@ use std::time::Duration;
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    let config = Config::parse();
+    tls::install_provider();
+    let CommandLine { config, command } = CommandLine::parse();
+    if let Some(command) = command {
+        return run_command(command);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("no runtime can be started: {error}")),
@@ -45,10 +50,22 @@ fn main() -> ExitCode {
     }
 }
 
+/// What is no serving.
+fn run_command(command: Command) -> ExitCode {
+    let Command::Keys(KeysCommand::New { dir }) = command;
+    match keys::create::ticket_key(&dir) {
+        Ok(path) => {
+            println!("{}", path.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(&error.to_string()),
+    }
+}
+
 async fn run(config: Config, telemetry: Telemetry) -> Result<(), fray_server::Error> {
     let app = Server::builder().config(config).telemetry(telemetry).build().await?;
     // In words: whoever starts it by hand clicks on them, and scripts wait for them.
-    tracing::info!("play at http://{}/ (also gRPC, and WebSocket at /ws)", app.listen_addr());
+    tracing::info!("play at {} (also gRPC, and WebSocket at /ws)", app.url());
     tracing::info!("probes and metrics at http://{}/, live page at /status", app.admin_addr());
     app.run_until_signalled().await
 }

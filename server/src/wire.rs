@@ -1,18 +1,69 @@
 //! Between the messages of the wire and our own types: each parsed once, here.
 
 use crate::game::{Controls, Steering};
-use crate::room::RoomInfo;
+use crate::room::{RoomId, RoomInfo};
 use crate::session::Error;
-use crate::session::directory::ListedRoom;
+use crate::session::directory::{ListedRoom, Seated};
+use crate::session::lobby::{JoinSpec, RoomChoice};
 use crate::session::message::{Hello, Incoming, Outgoing, Welcome};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use fray_proto::update::GRPC_PREFIX_BYTES;
 use fray_proto::v1;
+use prost::Message as _;
 
 /// The most bytes of a game's own part of a move.
 const MOVE_PAYLOAD_BYTES_MAX: usize = 64;
 /// The most bytes of a message from a client.
 pub const INCOMING_BYTES_MAX: usize = 16 * 1024;
+
+/// What another server is asked for.
+pub fn join_request(spec: JoinSpec) -> v1::JoinRequest {
+    use v1::join_request::Room;
+    v1::JoinRequest {
+        request_id: spec.request_id,
+        player_name: spec.player_name,
+        player_hue: spec.player_hue.map(u32::from),
+        resume_token: spec.resume_token.unwrap_or_default(),
+        id_token: spec.id_token.unwrap_or_default(),
+        spectate: spec.spectate,
+        room: match spec.room {
+            RoomChoice::Any => None,
+            RoomChoice::Id(id) => Some(Room::RoomId(id)),
+            RoomChoice::Code(code) => Some(Room::Code(code)),
+            RoomChoice::New(new) => Some(Room::Create(v1::CreateRoom {
+                name: new.name,
+                private: new.private,
+                capacity: new.capacity,
+            })),
+        },
+    }
+}
+
+/// What another server answered; `None` if that cannot be.
+pub fn seated(answer: v1::JoinResponse) -> Option<Seated> {
+    let room = answer.room?;
+    Some(Seated {
+        ticket: answer.ticket,
+        player_id: answer.player_id,
+        room: ListedRoom {
+            id: RoomId::parse(&room.room_id)?,
+            name: room.name,
+            game: room.game,
+            players: room.players,
+            capacity: room.capacity,
+            is_private: room.private,
+            code: (!room.code.is_empty()).then_some(room.code),
+        },
+    })
+}
+
+/// A client's message.
+pub fn incoming(message: Bytes) -> Result<Incoming, Error> {
+    const INVALID_ARGUMENT: i32 = 3;
+    let request = v1::PlayRequest::decode(message)
+        .map_err(|_| Error::Transport(INVALID_ARGUMENT, "the message cannot be decoded".into()))?;
+    request.try_into()
+}
 
 impl TryFrom<v1::PlayRequest> for Incoming {
     type Error = Error;
@@ -162,7 +213,7 @@ impl From<Welcome> for v1::Welcome {
             idle_timeout_ms: welcome.idle_timeout_ms,
             grace_ms: welcome.grace_ms,
             server: welcome.server,
-            server_version: env!("CARGO_PKG_VERSION").to_owned(),
+            server_version: welcome.release,
             ..Self::default()
         };
         match welcome.player {
@@ -188,6 +239,7 @@ pub fn frame_play(outgoing: Outgoing) -> Bytes {
     use v1::play_response::Message;
     let message = match outgoing {
         Outgoing::Update(framed) => return framed,
+        Outgoing::Passed(message) => return framed(&message),
         Outgoing::Welcome(welcome) => Message::Welcome((*welcome).into()),
         Outgoing::Pong { echo, tick } => Message::Pong(v1::Pong { echo, tick }),
         Outgoing::ShuttingDown => Message::Notice(shutting_down()),
@@ -201,6 +253,7 @@ pub fn frame_watch(outgoing: Outgoing) -> Option<Bytes> {
     use v1::watch_response::Message;
     let message = match outgoing {
         Outgoing::Update(framed) => return Some(framed),
+        Outgoing::Passed(message) => return Some(framed(&message)),
         Outgoing::Welcome(welcome) => Message::Welcome((*welcome).into()),
         Outgoing::ShuttingDown => Message::Notice(shutting_down()),
         Outgoing::Frozen(frozen) => Message::Notice(stands_still(frozen)),
@@ -228,10 +281,13 @@ fn stands_still(frozen: bool) -> v1::Notice {
 }
 
 fn frame(message: &impl prost::Message) -> Bytes {
-    let length = message.encoded_len();
-    let mut out = BytesMut::with_capacity(GRPC_PREFIX_BYTES + length);
+    framed(&message.encode_to_vec())
+}
+
+fn framed(message: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(GRPC_PREFIX_BYTES + message.len());
     out.put_u8(0);
-    out.put_u32(length as u32);
-    out.extend_from_slice(&message.encode_to_vec());
+    out.put_u32(message.len() as u32);
+    out.extend_from_slice(message);
     out.freeze()
 }

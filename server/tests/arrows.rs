@@ -21,19 +21,25 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire", &["game", "room", "session"]),
     ("rpc", &["replay", "room", "session", "store", "telemetry", "wire"]),
     ("web", &["listener", "rpc", "session", "telemetry", "wire"]),
+    // Files that change while the server runs; whoever has some says what becomes of them.
+    ("reload", &["telemetry"]),
+    ("tls", &["reload", "telemetry"]),
+    // Brings the session its keys, from files and over HTTP: the session knows neither.
+    ("keys", &["reload", "session", "telemetry", "tls"]),
     // The live page: what rooms say of themselves, in the wrapping that all pages have.
     ("status", &["room", "session", "telemetry", "web"]),
     ("telemetry", &[]),
     ("config", &["telemetry"]),
-    ("listener", &["telemetry"]),
+    ("listener", &["telemetry", "tls"]),
 ];
 
 /// Crates that only some modules may name.
 const GUARDED_CRATES: &[(&str, &[&str])] = &[
-    ("tonic", &["rpc"]),
+    // `cluster/peer.rs` calls other servers.
+    ("tonic", &["rpc", "cluster"]),
     ("tonic_health", &["rpc"]),
     ("tonic_reflection", &["rpc", "app"]),
-    ("tonic_types", &["rpc"]),
+    ("tonic_types", &["rpc", "cluster"]),
     ("tonic_web", &["rpc"]),
     ("tonic_prost", &["rpc"]),
     ("prost", &["rpc", "web", "wire"]),
@@ -44,6 +50,11 @@ const GUARDED_CRATES: &[(&str, &[&str])] = &[
     ("opentelemetry_sdk", &["telemetry"]),
     ("tracing_opentelemetry", &["telemetry"]),
     ("kube", &["cluster"]),
+    ("rustls", &["tls"]),
+    ("tokio_rustls", &["tls"]),
+    ("hyper_rustls", &["keys", "tls"]),
+    ("jsonwebtoken", &["session"]),
+    ("p256", &["session"]),
     ("async_nats", &["cluster", "store"]),
 ];
 
@@ -89,6 +100,7 @@ const EXTERNAL_CRATES: &[&str] = &[
     "futures_util",
     "http",
     "hyper",
+    "hyper_rustls",
     "hyper_util",
     "jsonwebtoken",
     "lru",
@@ -99,9 +111,11 @@ const EXTERNAL_CRATES: &[&str] = &[
     "rand",
     "rand_core",
     "rand_pcg",
+    "rustls",
     "serde",
     "sha2",
     "tokio",
+    "tokio_rustls",
     "tokio_stream",
     "tokio_util",
     "tonic",

@@ -128,7 +128,7 @@ async fn every_metric_has_help_and_its_unit_and_the_text_ends() {
         }
     }
     for family in families {
-        let has_time = ["duration", "wait", "lateness", "staleness", "period", "busy"]
+        let has_time = ["duration", "wait", "lateness", "staleness", "period", "busy", "lease_age"]
             .iter()
             .any(|word| family.contains(word) && !family.contains("waiting"));
         assert_eq!(

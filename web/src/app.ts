@@ -9,14 +9,15 @@ import { listenToKeys, listenToMouse, readPad } from "./input/devices";
 import { Touch } from "./input/touch";
 import { LobbyView, type Pilot } from "./lobby/lobby";
 import { Doors } from "./net/doors";
-import { Refused, type SessionState } from "./net/session";
+import { serverUrl, withServer } from "./net/server";
+import type { SessionState } from "./net/session";
 import { Traffic } from "./net/traffic";
 import { element, setText } from "./page";
 import type { Pose } from "./predict";
 import { linkTo } from "./replay/link";
 import { Scene } from "./scene";
 import { Screen, type Frame } from "./view/screen";
-import { inWords, reconnecting } from "./words";
+import { inWords, IS_GONE, waiting } from "./words";
 
 const HUD_MS = 100;
 const PING_MS = 4000;
@@ -27,7 +28,7 @@ export class App {
   flight: Flight | undefined;
   /** The room that is on the screen, flown in or watched. */
   scene: Scene | undefined;
-  readonly doors = new Doors(location.origin);
+  readonly doors = new Doors(serverUrl());
   readonly hands = new Hands();
   readonly screen = new Screen(() => (this.#hudAt = 0));
   readonly hud = this.screen.hud;
@@ -42,7 +43,7 @@ export class App {
   constructor() {
     const { screen } = this;
     this.lobby = new LobbyView({
-      join: (room, pilot) => void this.#join(room, pilot),
+      join: (room, pilot) => this.#join(room, pilot),
       watch: (room) => this.#watchOpenly(room.roomId),
     });
     this.#touch = new Touch(this.hands, screen.canvas);
@@ -79,21 +80,18 @@ export class App {
 
   // --- From one state to another
 
-  async #join(room: JoinRequest["room"], pilot: Pilot): Promise<void> {
+  #join(room: JoinRequest["room"], pilot: Pilot): void {
     this.lobby.busy("Joining…");
-    let ticket;
-    try {
-      ({ ticket } = await this.doors.join(room, pilot.name, pilot.hue));
-    } catch (error) {
-      this.#openLobby(inWords(error instanceof Refused ? error.reason : "UNREACHABLE"));
-      return;
-    }
-    this.flight = new Flight(this.doors.host(), ticket, {
+    const flight = new Flight(this.doors.host(room, pilot.name, pilot.hue), {
       entered: (scene, welcome) => this.#entered(scene, welcome),
-      changed: (state) => this.#changed(state),
+      // What a flight that was left still has to say is of no use.
+      changed: (state) => {
+        if (this.flight === flight) this.#changed(state);
+      },
       noticed: (text) => this.hud.banner(text, "", performance.now(), 4000),
     });
-    this.flight.session.start();
+    this.flight = flight;
+    flight.session.start();
   }
 
   #entered(scene: Scene, welcome: Welcome): void {
@@ -111,16 +109,19 @@ export class App {
   }
 
   #changed(state: SessionState): void {
-    if (state.kind === "ended") this.#openLobby(inWords(state.reason));
+    if (state.kind === "ended") this.#openLobby(inWords(state.reason), IS_GONE.has(state.reason));
+    else if (state.kind === "connecting") this.lobby.busy(state.isBusy ? "The server is busy…" : "Joining…");
     else this.#showStatus();
   }
 
-  #openLobby(text: string): void {
-    this.flight?.session.leave();
+  #openLobby(text: string, findsAnother = false): void {
+    const { flight } = this;
     this.flight = undefined;
+    flight?.session.leave();
     this.hud.status("");
     this.lobby.show(true);
     this.lobby.say(text);
+    this.lobby.offer(findsAnother ? "Find another room" : "Play");
     this.#watch("");
     this.#show();
   }
@@ -194,7 +195,7 @@ export class App {
     const recording = scene?.welcome.room?.roomId ?? "";
     if (scene === undefined || recording === "") return;
     const tick = Math.max(1, scene.tick - Math.round((REWIND_S * 1000) / scene.clock.tickMs));
-    location.assign(linkTo({ recording, tick, plays: true }));
+    location.assign(withServer(linkTo({ recording, tick, plays: true })));
   }
 
   #escape(): void {
@@ -252,7 +253,7 @@ export class App {
 
   #showStatus(): void {
     const state = this.flight?.session.state;
-    if (state?.kind === "reconnecting") this.hud.status(reconnecting(state.graceUntil - performance.now()));
+    if (state?.kind === "playing" || state?.kind === "reconnecting") this.hud.status(waiting(state, performance.now()));
     else this.hud.status("");
   }
 

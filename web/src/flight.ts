@@ -26,7 +26,6 @@ export class Flight {
 
   constructor(
     readonly host: Host,
-    ticket: string,
     readonly events: FlightEvents,
   ) {
     const listener = {
@@ -35,7 +34,7 @@ export class Flight {
       noticed: ({ text }: { text: string }) => events.noticed(text),
       changed: events.changed,
     };
-    this.session = new Session(host, listener, ticket);
+    this.session = new Session(host, listener);
   }
 
   /** One frame: sends the controls, and says where the own ship is to be drawn, and at which tick. */

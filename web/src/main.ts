@@ -2,9 +2,11 @@ import "./view/style.css";
 import "./replay/style.css";
 import { App } from "./app";
 import { ReplayApp } from "./replay/app";
+import { withServer } from "./net/server";
 import { isReplayPath } from "./replay/link";
 
 // One page, two ways to look at a server: the game, and what was played.
+for (const link of document.querySelectorAll<HTMLAnchorElement>('a[href^="/"]')) link.href = withServer(link.getAttribute("href") ?? "/");
 const app = isReplayPath(location.pathname) ? new ReplayApp() : new App();
 app.start();
 

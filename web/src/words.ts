@@ -1,10 +1,14 @@
 // What players are told when a session ends or cannot begin. Never a raw error.
 
+import type { SessionState } from "./net/session";
+
 const WORDS: Record<string, string> = {
   TAKEN_OVER: "You fly this ship from another window now.",
   SESSION_NOT_FOUND: "Your ship waited as long as it could, and is gone. Fly again!",
   ROOM_NOT_FOUND: "That room is no more.",
   ROOM_ENDED: "The room has ended.",
+  ROOM_FAILED: "Something in the room broke, and it had to end.",
+  ROOM_LOST: "The server that ran this room is gone; the room with it.",
   ROOM_FULL: "That room is full.",
   ROOMS_EXHAUSTED: "The server has no place for another room just now.",
   KICKED: "An operator removed you from the room.",
@@ -20,9 +24,15 @@ export function inWords(reason: string): string {
   return WORDS[reason] ?? "The server ended the game. Try again.";
 }
 
-/** While the stream is broken. */
-export function reconnecting(graceMs: number): string {
-  const seconds = Math.ceil(graceMs / 1000);
+/** Reasons after which there is nothing to come back to: another room is to be found. */
+export const IS_GONE = new Set(["ROOM_LOST", "ROOM_NOT_FOUND", "ROOM_ENDED", "ROOM_FAILED", "SESSION_NOT_FOUND"]);
+
+/** While something is not as it should be; else nothing. */
+export function waiting(state: Extract<SessionState, { kind: "playing" | "reconnecting" }>, now: number): string {
+  if (state.isFrozen) return "The room stands still. It goes on as soon as its server may.";
+  if (state.kind === "playing") return "";
+  if (state.isBusy) return "The server has too much to do just now. Trying again…";
+  const seconds = Math.ceil((state.graceUntil - now) / 1000);
   if (seconds > 0) return `Reconnecting… your ship holds course for ${seconds} s`;
   return "Reconnecting… your ship may be gone by now";
 }

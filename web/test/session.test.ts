@@ -1,8 +1,10 @@
 // The session against a fake server, in virtual time.
 
 import { create, fromBinary, toBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import { Code } from "@connectrpc/connect";
 import { beforeEach, describe, expect, it } from "vitest";
 import {
+  Notice_Kind,
   PlayRequestSchema,
   PlayResponseSchema,
   Resync_Reason,
@@ -11,7 +13,7 @@ import {
   type PlayResponseSchema as PlayResponseType,
 } from "../src/gen/fray/v1/play_pb";
 import { appliedHash } from "../src/net/hash";
-import { Refused, Session, type Host, type SessionState, type SocketEvents } from "../src/net/session";
+import { Failed, Session, type Host, type Seat, type SessionState, type SocketEvents } from "../src/net/session";
 
 type Response = NonNullable<MessageInitShape<typeof PlayResponseType>["message"]>;
 
@@ -21,8 +23,9 @@ class World implements Host {
   timers: { at: number; run: () => void }[] = [];
   sockets: FakeSocket[] = [];
   tickets: string[] = [];
-  rejoins: string[] = [];
-  rejoinFails: Error | undefined;
+  joins: { requestId: string; resumeToken: string }[] = [];
+  joinFails: Error | undefined;
+  ids = 0;
 
   now(): number {
     return this.time;
@@ -36,8 +39,12 @@ class World implements Host {
     };
   }
 
-  random(): number {
+  fraction(): number {
     return 0.5;
+  }
+
+  requestId(): string {
+    return `wish-${(this.ids += 1)}`;
   }
 
   openSocket(ticket: string, events: SocketEvents): FakeSocket {
@@ -47,9 +54,14 @@ class World implements Host {
     return socket;
   }
 
-  rejoin(token: string): Promise<string> {
-    this.rejoins.push(token);
-    return this.rejoinFails === undefined ? Promise.resolve("fresh") : Promise.reject(this.rejoinFails);
+  join(requestId: string, resumeToken: string): Promise<Seat> {
+    this.joins.push({ requestId, resumeToken });
+    const ticket = resumeToken === "" ? "ticket" : "fresh";
+    return this.joinFails === undefined ? Promise.resolve({ ticket, expiresInS: 60 }) : Promise.reject(this.joinFails);
+  }
+
+  get rejoins(): string[] {
+    return this.joins.map(({ resumeToken }) => resumeToken).filter((token) => token !== "");
   }
 
   async pass(ms: number): Promise<void> {
@@ -126,7 +138,7 @@ function start(tick: number): void {
   world.socket.says({ case: "update", value: { tick, baseTick: 0, cellsAdded: [0], cells } });
 }
 
-beforeEach(() => {
+beforeEach(async () => {
   world = new World();
   states = [];
   const listener = {
@@ -135,9 +147,15 @@ beforeEach(() => {
     noticed: () => {},
     changed: (state: SessionState) => states.push(state.kind),
   };
-  session = new Session(world, listener, "ticket");
+  session = new Session(world, listener);
   session.start();
+  await world.pass(0);
 });
+
+/** A refusal of `Join`. */
+function refusal(code: Code, reason = ""): Failed {
+  return new Failed({ code, reason });
+}
 
 describe("a session", () => {
   it("says hello first, and plays after the welcome", () => {
@@ -246,7 +264,7 @@ describe("a replica that broke", () => {
 });
 
 describe("a stream that breaks", () => {
-  it("is opened again with a fresh ticket and the resume token, and moves are sent again", async () => {
+  it("is opened again with the ticket and the resume token, and moves are sent again", async () => {
     welcome();
     start(10);
     session.steer(FIRE, 11);
@@ -254,13 +272,24 @@ describe("a stream that breaks", () => {
     expect(session.state).toMatchObject({ kind: "reconnecting", graceUntil: world.time + 30000 });
     expect(session.steer(COAST, 12)).toBeUndefined();
     await world.pass(100);
-    expect(world.rejoins).toEqual(["secret"]);
-    expect(world.tickets).toEqual(["ticket", "fresh"]);
+    expect(world.rejoins).toEqual([]);
+    expect(world.tickets).toEqual(["ticket", "ticket"]);
     welcome({ resumed: true });
     expect(world.socket.sent[0]).toMatchObject({ case: "hello", value: { resumeToken: "secret" } });
     expect(world.socket.of("move").map((move) => move.sequence)).toEqual([1]);
     expect(states).toEqual(["playing", "reconnecting", "playing"]);
     expect(session.moves.mismatches).toBe(0);
+    expect(session.reconnects).toBe(1);
+  });
+
+  it("gets a fresh ticket where the old one is of no use", async () => {
+    welcome();
+    world.socket.events.closed(4009, "WRONG_SERVER: the room is on another server");
+    await world.pass(100);
+    expect(world.joins.at(-1)).toEqual({ requestId: "wish-2", resumeToken: "secret" });
+    expect(world.tickets).toEqual(["ticket", "fresh"]);
+    welcome({ resumed: true });
+    expect(session.state.kind).toBe("playing");
   });
 
   it("does not send again what was applied before it broke", async () => {
@@ -312,21 +341,31 @@ describe("a stream that breaks", () => {
 
   it("is tried again and again, ever more slowly", async () => {
     welcome();
-    world.rejoinFails = new Error("no network");
-    world.socket.events.closed(1006, "");
-    await world.pass(60_000);
-    expect(world.rejoins.length).toBeGreaterThan(8);
-    expect(world.rejoins.length).toBeLessThan(30);
-    world.rejoinFails = undefined;
-    await world.pass(6000);
+    world.joinFails = new Error("no network");
+    world.socket.events.closed(4016, "TICKET_INVALID: expired");
+    await world.pass(40_000);
+    expect(world.rejoins.length).toBeGreaterThan(15);
+    expect(world.rejoins.length).toBeLessThan(60);
+    expect(session.state.kind).toBe("reconnecting");
+    world.joinFails = undefined;
+    await world.pass(3000);
     welcome({ resumed: true });
     expect(session.state.kind).toBe("playing");
   });
 
+  it("is not tried for ever", async () => {
+    welcome();
+    world.joinFails = new Error("no network");
+    world.socket.events.closed(4016, "TICKET_INVALID: expired");
+    await world.pass(60_000);
+    expect(session.state).toEqual({ kind: "ended", reason: "UNREACHABLE" });
+    expect(world.timers).toEqual([]);
+  });
+
   it("ends when the session is no more", async () => {
     welcome();
-    world.rejoinFails = new Refused("SESSION_NOT_FOUND");
-    world.socket.events.closed(1006, "");
+    world.joinFails = refusal(Code.NotFound, "SESSION_NOT_FOUND");
+    world.socket.events.closed(4014, "SHUTTING_DOWN: the server is shutting down");
     await world.pass(1000);
     expect(session.state).toEqual({ kind: "ended", reason: "SESSION_NOT_FOUND" });
     expect(world.timers).toEqual([]);
@@ -334,11 +373,10 @@ describe("a stream that breaks", () => {
 
   it.each([
     [4010, "TAKEN_OVER: another stream took this session over", "TAKEN_OVER"],
-    [4010, "KICKED: by an operator", "KICKED"],
+    [4007, "KICKED: by an operator", "KICKED"],
+    [4005, "ROOM_LOST: its server is gone", "ROOM_LOST"],
     [4005, "SESSION_NOT_FOUND: there is no such session", "SESSION_NOT_FOUND"],
-    [4008, "ROOM_FULL: the room is full", "ROOM_FULL"],
     [4009, "PROTOCOL_UNSUPPORTED: no", "PROTOCOL_UNSUPPORTED"],
-    [4000, "", "LEFT"],
   ])("ends for good with %i %s", async (code, text, reason) => {
     welcome();
     world.socket.events.closed(code, text);
@@ -352,6 +390,8 @@ describe("a stream that breaks", () => {
     [4004, "IDLE_TIMEOUT: nothing was heard"],
     [4016, "TICKET_INVALID: expired"],
     [4008, "MOVE_FLOOD: more than 64"],
+    [4000, ""],
+    [1000, "a proxy"],
     [1001, ""],
   ])("comes back after %i %s", async (code, text) => {
     welcome();
@@ -369,6 +409,83 @@ describe("a stream that breaks", () => {
     old.events.closed(4010, "TAKEN_OVER: by ourselves");
     expect(session.state.kind).toBe("playing");
     expect(old.isClosed).toBe(true);
+  });
+});
+
+describe("getting in", () => {
+  const connecting = { kind: "connecting", isBusy: false };
+
+  async function begin(joinFails: Error): Promise<void> {
+    world = new World();
+    world.joinFails = joinFails;
+    session = new Session(world, { welcomed: () => {}, updated: () => {}, noticed: () => {}, changed: () => {} });
+    session.start();
+    await world.pass(1000);
+  }
+
+  it("is tried again while nobody answers, as the same wish", async () => {
+    await begin(new Error("no network"));
+    expect(session.state).toEqual(connecting);
+    expect(new Set(world.joins.map(({ requestId }) => requestId))).toEqual(new Set(["wish-1"]));
+    expect(world.joins.length).toBeGreaterThan(2);
+    world.joinFails = undefined;
+    await world.pass(2000);
+    welcome();
+    expect(session.state.kind).toBe("playing");
+  });
+
+  it("is not tried for ever", async () => {
+    await begin(refusal(Code.Unavailable, "DIRECTORY_AWAY"));
+    await world.pass(60_000);
+    expect(session.state).toEqual({ kind: "ended", reason: "UNREACHABLE" });
+  });
+
+  it("ends with a refusal that means it", async () => {
+    await begin(refusal(Code.ResourceExhausted, "ROOM_FULL"));
+    expect(session.state).toEqual({ kind: "ended", reason: "ROOM_FULL" });
+    expect(world.joins.length).toBe(1);
+  });
+
+  it("says that the server is busy", async () => {
+    await begin(refusal(Code.ResourceExhausted));
+    expect(session.state).toEqual({ kind: "connecting", isBusy: true });
+  });
+
+  it("gives up a socket that does not open, and one that gets no Welcome", async () => {
+    await world.pass(5200);
+    expect(world.sockets.map(({ isClosed }) => isClosed)).toEqual([true, false]);
+    world.socket.events.opened();
+    await world.pass(9900);
+    expect(world.sockets.length).toBe(2);
+    await world.pass(500);
+    expect(world.sockets[1]!.isClosed).toBe(true);
+  });
+});
+
+describe("a room that stands still", () => {
+  const notice = (kind: Notice_Kind): void => world.socket.says({ case: "notice", value: { kind, text: "for people" } });
+
+  it("is shown, and waited for while the server is silent", async () => {
+    welcome();
+    notice(Notice_Kind.ROOM_FROZEN);
+    expect(session.state).toEqual({ kind: "playing", isFrozen: true });
+    await world.pass(12_000);
+    expect(world.sockets.length).toBe(1);
+    notice(Notice_Kind.ROOM_RESUMED);
+    expect(session.state).toEqual({ kind: "playing", isFrozen: false });
+  });
+
+  it("keeps the ship for longer while its server is looked for", async () => {
+    welcome();
+    const lostAt = world.time;
+    world.joinFails = refusal(Code.Unavailable, "OWNER_UNREACHABLE");
+    world.socket.events.closed(4014, "LEASE_LOST: cut off");
+    await world.pass(70_000);
+    expect(session.state).toMatchObject({ kind: "reconnecting", isFrozen: true });
+    expect((session.state as { graceUntil: number }).graceUntil).toBeGreaterThan(lostAt + 90_000);
+    world.joinFails = refusal(Code.NotFound, "ROOM_LOST");
+    await world.pass(3000);
+    expect(session.state).toEqual({ kind: "ended", reason: "ROOM_LOST" });
   });
 });
 

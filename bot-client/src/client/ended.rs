@@ -43,9 +43,10 @@ impl Ended {
     /// A close code of the WebSocket: 4000 + gRPC status, and as text the reason, maybe followed by ": " and more.
     pub fn from_close(code: u16, text: &str) -> Option<Self> {
         let code = match code {
-            4000 | 1000 => return None,
+            4000 => return None,
             4001..4017 => Code::from(i32::from(code) - 4000),
-            _ => Code::Unavailable,
+            // Not the server's own words: something on the way.
+            _ => return Some(Self::broken(format!("closed with {code}: {text}"))),
         };
         let (reason, message) = text.split_once(": ").unwrap_or((text, text));
         Some(Self { code, reason: reason.to_owned(), message: message.to_owned() })
@@ -53,21 +54,30 @@ impl Ended {
 
     /// What to count it under: the status's name and the reason.
     pub fn label(&self) -> String {
-        let code = code_name(self.code);
+        let code = Self::named(self.code);
         if self.reason.is_empty() { code.to_owned() } else { format!("{code}/{}", self.reason) }
     }
 
-    /// Whether a new stream may go on with the session.
-    pub fn is_resumable(&self) -> bool {
-        match self.code {
-            Code::Unavailable
-            | Code::DeadlineExceeded
-            | Code::Cancelled
-            | Code::Unknown
-            | Code::Unauthenticated => true,
-            // With a reason the server means it; without one it is something on the way.
-            Code::Internal | Code::ResourceExhausted => self.reason.is_empty(),
-            _ => false,
+    /// A status's name, as gRPC writes it.
+    pub(super) fn named(code: Code) -> &'static str {
+        match code {
+            Code::Ok => "OK",
+            Code::Cancelled => "CANCELLED",
+            Code::Unknown => "UNKNOWN",
+            Code::InvalidArgument => "INVALID_ARGUMENT",
+            Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Code::NotFound => "NOT_FOUND",
+            Code::AlreadyExists => "ALREADY_EXISTS",
+            Code::PermissionDenied => "PERMISSION_DENIED",
+            Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+            Code::FailedPrecondition => "FAILED_PRECONDITION",
+            Code::Aborted => "ABORTED",
+            Code::OutOfRange => "OUT_OF_RANGE",
+            Code::Unimplemented => "UNIMPLEMENTED",
+            Code::Internal => "INTERNAL",
+            Code::Unavailable => "UNAVAILABLE",
+            Code::DataLoss => "DATA_LOSS",
+            Code::Unauthenticated => "UNAUTHENTICATED",
         }
     }
 }
@@ -94,28 +104,6 @@ impl From<Status> for Ended {
     }
 }
 
-fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,7 +113,9 @@ mod tests {
         assert_eq!(Ended::from_close(4000, ""), None);
         let ended = Ended::from_close(4010, "TAKEN_OVER: another stream").expect("an error");
         assert_eq!((ended.code, ended.label().as_str()), (Code::Aborted, "ABORTED/TAKEN_OVER"));
-        assert!(!ended.is_resumable());
-        assert!(Ended::from_close(1006, "").expect("an error").is_resumable());
+        let cut = Ended::from_close(1006, "").expect("an error");
+        assert_eq!(cut.label(), "UNAVAILABLE");
+        // A proxy's good-bye is none of the server's.
+        assert_eq!(Ended::from_close(1000, "bye: x").expect("an error").label(), "UNAVAILABLE");
     }
 }

@@ -8,8 +8,10 @@
 //! | [`schedule`] | when ticks are due |
 //! | [`transport`] | gRPC and WebSocket |
 //! | [`tracing`] | what is told of sampled moves to whoever traces them |
+//! | [`connection`] | when to join, to resume, to wait, to give up; no socket, no clock |
 //! | [`player`] | joins, plays, resumes |
 
+pub mod connection;
 mod controls;
 mod counters;
 mod ended;

@@ -1,12 +1,13 @@
 //! A player: a session on a server, over as many streams as it takes.
 
+use super::connection::{Action, Chance, Connection, Input, Random};
 use super::event::Event;
 use super::session::{Config, SendError, Session};
 use super::transport::{Answer, Link, Message, Server};
 use super::{Controls, Ended};
 use fray_proto::v1;
+use fray_proto::v1::notice::Kind;
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
-use rand::RngExt as _;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,22 +21,13 @@ use tonic::Code;
 pub struct Options {
     /// How the session behaves.
     pub session: Config,
-    /// The first wait before a new attempt; each further one is twice as long.
-    pub retry_first: Duration,
-    /// The longest wait.
-    pub retry_longest: Duration,
-    /// When to give up: so long after the last sign of life.
-    pub give_up_after: Duration,
+    /// When a first attempt to get in is given up. Later ones are given up when the session must be gone.
+    pub first_attempts: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            session: Config::default(),
-            retry_first: Duration::from_millis(50),
-            retry_longest: Duration::from_secs(2),
-            give_up_after: Duration::from_secs(60),
-        }
+        Self { session: Config::default(), first_attempts: Duration::from_secs(30) }
     }
 }
 
@@ -45,23 +37,31 @@ impl Default for Options {
 /// may be cancelled (in a `select!`, say) without losing anything.
 pub struct Player {
     server: Arc<dyn Server>,
-    options: Options,
     session: Session,
+    connection: Connection,
+    chance: Wishes,
+    /// The connection's times count from here.
+    origin: Instant,
     request: v1::JoinRequest,
     seat: Option<v1::JoinResponse>,
     state: State,
-    attempts: u32,
-    alive_at: Instant,
+    /// Cut off on purpose: nothing is attempted before this.
+    away_until: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     reads: bool,
 }
 
 enum State {
-    Waiting { rejoin: bool },
+    New,
+    Waiting,
     Joining(Answer<v1::JoinResponse>),
     Opening(Answer<Link>),
-    Live { link: Link, sends: Sends },
-    Over,
+    Live {
+        link: Link,
+        sends: Sends,
+    },
+    /// Over; why is told once.
+    Over(Option<Ended>),
 }
 
 /// The sending side of a live stream.
@@ -83,23 +83,20 @@ impl Player {
     ///
     /// A request without a `request_id` gets a random one, so that a repeated call does not take two seats.
     pub fn new(server: Arc<dyn Server>, mut request: v1::JoinRequest, options: Options) -> Self {
-        if request.request_id.is_empty() {
-            request.request_id = format!("{:032x}", rand::random::<u128>());
-        }
-        let session = Session::new(options.session.clone()).traced(server.tracer());
+        let first = Some(std::mem::take(&mut request.request_id)).filter(|id| !id.is_empty());
+        let session = Session::new(options.session).traced(server.tracer());
         let now = Instant::now();
-        let state = State::Waiting { rejoin: true };
-        let timer = Box::pin(sleep_until(now));
         Self {
             server,
-            options,
             session,
+            connection: Connection::new(options.first_attempts),
+            chance: Wishes { first },
+            origin: now,
             request,
             seat: None,
-            state,
-            attempts: 0,
-            alive_at: now,
-            timer,
+            state: State::New,
+            away_until: None,
+            timer: Box::pin(sleep_until(now)),
             reads: true,
         }
     }
@@ -122,6 +119,17 @@ impl Player {
     /// The session: the replica, the own entity, what is unacknowledged.
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// Where the way to the server stands: whether the room stands still, and how long the session waits.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// How much of the grace period is left, while the stream is lost.
+    pub fn grace_left(&self) -> Option<Duration> {
+        let until_ms = self.connection.grace_until_ms()?;
+        Some(Duration::from_millis(until_ms.saturating_sub(self.now_ms())))
     }
 
     /// The seat, once it is reserved.
@@ -155,11 +163,12 @@ impl Player {
         self.reads = reads;
     }
 
-    /// Cuts the stream off without a word, as a lost network does. The player comes back after `away`.
+    /// Cuts the stream off without a word, as a lost network does. The player tries to come back after `away`.
     pub fn cut_off(&mut self, away: Duration) {
-        if !matches!(self.state, State::Over) {
+        if matches!(self.state, State::Opening(_) | State::Live { .. }) {
+            self.away_until = Some(Instant::now() + away);
             self.session.handle_closed();
-            self.wait(away, false);
+            self.tell(Input::Ended(&Ended::broken("cut off on purpose")));
         }
     }
 
@@ -170,90 +179,81 @@ impl Player {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Ended>> {
+        if let Some(until) = self.away_until {
+            ready!(self.poll_timer(until, cx));
+            self.away_until = None;
+            // That was pause enough.
+            self.tell(Input::Timer);
+        }
         loop {
-            match &mut self.state {
-                State::Over => return Poll::Ready(Ok(None)),
-                State::Waiting { rejoin } => {
-                    ready!(self.timer.poll_unpin(cx));
-                    let rejoin = *rejoin;
-                    self.state = self.attempt(rejoin);
-                }
-                State::Joining(answer) => match ready!(answer.poll_unpin(cx)) {
-                    Ok(seat) => {
-                        let room = Box::new(seat.room.clone().unwrap_or_default());
-                        self.state = State::Opening(self.server.play(&seat.ticket));
-                        let is_first = self.seat.replace(seat).is_none();
-                        if is_first {
-                            return Poll::Ready(Ok(Some(Event::Joined(room))));
-                        }
-                    }
-                    Err(ended) => return Poll::Ready(self.retry(ended)),
-                },
-                State::Opening(answer) => match ready!(answer.poll_unpin(cx)) {
-                    Ok(link) => {
-                        let ticket = self.seat.as_ref().map_or("", |seat| &seat.ticket);
-                        self.session.open(ticket, Instant::now().into_std());
-                        self.state = State::Live { link, sends: Sends::Open };
-                    }
-                    Err(ended) => return Poll::Ready(self.retry(ended)),
-                },
-                State::Live { .. } => {
-                    let event = ready!(self.poll_live(cx));
-                    return Poll::Ready(match event {
-                        Ok(Some(event)) => Ok(Some(event)),
-                        Ok(None) => self.handle_end(),
-                        Err(ended) => self.retry(ended),
-                    });
+            if let Poll::Ready(happened) = self.poll_state(cx) {
+                match happened {
+                    Some(event) => return Poll::Ready(event),
+                    None => continue,
                 }
             }
-        }
-    }
-
-    /// Goes on with an attempt to get in, or back in.
-    fn attempt(&mut self, rejoin: bool) -> State {
-        match &self.seat {
-            Some(seat) if !rejoin => State::Opening(self.server.play(&seat.ticket)),
-            _ => {
-                let mut request = self.request.clone();
-                self.session.resume_token().clone_into(&mut request.resume_token);
-                if !request.resume_token.is_empty() {
-                    // Another question than the first: it wants a fresh ticket, not the first answer again.
-                    request.request_id = format!("{:032x}", rand::random::<u128>());
-                }
-                State::Joining(self.server.join(request))
-            }
-        }
-    }
-
-    /// Writes, reads and keeps time. `None` is the stream's proper end.
-    fn poll_live(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Ended>> {
-        loop {
-            self.poll_send(cx);
-            let State::Live { link, .. } = &mut self.state else {
+            let deadline = self.connection.deadline_ms().map(|ms| self.at(ms));
+            let is_live = matches!(self.state, State::Live { .. });
+            let timeout = self.session.poll_timeout().filter(|_| is_live).map(Instant::from_std);
+            let Some(at) = [deadline, timeout].into_iter().flatten().min() else {
                 return Poll::Pending;
             };
-            if self.reads
-                && let Poll::Ready(message) = link.messages.poll_next_unpin(cx)
-            {
-                return Poll::Ready(match message {
-                    None => Ok(None),
-                    Some(Err(ended)) => Err(ended),
-                    Some(Ok(message)) => self.handle_message(message).map(Some),
-                });
+            ready!(self.poll_timer(at, cx));
+            if let Some(event) = self.handle_timeout(deadline) {
+                return Poll::Ready(event);
             }
-            match self.session.poll_timeout() {
-                None => return Poll::Pending,
-                Some(at) => {
-                    let at = Instant::from_std(at);
-                    if self.timer.deadline() != at {
-                        self.timer.as_mut().reset(at);
-                    }
-                }
-            }
-            ready!(self.timer.poll_unpin(cx));
-            let now = Instant::now().into_std();
-            self.session.handle_timeout(now).map_err(Ended::timed_out)?;
         }
+    }
+
+    /// Goes on with what is under way. `None`: something happened that nobody needs to know.
+    #[expect(clippy::type_complexity, reason = "the same as poll_next's, maybe")]
+    fn poll_state(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Option<Event>, Ended>>> {
+        let happened = match &mut self.state {
+            State::Over(why) => Some(why.take().map_or(Ok(None), Err)),
+            State::New => {
+                self.tell(Input::Begin);
+                None
+            }
+            State::Waiting => return Poll::Pending,
+            State::Joining(answer) => match ready!(answer.poll_unpin(cx)) {
+                Ok(seat) => self.joined(seat).map(|event| Ok(Some(event))),
+                Err(ended) => {
+                    self.tell(Input::Refused(&ended));
+                    Some(self.failed(Event::AttemptFailed, ended))
+                }
+            },
+            State::Opening(answer) => match ready!(answer.poll_unpin(cx)) {
+                Ok(link) => {
+                    self.tell(Input::Opened);
+                    self.session.open(self.seat.as_ref().map_or("", |seat| &seat.ticket));
+                    self.state = State::Live { link, sends: Sends::Open };
+                    None
+                }
+                Err(ended) => Some(self.handle_ended(ended)),
+            },
+            State::Live { .. } => Some(match ready!(self.poll_live(cx)) {
+                Ok(Some(event)) => Ok(Some(event)),
+                Ok(None) => self.handle_end(),
+                Err(ended) => self.handle_ended(ended),
+            }),
+        };
+        Poll::Ready(happened)
+    }
+
+    /// Writes and reads. `None` is the stream's proper end.
+    fn poll_live(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Ended>> {
+        self.poll_send(cx);
+        let State::Live { link, .. } = &mut self.state else {
+            return Poll::Pending;
+        };
+        if !self.reads {
+            return Poll::Pending;
+        }
+        Poll::Ready(match ready!(link.messages.poll_next_unpin(cx)) {
+            None => Ok(None),
+            Some(Err(ended)) => Err(ended),
+            Some(Ok(message)) => self.handle_message(message).map(Some),
+        })
     }
 
     /// Writes what the session wants to, as far as the stream takes it. A stream that takes nothing any more says why on
@@ -290,52 +290,133 @@ impl Player {
 
     fn handle_message(&mut self, message: Message) -> Result<Event, Ended> {
         let now = Instant::now();
-        self.alive_at = now;
         let event = self
             .session
             .handle_message(message.bytes, message.framing, now.into_std())
             .map_err(|violation| Ended::misbehaved(violation.to_string()))?;
-        if matches!(event, Event::Welcomed { .. }) {
-            self.attempts = 0;
+        match &event {
+            Event::Welcomed { .. } => {
+                if let Some(welcome) = self.session.welcome() {
+                    let input = Input::of_welcome(welcome);
+                    let now_ms = self.now_ms();
+                    // It asks for nothing: the stream goes on.
+                    self.connection.handle(now_ms, input, &mut self.chance);
+                }
+            }
+            Event::Notice(notice) => match notice.kind() {
+                Kind::RoomFrozen => self.tell(Input::Frozen(true)),
+                Kind::RoomResumed => self.tell(Input::Frozen(false)),
+                _ => {}
+            },
+            _ => {}
         }
         Ok(event)
+    }
+
+    /// A seat is there. Only the first one is told.
+    fn joined(&mut self, seat: v1::JoinResponse) -> Option<Event> {
+        let expires_in = Duration::from_secs(seat.expires_in_s.into());
+        self.tell(Input::Joined { ticket: &seat.ticket, expires_in });
+        let room = Box::new(seat.room.clone().unwrap_or_default());
+        let is_first = self.seat.replace(seat).is_none();
+        is_first.then_some(Event::Joined(room))
     }
 
     /// The server ended the stream with OK.
     fn handle_end(&mut self) -> Result<Option<Event>, Ended> {
         if self.session.has_left() {
             self.session.handle_closed();
-            self.state = State::Over;
+            self.tell(Input::Left);
             return Ok(None);
         }
-        self.retry(Ended::broken("the server ended the stream though nobody left"))
+        let message = "the server ended the stream though nobody left".to_owned();
+        self.handle_ended(Ended { code: Code::Ok, reason: String::new(), message })
     }
 
-    /// The stream, or an attempt at one, failed: try again later, or never.
-    fn retry(&mut self, ended: Ended) -> Result<Option<Event>, Ended> {
+    /// The stream, or the attempt at one, failed.
+    fn handle_ended(&mut self, ended: Ended) -> Result<Option<Event>, Ended> {
         let was_open = self.session.is_open() || self.session.has_left();
         self.session.handle_closed();
-        let gives_up = self.alive_at.elapsed() >= self.options.give_up_after;
-        // A first seat may be waited for, but a refusal of it is final.
-        let refused = self.seat.is_none() && ended.code == Code::Unauthenticated;
-        if gives_up || refused || !ended.is_resumable() {
-            self.state = State::Over;
-            return Err(ended);
-        }
-        let doubled = self.options.retry_first * 2_u32.saturating_pow(self.attempts.min(16));
-        let longest = doubled.min(self.options.retry_longest);
-        // Full jitter: thousands that lost the same server must not come back in step.
-        let wait = longest.mul_f64(rand::rng().random_range(0.0..1.0));
-        // The ticket at hand leads to the same server. It is worth one attempt, when there was a stream.
-        let rejoin = self.attempts > 0 || ended.code == Code::Unauthenticated;
-        self.attempts += 1;
-        self.wait(wait, rejoin);
+        self.tell(Input::Ended(&ended));
         let event = if was_open { Event::Disconnected } else { Event::AttemptFailed };
-        Ok(Some(event(ended)))
+        self.failed(event, ended)
     }
 
-    fn wait(&mut self, wait: Duration, rejoin: bool) {
-        self.timer.as_mut().reset(Instant::now() + wait);
-        self.state = State::Waiting { rejoin };
+    /// What the player is told of a failure, after the connection was.
+    fn failed(
+        &mut self,
+        event: impl FnOnce(Ended) -> Event,
+        ended: Ended,
+    ) -> Result<Option<Event>, Ended> {
+        match &mut self.state {
+            State::Over(why) => why.take().map_or(Ok(None), Err),
+            _ => Ok(Some(event(ended))),
+        }
+    }
+
+    /// Something is due: the session's, or the connection's deadline.
+    fn handle_timeout(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Option<Result<Option<Event>, Ended>> {
+        let now = Instant::now();
+        if deadline.is_some_and(|at| at <= now) {
+            let was_waiting = matches!(self.state, State::Waiting);
+            self.session.handle_closed();
+            self.tell(Input::Timer);
+            let late = || Ended::timed_out("the server did not answer in time");
+            return (!was_waiting).then(|| self.failed(Event::AttemptFailed, late()));
+        }
+        let is_live = matches!(self.state, State::Live { .. });
+        let is_due = self.session.poll_timeout().is_some_and(|at| at <= now.into_std());
+        let dead =
+            (is_live && is_due).then(|| self.session.handle_timeout(now.into_std()))?.err()?;
+        Some(self.handle_ended(Ended::timed_out(dead)))
+    }
+
+    /// Tells the connection what happened, and does what it says.
+    fn tell(&mut self, input: Input<'_>) {
+        let now_ms = self.now_ms();
+        self.state = match self.connection.handle(now_ms, input, &mut self.chance) {
+            Action::Nothing => return,
+            Action::Wait => State::Waiting,
+            Action::Join { request_id, resume_token } => {
+                let request = v1::JoinRequest { request_id, resume_token, ..self.request.clone() };
+                State::Joining(self.server.join(request))
+            }
+            Action::Open { ticket } => State::Opening(self.server.play(&ticket)),
+            Action::Over(why) => State::Over(why),
+        };
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn at(&self, ms: u64) -> Instant {
+        self.origin + Duration::from_millis(ms)
+    }
+
+    fn poll_timer(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        if self.timer.deadline() != at {
+            self.timer.as_mut().reset(at);
+        }
+        self.timer.poll_unpin(cx)
+    }
+}
+
+/// The first wish has the id that the request came with, if it has one.
+#[derive(Debug)]
+struct Wishes {
+    first: Option<String>,
+}
+
+impl Chance for Wishes {
+    fn fraction(&mut self) -> f64 {
+        Random.fraction()
+    }
+
+    fn request_id(&mut self) -> String {
+        self.first.take().unwrap_or_else(|| Random.request_id())
     }
 }

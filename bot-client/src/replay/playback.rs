@@ -252,7 +252,7 @@ impl Playback {
         let now = self.time.at(Instant::now());
         self.splicer = Splicer::default();
         self.session = Session::new(Config::default());
-        self.session.open("", now);
+        self.session.open("");
         // There is nobody to greet.
         self.session.poll_request(now);
         self.time.origin = (frame.tick, now);

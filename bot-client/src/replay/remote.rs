@@ -1,16 +1,19 @@
 //! Recordings of a running server.
 
 use super::open::Recording;
+use crate::client::connection::{Chance as _, Random};
+use crate::client::transport::{GrpcServer, Server as _, Trust, with_ticket};
 use anyhow::{Context as _, bail, ensure};
 use bytes::{Bytes, BytesMut};
-use fray_proto::v1;
 use fray_proto::v1::replays_client::ReplaysClient;
+use fray_proto::v1::{self, join_request};
 use fray_server::replay::verify::Unanswered;
 use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
+use tonic::Request;
 use tonic::transport::{Channel, Endpoint};
 
 /// How long a connection attempt may take.
@@ -44,11 +47,15 @@ pub(super) fn fetch(
     stop: &CancellationToken,
 ) -> anyhow::Result<Recording> {
     let endpoint = Endpoint::from_shared(url.to_owned()).with_context(|| url.to_owned())?;
+    let endpoint = Trust::default().checked_by(endpoint).with_context(|| url.to_owned())?;
     let fetched = run(stop, async {
         let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await?;
-        let mut replays = ReplaysClient::new(channel);
+        let mut replays = ReplaysClient::new(channel.clone());
         match wanted.name {
-            Some(name) => download(&mut replays, name, wanted).await,
+            Some(name) => {
+                let ticket = ticket(channel, name, wanted.code).await;
+                download(&mut replays, name, wanted, &ticket).await
+            }
             None => bail!("--recording says which one: {}", names(&mut replays).await?),
         }
     })?;
@@ -67,10 +74,27 @@ fn run<T>(stop: &CancellationToken, work: impl Future<Output = T>) -> anyhow::Re
     })
 }
 
+/// A spectator's ticket, by which an edge finds the server of a room that still plays. Other recordings have none.
+async fn ticket(channel: Channel, recording: &str, code: &str) -> String {
+    let room = match code {
+        "" => join_request::Room::RoomId(recording.to_owned()),
+        code => join_request::Room::Code(code.to_owned()),
+    };
+    let request = v1::JoinRequest {
+        request_id: Random.request_id(),
+        room: Some(room),
+        spectate: true,
+        ..Default::default()
+    };
+    // Whatever is wrong: without a ticket the download is refused, and says why, if it needs one.
+    GrpcServer::new(channel).join(request).await.map(|seat| seat.ticket).unwrap_or_default()
+}
+
 async fn download(
     replays: &mut ReplaysClient<Channel>,
     name: &str,
     wanted: &Wanted<'_>,
+    ticket: &str,
 ) -> anyhow::Result<Bytes> {
     let request = v1::DownloadRequest {
         name: name.to_owned(),
@@ -85,6 +109,7 @@ async fn download(
             super::summary::printable(status.message())
         )
     };
+    let request = with_ticket(Request::new(request), ticket);
     let mut parts = replays.download(request).await.map_err(refused)?.into_inner();
     let mut bytes = BytesMut::new();
     while let Some(part) = parts.message().await.map_err(refused)? {

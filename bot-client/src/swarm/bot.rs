@@ -8,6 +8,7 @@ use super::plan::{Plan, Role};
 use super::rooms::Rooms;
 use super::stats::Board;
 use crate::arena::{self, PlayerEntry};
+use crate::client::connection::{Chance as _, Random, UNREACHABLE};
 use crate::client::transport::Server;
 use crate::client::{
     Config, Controls, Counters, Ended, Event, Options, Player, SendError, Updated,
@@ -18,7 +19,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg32;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// How many moves a player that does not read may have under way: it cannot know what is acknowledged.
@@ -49,6 +50,8 @@ impl Shared {
 pub(super) struct Bot {
     shared: Arc<Shared>,
     index: usize,
+    /// Counts its sessions: only the first one makes it a player of the run.
+    life: u32,
     role: Role,
     player: Player,
     pilot: Pilot,
@@ -71,25 +74,68 @@ pub(super) struct Bot {
     leaves_until: Option<Instant>,
 }
 
-/// Joins, plays and leaves. Whatever happens is on the board afterwards.
+/// Joins, plays and leaves. Whatever happens is on the board afterwards. Whose session is lost though nobody left joins anew,
+/// as a player would.
 pub(super) async fn run(shared: Arc<Shared>, index: usize, server: Arc<dyn Server>) {
+    let mut life = 0;
+    while one_life(&shared, index, &server, life).await == Afterwards::Anew {
+        life += 1;
+        // A room that is gone is gone for many: not all of them at once.
+        let pause = Duration::from_millis(rand::rng().random_range(200..2000));
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = shared.leave.cancelled() => return,
+        }
+    }
+}
+
+/// What to do when a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Afterwards {
+    /// That was all.
+    Nothing,
+    /// The room or the session is gone: find another.
+    Anew,
+}
+
+async fn one_life(
+    shared: &Arc<Shared>,
+    index: usize,
+    server: &Arc<dyn Server>,
+    life: u32,
+) -> Afterwards {
     let number = index + 1;
     let request = v1::JoinRequest {
-        request_id: format!("{:032x}", rand::random::<u128>()),
+        request_id: Random.request_id(),
         player_name: format!("bot {number}"),
         player_hue: Some((number as u32).wrapping_mul(137) % 360),
         ..v1::JoinRequest::default()
     };
     let request = tokio::select! {
         request = shared.rooms.request(index, server.as_ref(), request) => request,
-        () = shared.leave.cancelled() => return,
+        () = shared.leave.cancelled() => return Afterwards::Nothing,
     };
     match request {
-        Ok(request) => Bot::new(shared, index, server, request).run().await,
+        Ok(request) => {
+            let shared = Arc::clone(shared);
+            Bot::new(shared, index, life, Arc::clone(server), request).run().await
+        }
         Err(ended) => {
             let second = shared.second(Instant::now());
             shared.board.shard(index).note_error(second, &ended);
+            afterwards(&ended, false)
         }
+    }
+}
+
+/// Whether whoever lost a session so looks for another.
+fn afterwards(ended: &Ended, has_played: bool) -> Afterwards {
+    match ended.reason.as_str() {
+        "SESSION_NOT_FOUND" | "ROOM_NOT_FOUND" | "ROOM_LOST" | "ROOM_ENDED" | "ROOM_FAILED" => {
+            Afterwards::Anew
+        }
+        UNREACHABLE if has_played => Afterwards::Anew,
+        _ => Afterwards::Nothing,
     }
 }
 
@@ -97,6 +143,7 @@ impl Bot {
     fn new(
         shared: Arc<Shared>,
         index: usize,
+        life: u32,
         server: Arc<dyn Server>,
         request: v1::JoinRequest,
     ) -> Self {
@@ -129,10 +176,11 @@ impl Bot {
             leaves_until: None,
             shared,
             index,
+            life,
         }
     }
 
-    async fn run(mut self) {
+    async fn run(mut self) -> Afterwards {
         let leave = self.shared.leave.clone();
         let result = loop {
             let wake_at = self.wake_at();
@@ -156,7 +204,7 @@ impl Bot {
                 }
             }
         };
-        self.finish(result).await;
+        self.finish(result).await
     }
 
     fn wake_at(&self) -> Instant {
@@ -245,9 +293,10 @@ impl Bot {
                 stats.note_server(&ServerTold::of(welcome));
             }
             if is_first {
-                stats.players += 1;
+                let is_new = self.life == 0;
+                stats.players += u64::from(is_new);
                 stats.playing += 1;
-                stats.stalled.players += u64::from(self.role == Role::Stalls);
+                stats.stalled.players += u64::from(is_new && self.role == Role::Stalls);
             }
         }
         if is_first {
@@ -336,7 +385,7 @@ impl Bot {
         Duration::from_nanos(1_000_000_000 / u64::from(rate_hz.clamp(1, TICK_RATE_MAX_HZ)))
     }
 
-    async fn finish(mut self, result: Result<(), Ended>) {
+    async fn finish(mut self, result: Result<(), Ended>) -> Afterwards {
         if let Err(ended) = &result {
             self.shared.rooms.forget(self.index, ended).await;
         }
@@ -354,11 +403,12 @@ impl Bot {
         }
         stats.note_counters(second, counters);
         let Err(ended) = result else {
-            return;
+            return Afterwards::Nothing;
         };
         stats.note_error(second, &ended);
+        let has_played = self.playing_since.is_some();
         if !asked_to_leave {
-            let was_playing = self.playing_since.is_some();
+            let was_playing = has_played;
             stats.unresolved_moves += unacknowledged;
             stats.sessions_lost += u64::from(was_playing);
             // When it was lost before, it is counted already.
@@ -368,5 +418,6 @@ impl Bot {
             happenings.sessions_lost += u64::from(was_playing);
             happenings.disconnects += u64::from(was_open);
         }
+        if asked_to_leave { Afterwards::Nothing } else { afterwards(&ended, has_played) }
     }
 }

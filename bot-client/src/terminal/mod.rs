@@ -31,9 +31,11 @@ mod seat;
 mod tests;
 mod things;
 mod view;
+mod watcher;
 mod words;
 
 pub use run::run;
 pub(crate) use screen::expect_panics;
-pub use seat::{Seat, Watcher};
+pub use seat::Seat;
+pub use watcher::Watcher;
 pub use words::printable;

@@ -29,6 +29,17 @@ enum Stream {
     Leaving,
 }
 
+/// Where the way to the server stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Way {
+    /// The server says that the room stands still.
+    pub(super) is_frozen: bool,
+    /// The server says that there is too much to do.
+    pub(super) is_busy: bool,
+    /// While the stream is lost: how long the ship waits for certain.
+    pub(super) grace_left: Option<Duration>,
+}
+
 /// What is said of a recording.
 #[derive(Clone, Debug)]
 pub(super) struct Recorded {
@@ -44,6 +55,7 @@ pub(super) struct Recorded {
 #[derive(Debug)]
 pub(super) struct Model {
     stream: Stream,
+    pub(super) way: Way,
     pub(super) welcome: Option<v1::Welcome>,
     history: Option<History>,
     pub(super) people: People,
@@ -68,6 +80,7 @@ impl Model {
     pub(super) fn new(target: i32) -> Self {
         Self {
             stream: Stream::Opening(false),
+            way: Way::default(),
             welcome: None,
             history: None,
             people: People::default(),
@@ -265,14 +278,19 @@ impl Model {
         match self.stream {
             Stream::Opening(false) if self.recorded.is_some() => return None,
             Stream::Opening(false) => return Some("Looking for a room…".to_owned()),
+            Stream::Opening(true) if self.way.is_busy => return Some(words::BUSY.to_owned()),
             Stream::Opening(true) => {
                 return Some("The server does not answer. Trying again…".to_owned());
             }
             Stream::Leaving => return Some("Leaving…".to_owned()),
+            Stream::Open | Stream::Broken(_) if self.way.is_frozen => {
+                return Some(words::FROZEN.to_owned());
+            }
+            Stream::Broken(_) if self.way.is_busy => return Some(words::BUSY.to_owned()),
             Stream::Broken(_) if self.is_spectator() => return Some("Reconnecting…".to_owned()),
             Stream::Broken(since) => {
                 let left = Duration::from_millis(grace.into()).saturating_sub(now - since);
-                return Some(words::reconnecting(left));
+                return Some(words::reconnecting(self.way.grace_left.unwrap_or(left)));
             }
             Stream::Open => {}
         }

@@ -19,8 +19,6 @@ use tokio_util::sync::CancellationToken;
 const PICTURE: Duration = Duration::from_millis(33);
 /// How long a leave may take.
 const LEAVE_MAX: Duration = Duration::from_secs(2);
-/// How long a server may be silent before anything was heard of it.
-const FIRST_ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// Plays or looks on in this terminal, until the player leaves, the session ends, or `stop` is cancelled.
 pub async fn run(seat: Seat, player: u32, stop: CancellationToken) -> anyhow::Result<ExitCode> {
@@ -78,14 +76,13 @@ struct Game {
 impl Game {
     async fn play(&mut self, stop: CancellationToken) -> Result<(), End> {
         let mut inputs = EventStream::new();
-        let first_answer_until = Instant::now() + FIRST_ANSWER_MAX;
         loop {
             let now = Instant::now();
             let change = self.hands.next_change(now.into_std()).map(Instant::from_std);
             let wake = change.map_or(self.draw_due, |change| change.min(self.draw_due));
             tokio::select! {
                 event = self.seat.next() => match event {
-                    Ok(Some(event)) => self.handle_event(&event, first_answer_until)?,
+                    Ok(Some(event)) => self.handle_event(&event),
                     Ok(None) => return Ok(()),
                     Err(ended) => return Err(End::Session(ended)),
                 },
@@ -109,19 +106,12 @@ impl Game {
         }
     }
 
-    fn handle_event(&mut self, event: &Event, first_answer_until: Instant) -> Result<(), End> {
+    fn handle_event(&mut self, event: &Event) {
         let now = Instant::now();
-        if let Event::AttemptFailed(ended) = event
-            && self.model.welcome.is_none()
-            && now >= first_answer_until
-        {
-            return Err(End::Session(ended.clone()));
-        }
         if matches!(event, Event::Welcomed { .. }) {
             self.sent = None;
         }
         self.model.handle(event, self.seat.session(), self.seat.time(now));
-        Ok(())
     }
 
     fn handle_input(&mut self, input: &Input) {
@@ -185,6 +175,7 @@ impl Game {
 
     fn draw(&mut self, now: Instant) -> std::io::Result<()> {
         let Self { screen, model, seat, help, .. } = self;
+        model.way = seat.way();
         if let Seat::Recording(playback) = seat {
             model.recorded = Some(Recorded {
                 status: playback.status(),

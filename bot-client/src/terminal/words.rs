@@ -4,6 +4,11 @@ use crate::client::Ended;
 use std::time::Duration;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
+/// While the server is cut off from the others, and waits to learn whether the room is still its own.
+pub(super) const FROZEN: &str = "The room stands still. It goes on as soon as its server may.";
+/// While the server has too much to do.
+pub(super) const BUSY: &str = "The server has too much to do just now. Trying again…";
+
 /// While the stream is broken, with what is left of the grace period.
 pub(super) fn reconnecting(left: Duration) -> String {
     match left.as_secs_f64().ceil() as u64 {
@@ -19,6 +24,8 @@ pub(super) fn ended(ended: &Ended) -> String {
         "SESSION_NOT_FOUND" => "Your ship waited as long as it could, and is gone. Fly again!",
         "ROOM_NOT_FOUND" => "That room is no more.",
         "ROOM_ENDED" => "The room has ended.",
+        "ROOM_FAILED" => "Something in the room broke, and it had to end.",
+        "ROOM_LOST" => "The server that ran this room is gone; the room with it.",
         "ROOM_FULL" => "That room is full.",
         "ROOMS_EXHAUSTED" => "The server has no place for another room just now.",
         "KICKED" => "An operator removed you from the room.",
@@ -28,7 +35,7 @@ pub(super) fn ended(ended: &Ended) -> String {
         "TICKET_INVALID" | "TICKET_MISSING" => "Your seat was given away meanwhile. Try again.",
         "INVALID_ARGUMENT" => "The server did not like that name, room or code.",
         "SHUTTING_DOWN" => "The server is going away. Try again in a moment.",
-        "" => "The server does not answer. Is it there, and is --url right?",
+        "" | "UNREACHABLE" => "The server does not answer. Is it there, and is --url right?",
         _ => "The server ended the game. Try again.",
     };
     known.to_owned()

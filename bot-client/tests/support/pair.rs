@@ -51,8 +51,7 @@ impl Pair {
     }
 
     pub fn open(&mut self) {
-        let now = self.now();
-        self.session.open(&self.ticket, now);
+        self.session.open(&self.ticket);
     }
 
     /// The stream breaks; what is under way is lost.

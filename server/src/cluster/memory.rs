@@ -3,11 +3,13 @@
 use crate::room::RoomId;
 use crate::session::Error;
 use crate::session::directory::{
-    Directory, DirectoryError, Fate, Held, InstanceId, Peers, Revision, RoomRecord, Seated,
-    ServerRecord,
+    Carried, Directory, DirectoryError, Fate, Held, InstanceId, Peers, Revision, RoomRecord,
+    Seated, ServerRecord,
 };
 use crate::session::lobby::JoinSpec;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -172,6 +174,15 @@ pub struct NoPeers;
 
 impl Peers for NoPeers {
     fn join(&self, _: &ServerRecord, _: JoinSpec) -> BoxFuture<'_, Result<Seated, Error>> {
+        Box::pin(async { Err(Error::OwnerUnreachable) })
+    }
+
+    fn carry(
+        &self,
+        _: &ServerRecord,
+        _: Carried,
+        _: BoxStream<'static, Bytes>,
+    ) -> BoxFuture<'_, Result<BoxStream<'static, Result<Bytes, Error>>, Error>> {
         Box::pin(async { Err(Error::OwnerUnreachable) })
     }
 

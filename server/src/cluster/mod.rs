@@ -1,7 +1,22 @@
 //! Many servers: who owns which room, and what servers ask each other.
 //!
-//! - [`memory`]: a directory in this process: of one server alone, or of several in a test.
+//! - [`nats`]: the directory that many servers share; [`memory`]: one in this process, of one server alone, or of several
+//!   in a test.
+//! - [`lease`]: how long this server may run its rooms after the directory last heard of it; [`witness`]: how long others
+//!   have certainly been gone. Both pure.
+//! - [`keeper`]: the tasks that renew the lease and keep rooms and records in accord.
+//! - [`peer`]: asks other servers. [`fate`]: what became of a room whose owner does not answer; [`probe`]: asking another server about itself.
+//!
+//! How two servers never run one room: a record is made and changed by compare-and-swap only; its owner stops in time if it
+//! cannot renew its lease; nobody else claims before that time is over, or without proof that the owner's process is gone.
 //!
 //! Architecture Invariant: `rpc` and `cluster` never name each other; the session owns the traits that are implemented here.
 
+pub mod fate;
+pub mod keeper;
+pub mod lease;
 pub mod memory;
+pub mod nats;
+pub mod peer;
+pub mod probe;
+pub mod witness;

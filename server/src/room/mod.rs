@@ -6,6 +6,7 @@
 //! - [`seat`]: one player's place in the room: its moves, its generation of streams, its grace period.
 //! - [`log`]: what the room writes down of itself; [`recorder`]: hands it to the store, and keeps incidents.
 //! - [`handle`]: how everybody else reaches a room; [`registry`]: all rooms of this process, for look-up only.
+//! - [`permit`]: until when the rooms of this process may tick.
 //! - [`vitals`]: how the room does, in numbers, for those who look on.
 //!
 //! Architecture Invariant: a room publishes `Arc<TickFrame>` on a watch and knows nothing of streams; a slow reader costs it
@@ -15,6 +16,7 @@ pub mod clock;
 pub mod core;
 pub mod handle;
 pub mod log;
+pub mod permit;
 pub mod recorder;
 pub mod registry;
 pub mod seat;
@@ -23,6 +25,7 @@ mod traced;
 pub mod vitals;
 
 pub use handle::{Attached, Attachment, Ending, Handle, Move, RoomInfo};
+pub use permit::Permit;
 pub use registry::Registry;
 pub use vitals::Vitals;
 

@@ -6,7 +6,7 @@ use super::handle::{Handle, RoomInfo};
 use super::log::TickLog;
 use super::recorder::{Budget, Recorder};
 use super::task;
-use super::{Error, RoomId, Settings};
+use super::{Error, Permit, RoomId, Settings};
 use crate::game::{GameFactory, Setup};
 use crate::store::{Header, Store};
 use crate::telemetry::{Metrics, Telemetry, Traces, spawn_named};
@@ -71,6 +71,7 @@ pub struct Registry {
     incidents: Arc<Budget>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    permit: Arc<Permit>,
     changes: watch::Sender<u64>,
     metrics: Arc<Metrics>,
     traces: Arc<Traces>,
@@ -99,6 +100,7 @@ impl Registry {
             incidents: Arc::new(Budget::new(tokio::time::Instant::now())),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            permit: Arc::new(Permit::unlimited()),
             changes: watch::Sender::new(0),
             metrics: Arc::clone(&telemetry.metrics),
             traces: Arc::clone(&telemetry.traces),
@@ -108,6 +110,11 @@ impl Registry {
     /// How rooms run.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Until when rooms may tick.
+    pub fn permit(&self) -> &Arc<Permit> {
+        &self.permit
     }
 
     /// Where rooms write what they play.
@@ -203,6 +210,7 @@ impl Registry {
             metrics: Arc::clone(&self.metrics),
             traces: Arc::clone(&self.traces),
             settings: self.settings.clone(),
+            permit: Arc::clone(&self.permit),
         };
         let (handle, task) = task::room(info, parts, self.stop.clone()).ok_or(Error::Failed)?;
         let is_private = handle.info().code.is_some();

@@ -6,7 +6,7 @@ use super::handle::{COMMANDS_WAITING_MAX, Command, Ending, Handle};
 use super::recorder::{Recorder, Trouble};
 use super::traced::{Made, Traced};
 use super::vitals::Ticked;
-use super::{RoomInfo, Settings};
+use super::{Permit, RoomInfo, Settings};
 use crate::replication::TickFrame;
 use crate::store::EndReason;
 use crate::telemetry::traces::moves::MOVE_SPANS;
@@ -30,6 +30,7 @@ pub(super) struct Parts {
     pub(super) metrics: Arc<Metrics>,
     pub(super) traces: Arc<Traces>,
     pub(super) settings: Settings,
+    pub(super) permit: Arc<Permit>,
 }
 
 /// Makes a room's first tick, and returns its handle with the task that makes all others. The task ends when the room has
@@ -64,6 +65,11 @@ pub(super) fn room(
                 biased;
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep_until(room.parts.clock.due()), if !room.is_frozen => {
+                    if !room.parts.permit.allows(Instant::now()) {
+                        // Whoever holds the lease thaws it, or ends it.
+                        room.stand_still(true, &info);
+                        continue;
+                    }
                     room.tick(&frames, &info).await;
                     if room.parts.core.is_over() {
                         reason = EndReason::RoomOver;
@@ -73,9 +79,7 @@ pub(super) fn room(
                 command = commands.recv() => {
                     let Some(command) = command else { break };
                     room.handle_commands(command, &mut commands);
-                    if info.frozen.send_if_modified(|frozen| std::mem::replace(frozen, room.is_frozen) != room.is_frozen) {
-                        tracing::warn!(room = %info.id, frozen = room.is_frozen, "a room stands still, or goes on");
-                    }
+                    room.stand_still(room.is_frozen, &info);
                     if let Some(why) = room.end {
                         (reason, ending) = (EndReason::RoomOver, why);
                         break;
@@ -152,6 +156,14 @@ impl Room {
         if due.late > self.parts.settings.incident_lateness {
             let late_ms = u64::try_from(due.late.as_millis()).unwrap_or(u64::MAX);
             self.keep(&Trouble::Late(late_ms), trace);
+        }
+    }
+
+    fn stand_still(&mut self, is_frozen: bool, info: &RoomInfo) {
+        self.is_frozen = is_frozen;
+        let was = |frozen: &mut bool| std::mem::replace(frozen, is_frozen) != is_frozen;
+        if info.frozen.send_if_modified(was) {
+            tracing::warn!(room = %info.id, frozen = is_frozen, "a room stands still, or goes on");
         }
     }
 

@@ -7,6 +7,7 @@
 pub mod health;
 pub mod lobby;
 mod measure;
+pub mod peer;
 pub mod play;
 pub mod replays;
 pub mod status;

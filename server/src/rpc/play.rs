@@ -5,17 +5,17 @@
 
 use super::status::from_transport;
 use crate::session::lobby::RoomChoice;
-use crate::session::message::Incoming;
 use crate::session::play::{self, Entry};
 use crate::session::watch_past::{self, Past};
 use crate::session::{Error, Lobby};
 use crate::wire;
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use fray_proto::v1;
 use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
+use prost::Message as _;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -24,22 +24,38 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::timeout;
 use tonic::body::Body;
-use tonic::codec::{Codec as _, Streaming};
+use tonic::codec::{DecodeBuf, Decoder, Streaming};
 use tonic::metadata::MetadataMap;
 use tonic::server::NamedService;
 use tonic::{Code, Status};
-use tonic_prost::ProstCodec;
 
 /// The service.
 #[derive(Clone)]
 pub struct Service {
     lobby: Arc<Lobby>,
+    /// It answers other servers.
+    is_for_peers: bool,
 }
 
 impl Service {
     /// Before this lobby.
     pub fn new(lobby: Arc<Lobby>) -> Self {
-        Self { lobby }
+        Self { lobby, is_for_peers: false }
+    }
+
+    /// The same for other servers: what they carry here goes no further.
+    pub fn for_peers(lobby: Arc<Lobby>) -> Self {
+        Self { lobby, is_for_peers: true }
+    }
+
+    fn entry(&self, door: &'static str, headers: &HeaderMap) -> Entry {
+        Entry {
+            door,
+            ticket: bearer(headers),
+            trace: super::trace::peer(headers),
+            passed_on: self.is_for_peers,
+            parse: wire::incoming,
+        }
     }
 
     fn play(&self, request: Request<Body>) -> Response<Body> {
@@ -47,43 +63,50 @@ impl Service {
             self.lobby.sessions().metrics.refused(Error::UseWebSocket.reason());
             return Status::from(Error::UseWebSocket).into_http();
         }
-        let ticket = bearer(request.headers());
-        let trace = super::trace::peer(request.headers());
-        let incoming = messages::<v1::PlayRequest>(request).map(|message| {
-            message.map_err(|status| from_transport(&status)).and_then(Incoming::try_from)
-        });
-        let entry = Entry { door: "grpc", ticket, trace };
+        let entry = self.entry("grpc", request.headers());
+        let incoming =
+            messages(request).map(|message| message.map_err(|status| from_transport(&status)));
         let outgoing = play::play(Arc::clone(&self.lobby), entry, incoming);
         respond(outgoing.map(|item| item.map(|outgoing| Some(wire::frame_play(outgoing)))))
     }
 
     async fn watch(self, request: Request<Body>) -> Response<Body> {
         let sessions = Arc::clone(self.lobby.sessions());
-        let mut messages = messages::<v1::WatchRequest>(request);
+        let entry = self.entry("watch", request.headers());
+        let mut messages = messages(request);
         let first = timeout(sessions.limits.hello_timeout, messages.next()).await;
         let request = match first {
-            Ok(Some(Ok(request))) => Ok(request),
+            Ok(Some(Ok(message))) => v1::WatchRequest::decode(message.clone())
+                .map(|request| (message, request))
+                .map_err(|_| undecodable()),
             Ok(Some(Err(status))) => Err(from_transport(&status)),
             Ok(None) => Err(Error::HelloExpected),
             Err(_) => Err(Error::HelloTimeout),
         };
-        let request = match request {
+        let (message, request) = match request {
             Ok(request) => request,
             Err(error) => {
                 sessions.metrics.refused(error.reason());
                 return Status::from(error).into_http();
             }
         };
-        if !request.recording.is_empty() {
+        // A room that plays on another server has its recording there.
+        let is_elsewhere = !self.is_for_peers && self.lobby.plays_elsewhere(&request.recording);
+        if !request.recording.is_empty() && !is_elsewhere {
             let outgoing = watch_past::watch(sessions, past(request));
             return respond(outgoing.map(|item| item.map(wire::frame_watch)));
         }
-        let room = match (request.room_id, request.code) {
+        let id = if is_elsewhere && request.code.is_empty() {
+            request.recording
+        } else {
+            request.room_id
+        };
+        let room = match (id, request.code) {
             (id, _) if !id.is_empty() => RoomChoice::Id(id),
             (_, code) if !code.is_empty() => RoomChoice::Code(code),
             _ => RoomChoice::Any,
         };
-        let outgoing = play::watch(self.lobby, room, request.player);
+        let outgoing = play::watch(self.lobby, entry, message, room, request.player);
         respond(outgoing.map(|item| item.map(wire::frame_watch)))
     }
 }
@@ -118,15 +141,28 @@ impl tower::Service<Request<Body>> for Service {
     }
 }
 
-fn messages<M>(request: Request<Body>) -> Streaming<M>
-where
-    M: prost::Message + Default + 'static,
-{
-    let decoder = ProstCodec::<(), M>::default().decoder();
+fn undecodable() -> Error {
+    Error::Transport(Code::InvalidArgument as i32, "the message cannot be decoded".into())
+}
+
+/// Messages as they are: whoever has the room parses them.
+fn messages(request: Request<Body>) -> Streaming<Bytes> {
     // tonic takes a request that the client cancelled for one that it finished. A player who is cut off must not be taken
     // for one who leaves, so the body's errors are made ones that tonic does not know.
     let body = request.into_body().map_err(|status| CutOff(status.to_string()));
-    Streaming::new_request(decoder, body, None, Some(wire::INCOMING_BYTES_MAX))
+    Streaming::new_request(Whole, body, None, Some(wire::INCOMING_BYTES_MAX))
+}
+
+/// Takes a message out of the stream without looking into it.
+struct Whole;
+
+impl Decoder for Whole {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining())))
+    }
 }
 
 /// The client's half of a stream ended without its end.

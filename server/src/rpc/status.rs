@@ -40,6 +40,7 @@ pub fn code(error: &Error) -> Code {
         Error::RoomExists | Error::RoomEnded | Error::RoomFailed | Error::TakenOver => {
             Code::Aborted
         }
+        Error::Passed(passed) => Code::from_i32(passed.code),
         Error::Internal => Code::Internal,
         Error::ShuttingDown | Error::OwnerUnreachable | Error::DirectoryAway | Error::LeaseLost => {
             Code::Unavailable
@@ -52,6 +53,10 @@ pub fn code(error: &Error) -> Code {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
+        if let Error::Passed(passed) = error {
+            let code = Code::from_i32(passed.code);
+            return Self::with_details(code, passed.message, passed.details);
+        }
         let mut metadata = HashMap::new();
         match &error {
             Error::Invalid { field, .. } => {

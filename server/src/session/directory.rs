@@ -8,7 +8,10 @@
 use super::Error;
 use super::lobby::JoinSpec;
 use crate::room::RoomId;
+use crate::telemetry::traces::Peer;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -111,6 +114,11 @@ impl ServerRecord {
 /// Which version of a record; grows with each change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Revision(pub u64);
+
+impl Revision {
+    /// Of a record that the directory itself has lost, and that this server remembers until its owner has written it again.
+    pub const LOST: Self = Self(0);
+}
 
 /// A record and its revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -236,9 +244,38 @@ pub trait Peers: Send + Sync + 'static {
     /// Errors: the other server's own, or [`Error::OwnerUnreachable`].
     fn join(&self, server: &ServerRecord, spec: JoinSpec) -> BoxFuture<'_, Result<Seated, Error>>;
 
+    /// Carries a stream on to another server: messages both ways, as they are. When `incoming` ends, so does the other
+    /// server's; dropping what is returned breaks the stream off, as a client that is gone would.
+    fn carry(
+        &self,
+        server: &ServerRecord,
+        call: Carried,
+        incoming: BoxStream<'static, Bytes>,
+    ) -> BoxFuture<'_, Result<BoxStream<'static, Result<Bytes, Error>>, Error>>;
+
     /// Finds out what became of a room whose owner does not answer, and if the owner is gone for certain, says so in the
     /// directory. [`Error::OwnerUnreachable`]: not known yet.
     fn settle(&self, room: Held<RoomRecord>) -> BoxFuture<'_, Result<Fate, Error>>;
+}
+
+/// A stream that is carried on to another server.
+#[derive(Clone)]
+pub struct Carried {
+    /// Which one.
+    pub method: Method,
+    /// What came with the request, or was given to a guest.
+    pub ticket: Option<String>,
+    /// The span of the client's that opened it.
+    pub trace: Peer,
+}
+
+/// Which stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// A player's.
+    Play,
+    /// A spectator's.
+    Watch,
 }
 
 /// What became of a room.
@@ -261,6 +298,8 @@ pub struct Fleet {
     pub route: String,
     /// Which release this server is.
     pub release: String,
+    /// Streams whose room is on another server are carried on; else they are refused.
+    pub relays: bool,
 }
 
 /// What the directory keeps of a private room's code: whoever has the code can compare, nobody can tell the code from it

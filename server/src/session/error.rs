@@ -126,12 +126,35 @@ pub enum Error {
     /// The call took longer than its deadline.
     #[error("the deadline has passed")]
     DeadlineExceeded,
+    /// What another server answered, passed on as it is.
+    #[error("{}", .0.message)]
+    Passed(Box<Passed>),
     /// A mistake of the server's own.
     #[error("the server made a mistake")]
     Internal,
     /// What came is no message, or too large; with the gRPC status code that the transport gave it.
     #[error("{1}")]
     Transport(i32, String),
+}
+
+/// Another server's refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// The gRPC status code.
+    pub code: i32,
+    /// One of [`Error::REASONS`].
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
+    /// `google.rpc.Status`, encoded.
+    pub details: bytes::Bytes,
+}
+
+impl Passed {
+    /// The reason as one of ours; those of a newer server are one.
+    pub fn known_reason(reason: &str) -> &'static str {
+        Error::REASONS.iter().find(|known| **known == reason).copied().unwrap_or("INTERNAL")
+    }
 }
 
 impl Error {
@@ -216,6 +239,7 @@ impl Error {
             Self::RecordingTooLarge(_) => "RECORDING_TOO_LARGE",
             Self::UploadTimeout(_) => "UPLOAD_TIMEOUT",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::Passed(passed) => passed.reason,
             Self::Internal => "INTERNAL",
             Self::Transport(..) => "MALFORMED_MESSAGE",
         }

@@ -21,7 +21,7 @@ pub const ROOM_NAME_CHARS_MAX: usize = 40;
 /// The most bytes of a request id.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
 /// A request id of this many bytes is taken for one that nobody else has: then its player is the same on all servers.
-pub(super) const REQUEST_ID_BYTES_UNIQUE: usize = 16;
+const REQUEST_ID_BYTES_UNIQUE: usize = 16;
 /// How many joins are remembered to answer repetitions; the oldest are forgotten first.
 const JOINS_REMEMBERED_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 /// How long a join is remembered.
@@ -46,6 +46,13 @@ pub struct JoinSpec {
     pub spectate: bool,
     /// Another server has passed it on: only this server's own rooms are meant.
     pub passed_on: bool,
+}
+
+impl JoinSpec {
+    /// Whether nobody else will have the same request id: then the same request is the same player on all servers.
+    pub(super) fn has_unique_id(&self) -> bool {
+        self.request_id.len() >= REQUEST_ID_BYTES_UNIQUE
+    }
 }
 
 /// Secrets do not get into logs.
@@ -126,14 +133,18 @@ impl Lobby {
             return self.rejoin(spec).await;
         }
         let spec = checked(spec)?;
+        let identity = self.sessions.identity.who(spec.id_token.as_deref()).await?;
         if spec.spectate {
             return self.spectate(spec).await;
         }
-        let player_id = self.who(&spec);
-        if spec.request_id.is_empty() {
+        // Whoever repeats somebody else's request, with another identity, is not seated as that player.
+        let request_of = format!("{} {}", identity.as_deref().unwrap_or("-"), spec.request_id);
+        let player_id = identity.unwrap_or_else(|| self.guest(&spec));
+        // What another server passes on it remembers itself; and two servers that wait for each other would wait for long.
+        if spec.request_id.is_empty() || spec.passed_on && spec.has_unique_id() {
             return self.seat(&spec, &player_id).await;
         }
-        let remembered = self.remember(&spec.request_id);
+        let remembered = self.remember(&request_of);
         let mut fresh = None;
         let seat = async || {
             let seated = self.seat(&spec, &player_id).await?;
@@ -148,14 +159,14 @@ impl Lobby {
         let again = self.seat_again(&room, &spec, &player_id).await;
         if matches!(again, Err(Error::RoomNotFound)) {
             // The room has ended: the next try is a new one.
-            self.forget(&spec.request_id);
+            self.forget(&request_of);
         }
         again
     }
 
-    /// Who it is. The same request is the same player, on whichever server it arrives: proxies repeat requests elsewhere.
-    fn who(&self, spec: &JoinSpec) -> String {
-        if spec.request_id.len() >= REQUEST_ID_BYTES_UNIQUE {
+    /// Who a guest is. The same request is the same player, on whichever server it arrives: proxies repeat requests elsewhere.
+    fn guest(&self, spec: &JoinSpec) -> String {
+        if spec.has_unique_id() {
             return format!("guest-{}", self.sessions.token_key.derive("player", &spec.request_id));
         }
         format!("guest-{:032x}", rand::rng().random::<u128>())

@@ -92,6 +92,8 @@ pub enum Outgoing {
     },
     /// The server goes away.
     ShuttingDown,
+    /// A message of another server's, as it is.
+    Passed(Bytes),
     /// The room stands still (true), or goes on.
     Frozen(bool),
 }
@@ -121,6 +123,8 @@ pub struct Welcome {
     pub grace_ms: u32,
     /// The server's name.
     pub server: String,
+    /// Its release.
+    pub release: String,
     /// None for spectators.
     pub player: Option<WelcomePlayer>,
 }

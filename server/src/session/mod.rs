@@ -11,11 +11,14 @@
 
 pub mod directory;
 pub mod error;
+pub mod identity;
+pub mod keyring;
 pub mod lobby;
 pub mod message;
 pub mod placing;
 pub mod play;
 pub mod player;
+pub mod relay;
 pub mod replays;
 pub mod ticket;
 pub mod token;
@@ -52,9 +55,11 @@ pub struct Limits {
 /// What tickets and resume tokens are made with.
 pub struct Keys {
     /// Signs and verifies tickets.
-    pub tickets: ticket::Keys,
+    pub tickets: Arc<ticket::Keys>,
     /// What resume tokens, and all other ids that must be the same on each server, are made from.
     pub tokens: token::TokenKey,
+    /// Who players are, by an identity provider's word.
+    pub identity: identity::Policy,
 }
 
 /// All that streams share.
@@ -62,9 +67,11 @@ pub struct Sessions {
     /// The rooms of this server.
     pub rooms: Arc<Registry>,
     /// Signs and verifies tickets.
-    pub keys: ticket::Keys,
+    pub keys: Arc<ticket::Keys>,
     /// What resume tokens are made from.
     pub token_key: token::TokenKey,
+    /// Who players are, by an identity provider's word.
+    pub identity: identity::Policy,
     /// Limits and times.
     pub limits: Limits,
     /// What operators see.
@@ -97,6 +104,7 @@ impl Sessions {
             rooms,
             keys: keys.tickets,
             token_key: keys.tokens,
+            identity: keys.identity,
             limits,
             metrics: Arc::clone(&telemetry.metrics),
             traces: Arc::clone(&telemetry.traces),

@@ -9,11 +9,30 @@ use super::ticket;
 use super::token::ResumeToken;
 use crate::room::registry::{Draft, NewRoom};
 use crate::room::{Handle, RoomId};
+use crate::store;
 use rand::RngExt as _;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How many rooms are tried for somebody who takes any: what is known of others is a moment old, so they may be full.
 const ROOMS_TRIED_MAX: usize = 4;
+
+/// How long a request that is repeated makes the same room, at most.
+const REPEATED_WITHIN_S: u64 = 120;
+
+/// How soon a room is opened that the directory has been told of.
+const OPENED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Reasons why somebody who takes any room, or wants a new one, is not seated in one place, but may be in another.
+const GOES_ON_ELSEWHERE: &[&str] = &[
+    "ROOM_FULL",
+    "ROOM_NOT_FOUND",
+    "ROOM_LOST",
+    "ROOMS_EXHAUSTED",
+    "OWNER_UNREACHABLE",
+    "SHUTTING_DOWN",
+    "OVERLOADED",
+];
 
 /// Where a room is.
 pub enum Place {
@@ -64,6 +83,14 @@ impl Lobby {
             Some(room) => Ok(Place::Here(room)),
             None => self.locate(self.known(id)?).await,
         }
+    }
+
+    /// Whether this is a room that plays now, and on another server.
+    pub fn plays_elsewhere(&self, id: &str) -> bool {
+        let held = RoomId::parse(id).and_then(|id| self.directory().room(&id));
+        held.is_some_and(|held| {
+            held.record.lost.is_none() && held.record.owner != *self.directory().me()
+        })
     }
 
     /// The public rooms of all servers, in the order of their ids.
@@ -130,7 +157,7 @@ impl Lobby {
                 } else {
                     RoomChoice::Id(id)
                 };
-                self.pass_on(&server, JoinSpec { room, ..spec }).await
+                self.pass_on(&server, &held, JoinSpec { room, ..spec }).await
             }
         }
     }
@@ -148,7 +175,7 @@ impl Lobby {
                 let player_id = room.find(token.hash()).await?;
                 self.seated(&room, player_id)
             }
-            Place::There(server, _) => self.pass_on(&server, spec).await,
+            Place::There(server, held) => self.pass_on(&server, &held, spec).await,
         }
     }
 
@@ -164,7 +191,7 @@ impl Lobby {
                 room.reserve(player_id.to_owned(), profile(spec, player_id)).await?;
                 self.seated(&room, player_id.to_owned())
             }
-            Place::There(server, _) => self.pass_on(&server, spec.clone()).await,
+            Place::There(server, held) => self.pass_on(&server, &held, spec.clone()).await,
         }
     }
 
@@ -177,8 +204,8 @@ impl Lobby {
             // What is known from outside may be old: the room itself decides.
             match self.seat_at(place, &spec, player_id).await {
                 Ok(seated) => return Ok(Some(seated)),
-                Err(Error::RoomFull | Error::RoomNotFound | Error::OwnerUnreachable) => {}
-                Err(other) => return Err(other),
+                Err(error) if GOES_ON_ELSEWHERE.contains(&error.reason()) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(None)
@@ -187,39 +214,50 @@ impl Lobby {
     async fn seat_in_new(
         &self,
         new: &NewRoom,
-        spec: &JoinSpec,
+        original: &JoinSpec,
         player_id: &str,
     ) -> Result<Seated, Error> {
-        if !spec.passed_on
+        if !original.passed_on
             && let Some(server) = self.roomiest()
         {
             let room = RoomChoice::New(new.clone());
-            let there = self.pass_on(&server, JoinSpec { room, ..spec.clone() }).await;
-            if !matches!(there, Err(Error::OwnerUnreachable | Error::ShuttingDown)) {
-                return there;
+            let spec = JoinSpec { room, passed_on: true, ..original.clone() };
+            match self.sessions.fleet.peers.join(&server, spec).await {
+                Err(error) if GOES_ON_ELSEWHERE.contains(&error.reason()) => {}
+                // The same request made its room on a third server.
+                Err(error) if error.reason() == "WRONG_SERVER" => {
+                    return self.seat_again(&self.id_for(original), original, player_id).await;
+                }
+                there => return there,
             }
         }
         if self.sessions.is_draining() {
             return Err(Error::ShuttingDown);
         }
-        let id = self.id_for(spec);
+        let id = self.id_for(original);
         let room = match self.open(self.sessions.rooms.draft(new.clone(), id.clone())).await {
             Ok(room) => room,
             // The same request was here or on another server before.
-            Err(Error::RoomExists) => return self.seat_again(&id, spec, player_id).await,
+            Err(Error::RoomExists) => return self.seat_again(&id, original, player_id).await,
             Err(other) => return Err(other),
         };
-        self.seat_at(Place::Here(room), spec, player_id).await
+        self.seat_at(Place::Here(room), original, player_id).await
     }
 
-    /// The same request makes the same room, on whichever server it arrives.
+    /// The same request makes the same room, on whichever server it arrives, for as long as proxies may repeat it. Later it
+    /// makes another one: ids are never used again.
     fn id_for(&self, spec: &JoinSpec) -> RoomId {
-        let is_unique = spec.request_id.len() >= super::lobby::REQUEST_ID_BYTES_UNIQUE;
-        if !is_unique || !matches!(spec.room, RoomChoice::New(_)) {
+        if !spec.has_unique_id() {
             return RoomId::random();
         }
-        let bits = self.sessions.token_key.derive("room", &spec.request_id);
-        RoomId::from_bits(u128::from_str_radix(&bits, 16).unwrap_or_default())
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let window = since_1970.as_secs() / REPEATED_WITHIN_S;
+        let bits = self.sessions.token_key.derive("room", &format!("{window} {}", spec.request_id));
+        let id = RoomId::from_bits(u128::from_str_radix(&bits, 16).unwrap_or_default());
+        let was_here = store::Name::parse(id.as_str())
+            .is_some_and(|name| self.sessions.rooms.store().find(&name).is_ok());
+        let is_here = self.directory().room(&id).is_some();
+        if was_here && !is_here { RoomId::random() } else { id }
     }
 
     /// Opens a room here, once the directory knows of it.
@@ -327,16 +365,36 @@ impl Lobby {
             return Err(Error::RoomLost(why.clone()));
         }
         if held.record.owner == *fleet.directory.me() {
-            return self
-                .sessions
-                .rooms
-                .get(&held.record.room)
-                .map(Place::Here)
-                .ok_or(Error::RoomNotFound);
+            return self.opened(&held.record.room).await;
         }
         if let Some(server) = fleet.directory.server(&held.record.owner) {
             return Ok(Place::There(server.record, held));
         }
+        self.settled(held).await
+    }
+
+    /// A room of this server's that the directory has: it is here, or about to be.
+    async fn opened(&self, id: &RoomId) -> Result<Place, Error> {
+        let rooms = &self.sessions.rooms;
+        let mut changes = rooms.changes();
+        let opened = async {
+            loop {
+                if let Some(room) = rooms.get(id) {
+                    return Some(room);
+                }
+                changes.changed().await.ok()?;
+            }
+        };
+        let opened = tokio::time::timeout(OPENED_WITHIN, opened).await.ok().flatten();
+        // A server that is cut off has ended its rooms, and cannot say so to the directory.
+        let is_known = self.directory().is_reachable();
+        let gone = if is_known { Error::RoomNotFound } else { Error::OwnerUnreachable };
+        opened.map(Place::Here).ok_or(gone)
+    }
+
+    /// What has become of a room whose owner does not answer.
+    async fn settled(&self, held: Held<RoomRecord>) -> Result<Place, Error> {
+        let fleet = &self.sessions.fleet;
         match fleet.peers.settle(held).await? {
             Fate::Lost(why) => Err(Error::RoomLost(why)),
             Fate::Owned(held) if held.record.owner == *fleet.directory.me() => self
@@ -352,13 +410,31 @@ impl Lobby {
         }
     }
 
-    async fn pass_on(&self, server: &ServerRecord, spec: JoinSpec) -> Result<Seated, Error> {
+    /// Lets the room's own server do it. If that is gone, it is found out what became of the room.
+    async fn pass_on(
+        &self,
+        server: &ServerRecord,
+        held: &Held<RoomRecord>,
+        spec: JoinSpec,
+    ) -> Result<Seated, Error> {
         if spec.passed_on {
             // Once is enough: the other server knows better, or nobody does.
-            let room = String::new();
-            return Err(Error::WrongServer { room });
+            return Err(Error::WrongServer { room: held.record.room.to_string() });
         }
-        self.sessions.fleet.peers.join(server, JoinSpec { passed_on: true, ..spec }).await
+        let peers = &self.sessions.fleet.peers;
+        let spec = JoinSpec { passed_on: true, ..spec };
+        match peers.join(server, spec.clone()).await {
+            // Its own word, or nothing at all.
+            Err(error) if error.reason() == Error::OwnerUnreachable.reason() => {}
+            answered => return answered,
+        }
+        match self.settled(held.clone()).await? {
+            // It has another owner by now.
+            Place::There(other, _) if other.instance != server.instance => {
+                peers.join(&other, spec).await
+            }
+            Place::There(..) | Place::Here(_) => Err(Error::OwnerUnreachable),
+        }
     }
 
     fn seated(&self, room: &Handle, player_id: String) -> Result<Seated, Error> {

@@ -1,17 +1,20 @@
 //! Streams, whatever door they came by: one task reads and writes, and nothing is queued for a reader that is slow.
 
+use super::directory::{Held, Method, RoomRecord, ServerRecord};
 use super::lobby::{JoinSpec, Lobby, RoomChoice};
 use super::message::{Hello, Incoming, Outgoing, Welcome, WelcomePlayer};
 use super::placing::Place;
 use super::player::{PlayerStream, Step};
+use super::relay::relay;
 use super::token::ResumeToken;
 use super::{Error, Sessions};
 use crate::replication::Splicer;
 use crate::room::handle::Claim;
-use crate::room::{Attached, Ending, Handle, RoomId};
+use crate::room::{Attached, Ending, Handle, RoomId, RoomInfo};
 use crate::telemetry::metrics::labels::Door;
 use crate::telemetry::traces::{Peer, names};
 use async_stream::stream;
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use prometheus_client::metrics::gauge::Gauge;
 use std::pin::pin;
@@ -31,22 +34,37 @@ pub struct Entry {
     pub ticket: Option<String>,
     /// The span of the client's that opens it.
     pub trace: Peer,
+    /// Another server has carried it here: it goes no further.
+    pub passed_on: bool,
+    /// What the client's bytes say.
+    pub parse: fn(Bytes) -> Result<Incoming, Error>,
 }
 
 /// A player's stream: from Hello to the status that ends it. Ending without an error is ending with OK.
 pub fn play(
     lobby: Arc<Lobby>,
     entry: Entry,
-    incoming: impl Stream<Item = Result<Incoming, Error>> + Send + 'static,
+    incoming: impl Stream<Item = Result<Bytes, Error>> + Send + 'static,
 ) -> impl Stream<Item = Result<Outgoing, Error>> + Send + 'static {
     stream! {
         let sessions = Arc::clone(lobby.sessions());
         let _open = sessions.streams.token();
-        let mut incoming = pin!(incoming);
+        let mut incoming = Box::pin(incoming);
+        let parse = entry.parse;
         let span = opening(&sessions, &entry);
-        let opened = open(&lobby, entry.ticket, incoming.as_mut()).instrument(span.clone()).await;
+        let opened = open(&lobby, &entry, incoming.as_mut()).instrument(span.clone()).await;
         let (room, attached, welcome) = match opened {
-            Ok(opened) => opened,
+            Ok(Opened::Here(opened)) => *opened,
+            Ok(Opened::There { server, ticket, first }) => {
+                drop(span);
+                let entry = Entry { ticket, ..entry };
+                let carried = relay(Arc::clone(&sessions), server, Method::Play, entry, first, incoming);
+                let mut carried = pin!(carried);
+                while let Some(message) = carried.next().await {
+                    yield message.map(Outgoing::Passed);
+                }
+                return;
+            }
             Err(error) => {
                 span.record(names::REASON, error.reason());
                 drop(span);
@@ -81,7 +99,7 @@ pub fn play(
                 Ok(()) = frozen.changed() => {
                     Ok(Step::Write(Outgoing::Frozen(*frozen.borrow_and_update())))
                 }
-                message = incoming.next(), if is_open => match message {
+                message = incoming.next(), if is_open => match message.map(|message| message.and_then(parse)) {
                     Some(Ok(message)) => {
                         is_open = message != Incoming::Leave;
                         let tick = frames.borrow().tick;
@@ -184,9 +202,11 @@ impl Drop for Life {
     }
 }
 
-/// A spectator's stream.
+/// A spectator's stream; `request` is what it asked for, as it came.
 pub fn watch(
     lobby: Arc<Lobby>,
+    entry: Entry,
+    request: Bytes,
     room: RoomChoice,
     followed_player: u32,
 ) -> impl Stream<Item = Result<Outgoing, Error>> + Send + 'static {
@@ -195,9 +215,18 @@ pub fn watch(
         let _open = sessions.streams.token();
         let room = match lobby.find(&room).await {
             Ok(Place::Here(room)) => room,
-            Ok(Place::There(_, held)) => {
+            Ok(Place::There(_, held)) if entry.passed_on || !sessions.fleet.relays => {
                 let room = held.record.room.to_string();
                 yield Err(note(&sessions, Error::WrongServer { room }));
+                return;
+            }
+            Ok(Place::There(server, _)) => {
+                let nothing_more = futures_util::stream::empty();
+                let carried = relay(Arc::clone(&sessions), server, Method::Watch, entry, request, nothing_more);
+                let mut carried = pin!(carried);
+                while let Some(message) = carried.next().await {
+                    yield message.map(Outgoing::Passed);
+                }
                 return;
             }
             Err(error) => {
@@ -240,18 +269,28 @@ pub fn watch(
     }
 }
 
+/// Where a stream goes on.
+enum Opened {
+    Here(Box<(Handle, Attached, Welcome)>),
+    There {
+        server: Arc<ServerRecord>,
+        ticket: Option<String>,
+        /// The client's first message.
+        first: Bytes,
+    },
+}
+
 async fn open(
     lobby: &Lobby,
-    ticket: Option<String>,
-    incoming: impl Stream<Item = Result<Incoming, Error>>,
-) -> Result<(Handle, Attached, Welcome), Error> {
+    entry: &Entry,
+    incoming: impl Stream<Item = Result<Bytes, Error>>,
+) -> Result<Opened, Error> {
     let sessions = lobby.sessions();
     let mut incoming = pin!(incoming);
     let first = timeout(sessions.limits.hello_timeout, incoming.next()).await;
-    let hello = match first.map_err(|_| Error::HelloTimeout)? {
-        Some(Ok(Incoming::Hello(hello))) => hello,
-        Some(Err(error)) => return Err(error),
-        Some(Ok(_)) | None => return Err(Error::HelloExpected),
+    let first = first.map_err(|_| Error::HelloTimeout)?.ok_or(Error::HelloExpected)??;
+    let Incoming::Hello(hello) = (entry.parse)(first.clone())? else {
+        return Err(Error::HelloExpected);
     };
     if hello.protocol_version != fray_proto::PROTOCOL_VERSION {
         return Err(Error::ProtocolUnsupported(hello.protocol_version));
@@ -259,7 +298,10 @@ async fn open(
     if sessions.is_draining() {
         return Err(Error::ShuttingDown);
     }
-    let (room, claim, token) = claim(lobby, ticket, hello).await?;
+    let (room, claim, token) = match claim(lobby, entry, hello).await? {
+        Claimed::Here(room, claim, token) => (room, claim, token),
+        Claimed::There(server, ticket) => return Ok(Opened::There { server, ticket, first }),
+    };
     let attached = room.attach(claim).await?;
     let player = WelcomePlayer {
         player_id: attached.player_id.clone(),
@@ -270,39 +312,73 @@ async fn open(
         resumed: attached.resumed,
     };
     let welcome = welcome(sessions, &room, Some(player));
-    Ok((room, attached, welcome))
+    Ok(Opened::Here(Box::new((room, attached, welcome))))
 }
 
-/// By what the stream may have a seat, and where: a resume token, a ticket, or a guest's wish.
-async fn claim(
-    lobby: &Lobby,
-    ticket: Option<String>,
-    hello: Hello,
-) -> Result<(Handle, Claim, ResumeToken), Error> {
+/// By what a stream has a seat, and where.
+enum Claimed {
+    Here(Handle, Claim, ResumeToken),
+    There(Arc<ServerRecord>, Option<String>),
+}
+
+/// A resume token, a ticket, or a guest's wish.
+async fn claim(lobby: &Lobby, entry: &Entry, hello: Hello) -> Result<Claimed, Error> {
     let sessions = lobby.sessions();
+    let ticket = hello.ticket.or_else(|| entry.ticket.clone());
     if let Some(token) = &hello.resume_token {
         let token = ResumeToken::parse(token).ok_or(Error::SessionNotFound)?;
-        let room = sessions.rooms.get(&token.room).ok_or(Error::SessionNotFound)?;
-        return Ok((room, Claim::Token(token.hash()), token));
+        let place = lobby.whereabouts(&token.room).await.map_err(|error| match error {
+            Error::RoomNotFound => Error::SessionNotFound,
+            other => other,
+        })?;
+        return match place {
+            Place::Here(room) if room.info().epoch < token.epoch => Err(Error::OwnerUnreachable),
+            Place::Here(room) => {
+                let token = token.in_epoch(room.info().epoch);
+                Ok(Claimed::Here(room, Claim::Token(token.hash()), token))
+            }
+            Place::There(server, held) => carried(sessions, entry, server, &held, ticket),
+        };
     }
-    let (room, player_id) = if let Some(ticket) = hello.ticket.or(ticket) {
+    let (room, player_id, ticket) = if let Some(ticket) = ticket {
         let (player_id, room): (String, RoomId) = sessions.keys.verify(&ticket)?;
         if player_id.is_empty() {
             return Err(Error::TicketInvalid("it is for looking on only"));
         }
-        (sessions.rooms.get(&room).ok_or(Error::RoomNotFound)?, player_id)
+        (room, player_id, ticket)
     } else if sessions.limits.allow_guests {
         let room = hello.room_id.map_or(RoomChoice::Any, RoomChoice::Id);
         let player_name = hello.player_name;
-        let seat = lobby.join(JoinSpec { player_name, room, ..JoinSpec::default() }).await?;
-        (sessions.rooms.get(&seat.room.id).ok_or(Error::RoomNotFound)?, seat.player_id)
+        let passed_on = entry.passed_on;
+        let spec = JoinSpec { player_name, room, passed_on, ..JoinSpec::default() };
+        let seat = lobby.join(spec).await?;
+        (seat.room.id, seat.player_id, seat.ticket)
     } else {
         return Err(Error::TicketMissing);
     };
-    let token =
-        ResumeToken::of(&sessions.token_key, room.info().id.clone(), room.info().epoch, &player_id);
-    let claim = Claim::Ticket { player_id, token_hash: token.hash() };
-    Ok((room, claim, token))
+    match lobby.whereabouts(&room).await? {
+        Place::There(server, held) => carried(sessions, entry, server, &held, Some(ticket)),
+        Place::Here(room) => {
+            let RoomInfo { id, epoch, .. } = room.info().as_ref();
+            let token = ResumeToken::of(&sessions.token_key, id.clone(), *epoch, &player_id);
+            let claim = Claim::Ticket { player_id, token_hash: token.hash() };
+            Ok(Claimed::Here(room, claim, token))
+        }
+    }
+}
+
+/// A stream may go on to another server, once.
+fn carried(
+    sessions: &Sessions,
+    entry: &Entry,
+    server: Arc<ServerRecord>,
+    held: &Held<RoomRecord>,
+    ticket: Option<String>,
+) -> Result<Claimed, Error> {
+    if entry.passed_on || !sessions.fleet.relays {
+        return Err(Error::WrongServer { room: held.record.room.to_string() });
+    }
+    Ok(Claimed::There(server, ticket))
 }
 
 fn welcome(sessions: &Sessions, room: &Handle, player: Option<WelcomePlayer>) -> Welcome {
@@ -321,6 +397,7 @@ fn welcome(sessions: &Sessions, room: &Handle, player: Option<WelcomePlayer>) ->
         idle_timeout_ms: ms(sessions.limits.idle_timeout),
         grace_ms: ms(settings.grace),
         server: sessions.server_name.clone(),
+        release: sessions.fleet.release.clone(),
         player,
     }
 }

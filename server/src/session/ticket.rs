@@ -1,21 +1,31 @@
-//! Tickets: signed words (ES256 JWT) that say who may play where.
+//! Tickets: signed words (ES256 JWT) that say who may play where. And the same between servers: who calls.
 
 use super::Error;
+use super::directory::InstanceId;
+use super::keyring::{KeyError, Ring, TicketKey};
 use crate::room::RoomId;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use p256::SecretKey;
-use p256::elliptic_curve::rand_core::OsRng;
-use p256::elliptic_curve::sec1::ToEncodedPoint as _;
-use p256::pkcs8::EncodePrivateKey as _;
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, Header, Validation};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const ISSUER: &str = "fray";
-const AUDIENCE: &str = "play";
+/// Who tickets are for: `Play` and whatever else players do.
+const AUDIENCE_PLAY: &str = "play";
+/// Who the tokens are for by which servers know each other.
+const AUDIENCE_PEER: &str = "peer";
+/// How long a server's token for another one is good.
+const PEER_TTL: Duration = Duration::from_secs(60);
 /// Clocks of servers may differ by this much.
 const LEEWAY_S: u64 = 5;
+/// No ticket is longer; what is, is not even looked at.
+const TOKEN_BYTES_MAX: usize = 4 * 1024;
+/// How long others may keep the public keys, unless told otherwise.
+const JWKS_MAX_AGE: Duration = Duration::from_secs(60);
 
 /// What a ticket says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +44,17 @@ pub struct Claims {
     exp: u64,
 }
 
+/// What a server says to another one.
+#[derive(Serialize, Deserialize)]
+struct PeerClaims {
+    iss: String,
+    aud: String,
+    /// The server's instance.
+    sub: InstanceId,
+    iat: u64,
+    exp: u64,
+}
+
 /// What a ticket is to say.
 #[derive(Clone, Copy, Debug)]
 pub struct Draft<'a> {
@@ -47,95 +68,121 @@ pub struct Draft<'a> {
     pub version: &'a str,
 }
 
-/// Signs tickets and verifies them.
+/// Signs tickets and verifies them. Its keys may be exchanged while it is used.
 pub struct Keys {
-    signing: EncodingKey,
-    verifying: DecodingKey,
-    validation: Validation,
+    ring: RwLock<Arc<Ring>>,
+    jwks_max_age: Duration,
 }
-
-/// The system has no randomness, or its clock is unset: a server cannot sign tickets.
-#[derive(Debug, thiserror::Error)]
-#[error("no key for tickets can be made: {0}")]
-pub struct KeyError(String);
 
 impl Keys {
     /// A key for this process alone: its tickets are good until it ends.
     pub fn ephemeral() -> Result<Self, KeyError> {
-        let failed = |error: &dyn std::fmt::Display| KeyError(error.to_string());
-        let secret = SecretKey::random(&mut OsRng);
-        let pkcs8 = secret.to_pkcs8_der().map_err(|error| failed(&error))?;
-        let point = secret.public_key().to_encoded_point(false);
-        let mut validation = Validation::new(Algorithm::ES256);
-        validation.set_issuer(&[ISSUER]);
-        validation.set_audience(&[AUDIENCE]);
-        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        validation.leeway = LEEWAY_S;
-        Ok(Self {
-            signing: EncodingKey::from_ec_der(pkcs8.as_bytes()),
-            verifying: DecodingKey::from_ec_der(point.as_bytes()),
-            validation,
-        })
+        Ok(Self::new(Ring::of_one(TicketKey::ephemeral()?), JWKS_MAX_AGE))
+    }
+
+    /// These keys, whose public halves others may keep for so long.
+    pub fn new(ring: Ring, jwks_max_age: Duration) -> Self {
+        Self { ring: RwLock::new(Arc::new(ring)), jwks_max_age }
+    }
+
+    /// Other keys from now on: tickets of those that are gone are refused.
+    pub fn replace(&self, ring: Ring) {
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
+    }
+
+    /// The keys as they are now.
+    pub fn ring(&self) -> Arc<Ring> {
+        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How long others may keep what [`Ring::jwks`] says.
+    pub fn jwks_max_age(&self) -> Duration {
+        self.jwks_max_age
     }
 
     /// A ticket for a player and a room.
     pub fn sign(&self, draft: Draft<'_>, ttl: Duration) -> Result<String, Error> {
-        // A ticket's times are the world's, not the process's: it may be verified by others.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.map_err(|_| Error::Overloaded)?.as_secs();
-        let claims = Claims {
+        let now = now_s()?;
+        self.encode(&Claims {
             iss: ISSUER.into(),
-            aud: AUDIENCE.into(),
+            aud: AUDIENCE_PLAY.into(),
             sub: draft.player_id.into(),
             room: draft.room.to_string(),
             route: STANDARD.encode(draft.route),
             version: draft.version.into(),
             iat: now,
             exp: now + ttl.as_secs(),
-        };
-        jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &self.signing).map_err(
-            |error| {
-                tracing::error!(%error, "a ticket cannot be signed");
-                Error::Overloaded
-            },
-        )
+        })
     }
 
     /// What a ticket says, if it is ours and not too old.
     pub fn verify(&self, ticket: &str) -> Result<(String, RoomId), Error> {
-        use jsonwebtoken::errors::ErrorKind;
-        let verified = jsonwebtoken::decode::<Claims>(ticket, &self.verifying, &self.validation);
-        let claims = verified.map_err(|error| {
-            Error::TicketInvalid(match error.kind() {
-                ErrorKind::ExpiredSignature => "it has expired",
-                _ => "it was not issued here",
-            })
-        })?;
-        let room = RoomId::parse(&claims.claims.room);
-        let room = room.ok_or(Error::TicketInvalid("it names no room"))?;
-        Ok((claims.claims.sub, room))
+        let claims: Claims = self.decode(ticket, AUDIENCE_PLAY).map_err(Error::TicketInvalid)?;
+        let room = RoomId::parse(&claims.room).ok_or(Error::TicketInvalid("it names no room"))?;
+        Ok((claims.sub, room))
     }
+
+    /// By what this server shows another one of its fleet that it is one, for the next minute.
+    pub fn sign_peer(&self, instance: &InstanceId) -> Result<String, Error> {
+        let now = now_s()?;
+        self.encode(&PeerClaims {
+            iss: ISSUER.into(),
+            aud: AUDIENCE_PEER.into(),
+            sub: instance.clone(),
+            iat: now,
+            exp: now + PEER_TTL.as_secs(),
+        })
+    }
+
+    /// Which server shows this.
+    pub fn verify_peer(&self, token: &str) -> Result<InstanceId, Error> {
+        let claims: PeerClaims =
+            self.decode(token, AUDIENCE_PEER).map_err(|_| Error::PeerTokenInvalid)?;
+        InstanceId::parse(claims.sub.as_str()).ok_or(Error::PeerTokenInvalid)
+    }
+
+    fn encode(&self, claims: &impl Serialize) -> Result<String, Error> {
+        let ring = self.ring();
+        let key = ring.signer();
+        let header = Header { kid: Some(key.id().to_owned()), ..Header::new(Algorithm::ES256) };
+        jsonwebtoken::encode(&header, claims, key.signing()).map_err(|error| {
+            tracing::error!(%error, "a ticket cannot be signed");
+            Error::Overloaded
+        })
+    }
+
+    fn decode<T: DeserializeOwned>(&self, token: &str, audience: &str) -> Result<T, &'static str> {
+        const FOREIGN: &str = "it was not issued here";
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(FOREIGN);
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|_| FOREIGN)?;
+        // What a header calls critical must be understood, and nothing is.
+        if header.alg != Algorithm::ES256 || header.crit.is_some() {
+            return Err(FOREIGN);
+        }
+        // The key is the one that is named, or none: a key that was removed must not verify by being tried.
+        let ring = self.ring();
+        let key = header.kid.as_deref().and_then(|id| ring.find(id)).ok_or(FOREIGN)?;
+        let mut validation = Validation::new(Algorithm::ES256);
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&[audience]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        validation.leeway = LEEWAY_S;
+        let verified = jsonwebtoken::decode(token, key.verifying(), &validation);
+        verified.map(|token| token.claims).map_err(|error| match error.kind() {
+            ErrorKind::ExpiredSignature => "it has expired",
+            _ => FOREIGN,
+        })
+    }
+}
+
+/// Seconds since 1970. A ticket's times are the world's, not the process's: it may be verified by others.
+fn now_s() -> Result<u64, Error> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    Ok(now.map_err(|_| Error::Overloaded)?.as_secs())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ticket_is_good_only_as_signed_and_until_it_expires() {
-        let keys = Keys::ephemeral().expect("keys");
-        let room = RoomId::parse("r1").expect("a room id");
-        let draft = Draft { player_id: "p1", room: &room, route: "10.0.0.1:7777", version: "v1" };
-        let ticket = keys.sign(draft, Duration::from_secs(60)).expect("signed");
-        assert_eq!(keys.verify(&ticket), Ok(("p1".into(), room.clone())));
-
-        let foreign = Keys::ephemeral().expect("keys");
-        assert!(matches!(foreign.verify(&ticket), Err(Error::TicketInvalid(_))));
-        for tampered in [ticket.replacen('.', "A.", 1), format!("{ticket}A"), String::new()] {
-            assert!(matches!(keys.verify(&tampered), Err(Error::TicketInvalid(_))));
-        }
-        let mut claims: Vec<&str> = ticket.split('.').collect();
-        claims[2] = "";
-        assert!(keys.verify(&claims.join(".")).is_err());
-    }
-}
+#[path = "ticket_tests.rs"]
+mod tests;

@@ -66,6 +66,12 @@ impl ResumeToken {
         Self { room, epoch, secret }
     }
 
+    /// The same for a later owner of the room.
+    #[must_use]
+    pub fn in_epoch(self, epoch: u64) -> Self {
+        Self { epoch, ..self }
+    }
+
     /// What a client sent; `None` if it cannot be a token.
     pub fn parse(text: &str) -> Option<Self> {
         let (room, rest) = text.split_once('.')?;

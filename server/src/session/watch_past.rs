@@ -235,6 +235,7 @@ async fn open(sessions: &Sessions, past: Past) -> Result<(Welcome, Show), Error>
         idle_timeout_ms: ms(sessions.limits.idle_timeout),
         grace_ms: ms(sessions.rooms.settings().grace),
         server: sessions.server_name.clone(),
+        release: sessions.fleet.release.clone(),
         player: None,
     };
     let pace = Pace::new(header.tick_rate_hz, speed_percent);

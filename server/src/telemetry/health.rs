@@ -9,6 +9,8 @@ pub struct Health {
     serves_rooms: AtomicBool,
     is_live: AtomicBool,
     is_draining: AtomicBool,
+    /// It shares rooms with other servers, and is cut off from them.
+    is_cut_off: AtomicBool,
 }
 
 impl Health {
@@ -35,9 +37,16 @@ impl Health {
         self.is_live.store(is_live, Ordering::Release);
     }
 
+    /// This server cannot share rooms with the others just now: it is not ready, and lives on.
+    pub fn set_cut_off(&self, is_cut_off: bool) {
+        self.is_cut_off.store(is_cut_off, Ordering::Release);
+    }
+
     /// Readiness, `""` and `fray.v1.Lobby`: takes rooms.
     pub fn takes_rooms(&self) -> bool {
-        self.takes_rooms.load(Ordering::Acquire) && self.is_live()
+        self.takes_rooms.load(Ordering::Acquire)
+            && self.is_live()
+            && !self.is_cut_off.load(Ordering::Acquire)
     }
 
     /// `fray.v1.Play`: rooms that exist can be reached.

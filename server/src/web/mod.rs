@@ -1,5 +1,6 @@
-//! What browsers need: the page, and the WebSocket that carries `Play`.
+//! What browsers need: the page, and the WebSocket that carries `Play`. And the public keys of tickets, for whoever verifies them.
 
+mod jwks;
 pub mod page;
 pub mod websocket;
 
@@ -46,7 +47,8 @@ fn is_local_name(host: &str) -> bool {
     name == "localhost" || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
 }
 
-/// The page at `/` and, since it knows by its address what to show, at `/replay`; the WebSocket at `/ws`.
+/// The page at `/` and, since it knows by its address what to show, at `/replay`; the WebSocket at `/ws`; the public keys of
+/// tickets at `/.well-known/jwks.json`.
 pub fn router(lobby: &Arc<Lobby>, origins: Arc<Origins>) -> Router {
     let pages = lobby.sessions().metrics.pages.clone();
     let page = get(async move || {
@@ -57,6 +59,7 @@ pub fn router(lobby: &Arc<Lobby>, origins: Arc<Origins>) -> Router {
     Router::new()
         .route("/", page.clone())
         .route("/replay", page)
+        .route("/.well-known/jwks.json", get(jwks::serve).with_state(Arc::clone(lobby)))
         .route("/ws", get(websocket::open).with_state(door))
 }
 

@@ -5,7 +5,6 @@ use crate::listener::Permit;
 use crate::rpc::status::code;
 use crate::session::Error;
 use crate::session::lobby::Lobby;
-use crate::session::message::Incoming;
 use crate::session::play::{self, Entry};
 use crate::telemetry::metrics::rpc::WEBSOCKET;
 use crate::telemetry::traces::Peer;
@@ -13,11 +12,10 @@ use crate::wire;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use fray_proto::update::GRPC_PREFIX_BYTES;
-use fray_proto::v1;
 use futures_util::{SinkExt as _, Stream, StreamExt as _};
 use http::{HeaderMap, StatusCode, header};
-use prost::Message as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +88,13 @@ async fn run(
     let patience = lobby.sessions().limits.idle_timeout;
     let (mut sink, source) = socket.split();
     // Browsers trace nothing of their own.
-    let entry = Entry { door: "websocket", ticket, trace: Peer::Silent };
+    let entry = Entry {
+        door: "websocket",
+        ticket,
+        trace: Peer::Silent,
+        passed_on: false,
+        parse: wire::incoming,
+    };
     let mut outgoing = pin!(play::play(lobby, entry, messages(source)));
     let mut close = CloseFrame { code: CLOSE_CODE_BASE, reason: "".into() };
     while let Some(item) = outgoing.next().await {
@@ -122,21 +126,16 @@ async fn run(
 /// The client's messages. The socket's end without `Leave` is a broken stream: the player may come back.
 fn messages(
     source: impl Stream<Item = Result<Message, axum::Error>> + Send + 'static,
-) -> impl Stream<Item = Result<Incoming, Error>> + Send + 'static {
+) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'static {
     let broken =
         futures_util::stream::once(async { Some(Err(Error::Broken("the socket closed".into()))) });
     source.map(|message| parse(message).transpose()).chain(broken).filter_map(std::future::ready)
 }
 
-fn parse(message: Result<Message, axum::Error>) -> Result<Option<Incoming>, Error> {
+fn parse(message: Result<Message, axum::Error>) -> Result<Option<Bytes>, Error> {
     const INVALID_ARGUMENT: i32 = 3;
     match message {
-        Ok(Message::Binary(bytes)) => match v1::PlayRequest::decode(bytes) {
-            Ok(request) => Incoming::try_from(request).map(Some),
-            Err(_) => {
-                Err(Error::Transport(INVALID_ARGUMENT, "the message cannot be decoded".into()))
-            }
-        },
+        Ok(Message::Binary(bytes)) => Ok(Some(bytes)),
         Ok(Message::Text(_)) => {
             Err(Error::Transport(INVALID_ARGUMENT, "messages are binary here".into()))
         }

@@ -69,6 +69,11 @@ export class LobbyView {
     setText(element("play-text"), text === "" ? "Play" : text);
   }
 
+  /** What the button says, until it is pressed. */
+  offer(text: string): void {
+    setText(element("play-text"), text);
+  }
+
   say(text: string): void {
     setText(this.#status, text);
   }

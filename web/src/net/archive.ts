@@ -2,10 +2,12 @@
 
 import { Code, ConnectError, createClient, type Client } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
+import { Lobby } from "../gen/fray/v1/lobby_pb";
 import { Play, type Update, type Welcome } from "../gen/fray/v1/play_pb";
 import { Replays, type ReplaysListResponse, type TimelineResponse } from "../gen/fray/v1/replays_pb";
 import { reasonOf } from "./refusals";
 import { Replica, ReplicaError } from "./replica";
+import { Tickets } from "./tickets";
 
 const CALL_TIMEOUT_MS = 10_000;
 
@@ -51,11 +53,13 @@ export interface Past {
 export class Archive implements Past {
   readonly #replays: Client<typeof Replays>;
   readonly #play: Client<typeof Play>;
+  readonly #tickets: Tickets;
 
   constructor(baseUrl: string) {
     const transport = createGrpcWebTransport({ baseUrl, useBinaryFormat: true });
     this.#replays = createClient(Replays, transport);
     this.#play = createClient(Play, transport);
+    this.#tickets = new Tickets(createClient(Lobby, transport));
   }
 
   /** Newest first. Throws `Trouble`, as the other calls do. */
@@ -69,10 +73,11 @@ export class Archive implements Past {
 
   /** The file, a piece at a time. */
   async *download({ recording, code }: Name, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    const { headers } = await this.#tickets.of(recording, code);
     try {
-      for await (const { data } of this.#replays.download({ name: recording, code }, { signal })) yield data;
+      for await (const { data } of this.#replays.download({ name: recording, code }, { signal, headers })) yield data;
     } catch (error) {
-      throw troubleOf(error);
+      throw this.#refused(error);
     }
   }
 
@@ -91,7 +96,9 @@ export class Archive implements Past {
     signal.addEventListener("abort", () => own.abort());
     try {
       let replica: Replica | undefined;
-      for await (const { message } of this.#play.watch(request, { signal: own.signal })) {
+      const { headers } = await this.#tickets.of(recording, code);
+      if (signal.aborted) return;
+      for await (const { message } of this.#play.watch(request, { signal: own.signal, headers })) {
         if (signal.aborted) return;
         if (message.case === "welcome") {
           replica = Replica.forWelcome(message.value);
@@ -103,10 +110,16 @@ export class Archive implements Past {
         }
       }
     } catch (error) {
-      trouble = troubleOf(error);
+      trouble = this.#refused(error);
       own.abort();
     }
     if (!signal.aborted) listener.ended(trouble);
+  }
+
+  /** A ticket may have run out, or be for a server that is gone: the next call asks for another. */
+  #refused(error: unknown): Trouble {
+    this.#tickets.forget();
+    return troubleOf(error);
   }
 }
 

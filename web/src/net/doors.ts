@@ -1,15 +1,17 @@
 // The doors to the server, for browsers: gRPC-Web for Lobby and Watch, a WebSocket for Play.
 
-import { Code, ConnectError, createClient, type Client } from "@connectrpc/connect";
+import { createClient, type Client } from "@connectrpc/connect";
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
-import { Lobby, type JoinRequest, type JoinResponse } from "../gen/fray/v1/lobby_pb";
+import { Lobby, type JoinRequest, type JoinRequestSchema } from "../gen/fray/v1/lobby_pb";
 import { Play, type Notice, type Update, type Welcome } from "../gen/fray/v1/play_pb";
 import type { Room } from "../gen/fray/v1/world_pb";
-import { reasonOf } from "./refusals";
+import { JOIN_MS } from "./connection";
+import { endedOf } from "./refusals";
 import { Replica, ReplicaError } from "./replica";
-import { Refused, type Host, type Socket, type SocketEvents } from "./session";
+import { Failed, type Host, type Seat, type Socket, type SocketEvents } from "./session";
+import { randomId, Tickets } from "./tickets";
 
-const JOIN_TIMEOUT_MS = 8000;
 const RETRY_MS = 3000;
 /** A spectator's stream that is this late is opened anew: it has no way to say that it cannot keep up. */
 const BEHIND_MS_MAX = 2000;
@@ -17,43 +19,36 @@ const BEHIND_MS_MAX = 2000;
 export class Doors {
   readonly #lobby: Client<typeof Lobby>;
   readonly #play: Client<typeof Play>;
+  readonly #tickets: Tickets;
 
   constructor(readonly baseUrl: string) {
     const transport = createGrpcWebTransport({ baseUrl, useBinaryFormat: true });
     this.#lobby = createClient(Lobby, transport);
     this.#play = createClient(Play, transport);
+    this.#tickets = new Tickets(this.#lobby);
   }
 
-  /** What a `Session` needs of a browser. */
-  host(): Host {
+  /** What a `Session` needs of a browser, for a player who wants to this room. */
+  host(room: JoinRequest["room"], playerName: string, playerHue: number | undefined): Host {
+    const hue = playerHue === undefined ? {} : { playerHue };
     return {
       now: () => performance.now(),
       after: (ms, run) => {
         const timer = setTimeout(run, ms);
         return () => clearTimeout(timer);
       },
-      random: Math.random,
+      fraction: Math.random,
+      requestId: randomId,
       openSocket: (ticket, events) => openSocket(this.baseUrl, ticket, events),
-      rejoin: (resumeToken) => this.#rejoin(resumeToken),
+      join: (requestId, resumeToken) => this.#join({ requestId, resumeToken, playerName, room, ...hue }),
     };
   }
 
-  /** Throws `Refused` when the server says no. */
-  async join(room: JoinRequest["room"], playerName: string, playerHue: number | undefined): Promise<JoinResponse> {
-    const hue = playerHue === undefined ? {} : { playerHue };
-    const request = { requestId: crypto.randomUUID?.() ?? randomId(), playerName, room, ...hue };
+  async #join(request: MessageInitShape<typeof JoinRequestSchema>): Promise<Seat> {
     try {
-      return await this.#lobby.join(request, { timeoutMs: JOIN_TIMEOUT_MS });
+      return await this.#lobby.join(request, { timeoutMs: JOIN_MS });
     } catch (error) {
-      throw refusal(error);
-    }
-  }
-
-  async #rejoin(resumeToken: string): Promise<string> {
-    try {
-      return (await this.#lobby.join({ resumeToken }, { timeoutMs: JOIN_TIMEOUT_MS })).ticket;
-    } catch (error) {
-      throw refusal(error);
+      throw new Failed(endedOf(error));
     }
   }
 
@@ -86,7 +81,10 @@ export class Doors {
       let replica: Replica | undefined;
       let earliest = Infinity;
       let tickMs = 50;
-      for await (const { message } of this.#play.watch({ roomId }, { signal: stop.signal })) {
+      // A fresh one each time: the room may be on another server by now, and the fullest one another.
+      const seat = await this.#tickets.fresh(roomId === "" ? { case: undefined } : { case: "roomId", value: roomId });
+      const watched = { roomId: seat.roomId === "" ? roomId : seat.roomId };
+      for await (const { message } of this.#play.watch(watched, { signal: stop.signal, headers: seat.headers })) {
         if (message.case === "welcome") {
           replica = Replica.forWelcome(message.value);
           if (replica === undefined) return;
@@ -133,26 +131,6 @@ async function again(run: () => Promise<void>, stop: AbortSignal, failed: () => 
     }
     await new Promise((resolve) => setTimeout(resolve, pause));
   }
-}
-
-const FINAL_CODES = new Set([
-  Code.InvalidArgument,
-  Code.NotFound,
-  Code.ResourceExhausted,
-  Code.FailedPrecondition,
-  Code.PermissionDenied,
-  Code.Unimplemented,
-]);
-
-/** `Refused` when the server answered and will not answer otherwise; else the error as it is. */
-function refusal(error: unknown): unknown {
-  const connectError = ConnectError.from(error);
-  return FINAL_CODES.has(connectError.code) ? new Refused(reasonOf(connectError)) : error;
-}
-
-function randomId(): string {
-  // Pages that are not served securely have no randomUUID.
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function openSocket(baseUrl: string, ticket: string, events: SocketEvents): Socket {

@@ -1,21 +1,15 @@
-// How streams end, and whether it is worth opening another; the statuses are listed above service Play.
+// How streams over a WebSocket end; the statuses are listed above service Play.
 
+import { Code } from "@connectrpc/connect";
+import type { Ended } from "./connection";
+
+/** Close codes of the server are this and a gRPC status; any other is of something on the way. */
 const CLOSE_CODE_BASE = 4000;
-const OK = 0;
-const UNAUTHENTICATED = 16;
-/** gRPC statuses after which a stream may be opened again: cancelled, unknown, deadline, internal, unavailable, the ticket. */
-const WORTH_A_RETRY = new Set([1, 2, 4, 13, 14, UNAUTHENTICATED]);
-/** Reasons within statuses of which others are final. */
-const RETRIED_REASONS = new Set(["MOVE_FLOOD", "OVERLOADED", "ROOM_FAILED"]);
+const STATUS_MAX = 16;
 
-/** From a WebSocket's close code and its text: the reason if that was the end of the session, else undefined. */
-export function endOf(code: number, text: string, hasResumeToken: boolean): string | undefined {
+/** From a close code and its text, which is the reason, maybe followed by ": " and more. */
+export function endOf(code: number, text: string): Ended {
   const status = code - CLOSE_CODE_BASE;
-  const [reason = ""] = text.split(":", 1);
-  if (status === OK) return "LEFT";
-  const isOurs = status > 0 && status <= 16;
-  const isWorthARetry = !isOurs || WORTH_A_RETRY.has(status) || RETRIED_REASONS.has(reason);
-  // Without a session there is nothing to get a fresh ticket for.
-  if (isWorthARetry && (status !== UNAUTHENTICATED || hasResumeToken)) return undefined;
-  return reason === "" ? `STATUS_${status}` : reason;
+  if (status < 0 || status > STATUS_MAX) return { code: Code.Unavailable, reason: "" };
+  return { code: status, reason: text.split(":", 1)[0] ?? "" };
 }

@@ -1,9 +1,12 @@
-// The player's session: one stream after the other, the same ship. Rules: proto/fray/v1/play.proto, above service Play.
+// The player's session: one stream after the other, the same ship. Rules: proto/fray/v1/play.proto, above service Play. When
+// to join, to resume, to wait and to give up is the connection's affair (connection.ts).
 //
 // No browser here: sockets, time and chance come from a `Host`, so that tests run it in virtual time.
 
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { Code } from "@connectrpc/connect";
 import {
+  Notice_Kind,
   PlayRequestSchema,
   PlayResponseSchema,
   type Notice,
@@ -11,6 +14,7 @@ import {
   type Update,
   type Welcome,
 } from "../gen/fray/v1/play_pb";
+import { Connection, type Action, type Chance, type Ended, type Input } from "./connection";
 import { endOf } from "./ends";
 import { isSame, MoveLog, type Controls, type SentMove } from "./moves";
 import { Replica, ReplicaError } from "./replica";
@@ -20,10 +24,10 @@ export const PROTOCOL_VERSION = 1;
 
 /** Where a session is in its life. */
 export type SessionState =
-  | { kind: "connecting" }
-  | { kind: "playing" }
+  | { kind: "connecting"; isBusy: boolean }
+  | { kind: "playing"; isFrozen: boolean }
   /** The ship waits in the room until `graceUntil` (in the host's time). */
-  | { kind: "reconnecting"; graceUntil: number; attempt: number }
+  | { kind: "reconnecting"; graceUntil: number; isFrozen: boolean; isBusy: boolean }
   | { kind: "ended"; reason: string };
 
 export interface Socket {
@@ -37,22 +41,27 @@ export interface SocketEvents {
   closed(code: number, reason: string): void;
 }
 
+/** A seat, as `Join` gives it. */
+export interface Seat {
+  ticket: string;
+  expiresInS: number;
+}
+
 /** The world outside. */
-export interface Host {
+export interface Host extends Chance {
   /** Milliseconds that only grow. */
   now(): number;
   /** Returns what cancels it. */
   after(ms: number, run: () => void): () => void;
-  random(): number;
   openSocket(ticket: string, events: SocketEvents): Socket;
-  /** A fresh ticket for a session; throws `Refused` when there is no such session any more. */
-  rejoin(resumeToken: string): Promise<string>;
+  /** Asks for a seat, or with a resume token for a ticket to go on. Throws `Failed`. */
+  join(requestId: string, resumeToken: string): Promise<Seat>;
 }
 
-/** The server said no, and asking again does not help. */
-export class Refused extends Error {
-  constructor(readonly reason: string) {
-    super(reason);
+/** How a call ended that was not answered well. */
+export class Failed extends Error {
+  constructor(readonly ended: Ended) {
+    super(ended.reason);
   }
 }
 
@@ -64,20 +73,15 @@ export interface Listener {
   changed(state: SessionState): void;
 }
 
-const BACK_OFF_MS = 250;
-const BACK_OFF_MS_MAX = 5000;
-/** A ticket waits for its player; not for ever. */
-const FIRST_ATTEMPTS_MAX = 5;
-const CONNECT_TIMEOUT_MS = 8000;
 const WATCHDOG_MS = 250;
 const ECHO_INTERVAL_MS = 1000;
 const LEAVE_TIMEOUT_MS = 1000;
 const RESYNC_REPEAT_MS = 2000;
-/** Before the first Welcome: as in a server's defaults. */
-const GRACE_MS = 30_000;
+/** The stream was cut here, or something on the way did it. */
+const CUT: Ended = { code: Code.Unavailable, reason: "" };
 
 export class Session {
-  state: SessionState = { kind: "connecting" };
+  state: SessionState = { kind: "connecting", isBusy: false };
   welcome: Welcome | undefined;
   replica: Replica | undefined;
   readonly moves = new MoveLog();
@@ -87,13 +91,12 @@ export class Session {
   resyncs = 0;
   reconnects = 0;
 
-  #ticket: string;
-  #resumeToken = "";
+  readonly #connection: Connection;
   #socket: Socket | undefined;
-  /** Counts sockets: what an older one still says is ignored. */
+  /** Counts calls and sockets: what an older one still says is ignored. */
   #generation = 0;
-  #attempt = 0;
   #isWelcomed = false;
+  #isLeaving = false;
   /** When the last Resync went out, while its answer is awaited. */
   #resyncSentAt: number | undefined;
   #seenTick = 0;
@@ -109,15 +112,12 @@ export class Session {
   constructor(
     readonly host: Host,
     readonly listener: Listener,
-    ticket: string,
-    resumeToken = "",
   ) {
-    this.#ticket = ticket;
-    this.#resumeToken = resumeToken;
+    this.#connection = new Connection(host);
   }
 
   start(): void {
-    this.#open();
+    this.#tell({ kind: "begin" });
   }
 
   /** Graceful: the seat is given up. */
@@ -125,20 +125,16 @@ export class Session {
     if (this.state.kind === "ended") return;
     if (this.#socket !== undefined && this.#isWelcomed) {
       this.#send({ case: "leave", value: {} });
-      this.#after(LEAVE_TIMEOUT_MS, () => this.#end("LEFT"));
+      this.#isLeaving = true;
+      this.#after(LEAVE_TIMEOUT_MS, () => this.#tell({ kind: "left" }));
     } else {
-      this.#end("LEFT");
+      this.#tell({ kind: "left" });
     }
   }
 
   /** Breaks the stream as a bad network would; for tests and the curious. */
   cutSocket(): void {
-    if (this.#socket !== undefined) this.#broken();
-  }
-
-  /** The secret by which another page may continue this session. */
-  get resumeToken(): string {
-    return this.#resumeToken;
+    if (this.#socket !== undefined) this.#tell({ kind: "ended", ended: CUT });
   }
 
   /**
@@ -161,86 +157,77 @@ export class Session {
     return 1000 / Math.max(1, this.welcome?.tickRateHz ?? 20);
   }
 
-  // --- Sockets
+  // --- Calls and sockets
 
-  #open(): void {
-    const generation = ++this.#generation;
+  /** Tells the connection what happened, and does what it says. */
+  #tell(input: Input): void {
+    const wasPlaying = this.state.kind === "playing";
+    this.#do(this.#connection.handle(this.host.now(), input));
+    if (wasPlaying && !this.#isWelcomed && this.state.kind !== "ended") this.reconnects += 1;
+  }
+
+  #do(action: Action): void {
+    if (action.kind === "nothing") {
+      // The deadline may be another, and the room may stand still.
+      if (!this.#isWelcomed) this.#awaitDeadline();
+    } else {
+      this.#drop();
+      if (action.kind === "join") void this.#join(action.requestId, action.resumeToken);
+      else if (action.kind === "open") this.#open(action.ticket);
+      this.#awaitDeadline();
+    }
+    this.#changed(action);
+  }
+
+  #awaitDeadline(): void {
+    const { deadline } = this.#connection;
+    if (deadline !== undefined) this.#after(Math.max(0, deadline - this.host.now()), () => this.#tell({ kind: "timer" }));
+  }
+
+  async #join(requestId: string, resumeToken: string): Promise<void> {
+    const generation = this.#generation;
+    let answer: Input;
+    try {
+      answer = { kind: "joined", ...(await this.host.join(requestId, resumeToken)) };
+    } catch (error) {
+      answer = { kind: "refused", ended: error instanceof Failed ? error.ended : CUT };
+    }
+    if (generation === this.#generation) this.#tell(answer);
+  }
+
+  #open(ticket: string): void {
+    const generation = this.#generation;
     const isCurrent = (): boolean => generation === this.#generation;
-    this.#isWelcomed = false;
     this.#resyncSentAt = undefined;
-    this.#after(CONNECT_TIMEOUT_MS, () => this.#broken());
-    this.#socket = this.host.openSocket(this.#ticket, {
+    this.#socket = this.host.openSocket(ticket, {
       opened: () => {
-        if (isCurrent()) this.#hello();
+        if (!isCurrent()) return;
+        this.#tell({ kind: "opened" });
+        // A ticket came with the socket.
+        const { resumeToken } = this.#connection;
+        this.#send({ case: "hello", value: { protocolVersion: PROTOCOL_VERSION, resumeToken } });
       },
       received: (bytes) => {
         if (isCurrent()) this.#received(bytes);
       },
       closed: (code, reason) => {
-        if (isCurrent()) this.#closed(code, reason);
+        if (isCurrent()) this.#tell(this.#isLeaving ? { kind: "left" } : { kind: "ended", ended: endOf(code, reason) });
       },
     });
   }
 
-  #hello(): void {
-    // A ticket came with the socket.
-    this.#send({ case: "hello", value: { protocolVersion: PROTOCOL_VERSION, resumeToken: this.#resumeToken } });
-  }
-
-  #closed(code: number, reason: string): void {
-    const end = endOf(code, reason, this.#resumeToken !== "");
-    if (end === undefined) this.#broken();
-    else this.#end(end);
-  }
-
-  /** The stream is gone, the session is not. */
-  #broken(): void {
-    this.#drop();
-    if (this.state.kind === "ended") return;
-    if (this.state.kind === "playing") {
-      this.#attempt = 0;
-      this.reconnects += 1;
-    }
-    if (this.state.kind === "connecting" && this.#attempt >= FIRST_ATTEMPTS_MAX) {
-      this.#end("UNREACHABLE");
-      return;
-    }
-    const graceMs = this.welcome?.graceMs ?? GRACE_MS;
-    const graceUntil = this.state.kind === "reconnecting" ? this.state.graceUntil : this.host.now() + graceMs;
-    const ceiling = Math.min(BACK_OFF_MS_MAX, BACK_OFF_MS * 2 ** this.#attempt);
-    // The first try comes at once, later ones are spread over half to all of the time.
-    const pause = this.#attempt === 0 ? 50 * this.host.random() : ceiling * (0.5 + 0.5 * this.host.random());
-    this.#attempt += 1;
-    const hasShip = this.#resumeToken !== "";
-    if (hasShip) this.#change({ kind: "reconnecting", graceUntil, attempt: this.#attempt });
-    this.#after(pause, () => void this.#reopen());
-  }
-
-  async #reopen(): Promise<void> {
-    const generation = this.#generation;
-    if (this.#resumeToken !== "") {
-      try {
-        this.#ticket = await this.host.rejoin(this.#resumeToken);
-      } catch (error) {
-        if (generation !== this.#generation) return;
-        if (error instanceof Refused) this.#end(error.reason);
-        else this.#broken();
-        return;
-      }
-    }
-    if (generation === this.#generation && this.state.kind !== "ended") this.#open();
-  }
-
-  #end(reason: string): void {
-    this.#drop();
-    if (this.state.kind !== "ended") this.#change({ kind: "ended", reason });
-  }
-
+  /** Lets go of the call or the socket that there is. */
   #drop(): void {
     this.#generation += 1;
+    this.#isWelcomed = false;
     this.#cancelTimer();
     this.#socket?.close();
     this.#socket = undefined;
+  }
+
+  /** The server does not keep to the rules, or does not speak ours. */
+  #end(reason: string): void {
+    this.#tell({ kind: "ended", ended: { code: Code.FailedPrecondition, reason } });
   }
 
   // --- Messages
@@ -269,7 +256,7 @@ export class Session {
         break;
       }
       case "notice":
-        this.listener.noticed(message.value);
+        this.#noticed(message.value);
         break;
       case undefined: // Of a newer server.
     }
@@ -284,18 +271,24 @@ export class Session {
     }
     this.welcome = welcome;
     this.replica = replica;
-    this.#resumeToken = welcome.resumeToken;
     this.#isWelcomed = true;
-    this.#attempt = 0;
     this.#seenTick = 0;
     this.#echoes.clear();
     this.moves.welcome(welcome);
     this.#watchedAt = this.host.now();
     this.#cancelTimer();
     this.#watch();
-    this.#change({ kind: "playing" });
+    const { resumeToken, graceMs, idleTimeoutMs } = welcome;
+    this.#tell({ kind: "welcomed", resumeToken, graceMs, idleTimeoutMs });
     this.listener.welcomed(welcome, replica);
     for (const move of this.moves.pending) this.#sendMove(move);
+  }
+
+  #noticed(notice: Notice): void {
+    const isFrozen = notice.kind === Notice_Kind.ROOM_FROZEN;
+    // These two are a state, and shown as one.
+    if (isFrozen || notice.kind === Notice_Kind.ROOM_RESUMED) this.#tell({ kind: "frozen", isFrozen });
+    else this.listener.noticed(notice);
   }
 
   #updated(update: Update, bytes: number): void {
@@ -369,11 +362,13 @@ export class Session {
     const sinceWatched = now - this.#watchedAt;
     this.#watchedAt = now;
     const { heartbeatMs = 1000, idleTimeoutMs = 15_000, stalenessWindowMs = 1000 } = this.welcome ?? {};
-    const silence = Math.min(idleTimeoutMs, Math.max(3 * heartbeatMs, 2000));
+    // A room that stands still may be silent: whoever reconnects would only wait elsewhere.
+    const isFrozen = this.#connection.isFrozen;
+    const silence = isFrozen ? idleTimeoutMs : Math.min(idleTimeoutMs, Math.max(3 * heartbeatMs, 2000));
     // A page that slept has not listened: it hears first what waits for it.
     if (sinceWatched > 4 * WATCHDOG_MS) this.#receivedAt = Math.max(this.#receivedAt, now - silence / 2);
     if (now - this.#receivedAt > silence) {
-      this.#broken();
+      this.#tell({ kind: "ended", ended: CUT });
       return;
     }
     if (this.#resyncSentAt !== undefined && now - this.#resyncSentAt > RESYNC_REPEAT_MS) {
@@ -390,8 +385,20 @@ export class Session {
     this.#cancelTimer = this.host.after(ms, run);
   }
 
-  #change(state: SessionState): void {
+  /** The state as others see it, told when it is another. */
+  #changed(action: Action): void {
+    if (this.state.kind === "ended") return;
+    const state = this.#stateAfter(action);
+    if (JSON.stringify(state) === JSON.stringify(this.state)) return;
     this.state = state;
     this.listener.changed(state);
+  }
+
+  #stateAfter(action: Action): SessionState {
+    const { state, graceUntil, isFrozen, isBusy } = this.#connection;
+    if (action.kind === "over") return { kind: "ended", reason: action.reason };
+    if (state === "playing") return { kind: "playing", isFrozen };
+    if (graceUntil === undefined) return { kind: "connecting", isBusy };
+    return { kind: "reconnecting", graceUntil, isFrozen, isBusy };
   }
 }

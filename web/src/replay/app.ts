@@ -3,6 +3,7 @@
 import type { Update } from "../gen/fray/v1/play_pb";
 import { Archive, Trouble, type Name } from "../net/archive";
 import { Doors } from "../net/doors";
+import { serverUrl, withServer } from "../net/server";
 import { Traffic } from "../net/traffic";
 import { element, setText } from "../page";
 import { Screen, type Frame } from "../view/screen";
@@ -28,11 +29,11 @@ const LIVELINESS_MAX = 4;
 const SOUND_SPEED_MAX = 2;
 
 export class ReplayApp {
-  readonly archive = new Archive(location.origin);
+  readonly archive = new Archive(serverUrl());
   readonly screen = new Screen();
   readonly #list: List;
   readonly #deck: Deck;
-  readonly #behind = new Behind(new Doors(location.origin), () => this.screen.cut());
+  readonly #behind = new Behind(new Doors(serverUrl()), () => this.screen.cut());
   #player: Player | undefined;
   #name: Name = { recording: "", code: "" };
   #traffic = new Traffic();
@@ -45,7 +46,7 @@ export class ReplayApp {
 
   constructor() {
     this.#list = new List(this.archive, (recording) => {
-      history.pushState(null, "", linkTo({ recording }));
+      history.pushState(null, "", withServer(linkTo({ recording })));
       void this.#open(parseLink(location.search));
     });
     this.#deck = new Deck({
@@ -175,7 +176,7 @@ export class ReplayApp {
   }
 
   #leave(): void {
-    history.pushState(null, "", linkTo({}));
+    history.pushState(null, "", withServer(linkTo({})));
     void this.#open(undefined);
   }
 
@@ -199,7 +200,7 @@ export class ReplayApp {
   /** With the tick that is on the screen; but what follows a room may go on doing so. */
   #address(player: Player, keepsTick = !player.isLive): string {
     const tick = keepsTick ? Math.round(player.position) : undefined;
-    return linkTo({ ...this.#name, player: player.follows, ...(tick === undefined ? {} : { tick }) });
+    return withServer(linkTo({ ...this.#name, player: player.follows, ...(tick === undefined ? {} : { tick }) }));
   }
 
   #showed(isCut: boolean): void {

@@ -2,6 +2,7 @@
 
 import type { Recording } from "../gen/fray/v1/replays_pb";
 import { Trouble, type Archive } from "../net/archive";
+import { withServer } from "../net/server";
 import { element, make, setText } from "../page";
 import { agoText, clockText, sizeText } from "./format";
 import { linkTo } from "./link";
@@ -86,7 +87,7 @@ export class List {
     const [room, state, game, incident] = [make("b"), make("span", "badge"), make("small"), make("small", "incident")];
     const [length, size] = [make("span", "length"), make("small")];
     const link = make("a", "", make("span", "what", make("span", "title", room, state), game, incident), make("span", "extent", length, size));
-    link.href = linkTo({ recording });
+    link.href = withServer(linkTo({ recording }));
     link.addEventListener("click", (event) => {
       // A new window is the browser's own affair.
       if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;

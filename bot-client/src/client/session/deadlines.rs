@@ -9,11 +9,6 @@ impl Session {
         self.replica.as_ref().map_or(0, Replica::tick)
     }
 
-    pub(super) fn welcome_deadline(&self) -> Option<Instant> {
-        let opened_at = self.opened_at.filter(|_| self.phase == Phase::Opening);
-        opened_at.map(|at| at + self.config.welcome_timeout)
-    }
-
     pub(super) fn idle_deadline(&self) -> Option<Instant> {
         let is_open = matches!(self.phase, Phase::Open | Phase::Leaving);
         let timeout_ms = self.welcome.as_ref()?.idle_timeout_ms;

@@ -32,8 +32,6 @@ const RESYNC_AGAIN: Duration = Duration::from_secs(1);
 pub struct Config {
     /// How many moves may wait for their acknowledgement. More than the rule's 64 is for tests of servers.
     pub unacknowledged_max: usize,
-    /// How long to wait for `Welcome`.
-    pub welcome_timeout: Duration,
     /// Whether a silent server is taken for dead.
     pub idle_timeout: bool,
     /// Count moved entities in every update, this kind apart from the others; `None` saves the time.
@@ -44,7 +42,6 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             unacknowledged_max: UNACKNOWLEDGED_MAX,
-            welcome_timeout: Duration::from_secs(10),
             idle_timeout: true,
             entity_ticks_apart: None,
         }
@@ -125,7 +122,6 @@ pub struct Session {
     resent: u32,
     wants_ping: bool,
     wants_leave: bool,
-    opened_at: Option<Instant>,
     sent_at: Option<Instant>,
     heard_at: Option<Instant>,
 }
@@ -155,7 +151,6 @@ impl Session {
             resent: 0,
             wants_ping: false,
             wants_leave: false,
-            opened_at: None,
             sent_at: None,
             heard_at: None,
         }
@@ -170,10 +165,9 @@ impl Session {
     // --- what happens ---
 
     /// A new stream is there: greet the server, and go on with the session if one has begun.
-    pub fn open(&mut self, ticket: &str, now: Instant) {
+    pub fn open(&mut self, ticket: &str) {
         self.handle_closed();
         self.phase = Phase::Opening;
-        self.opened_at = Some(now);
         self.hello = Some(v1::Hello {
             protocol_version: PROTOCOL_VERSION,
             ticket: ticket.to_owned(),
@@ -233,9 +227,6 @@ impl Session {
 
     /// The time of [`Self::poll_timeout`] has come. An error: the stream is dead.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), &'static str> {
-        if self.welcome_deadline().is_some_and(|at| at <= now) {
-            return Err("no Welcome in time");
-        }
         if self.idle_deadline().is_some_and(|at| at <= now) {
             return Err("nothing heard for the idle timeout");
         }
@@ -327,8 +318,7 @@ impl Session {
 
     /// When to call [`Self::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let due =
-            [self.welcome_deadline(), self.idle_deadline(), self.ping_due(), self.resync_due()];
+        let due = [self.idle_deadline(), self.ping_due(), self.resync_due()];
         due.into_iter().flatten().min()
     }
 

@@ -1,11 +1,13 @@
 //! `Play` and the lobby over gRPC.
 
-use super::{Answer, Link, Message, REQUESTS_QUEUED_MAX, Server};
+use super::{Answer, Link, Message, REQUESTS_QUEUED_MAX, Server, Trust};
 use crate::client::Ended;
+use crate::client::connection::{CONNECT_MS, JOIN_MS};
 use crate::client::tracing::{AnsweredCall, Tracer};
 use bytes::{Buf as _, Bytes};
 use fray_proto::v1;
 use fray_proto::v1::lobby_client::LobbyClient;
+use fray_proto::v1::play_client::PlayClient;
 use futures_util::{Sink, StreamExt as _, TryStreamExt as _, stream};
 use prost::Message as _;
 use std::pin::Pin;
@@ -19,7 +21,7 @@ use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Request, Status, Streaming};
 
 /// The prefix of every gRPC message: a flag and the length.
 const PREFIX_BYTES: usize = 5;
@@ -27,9 +29,6 @@ const PREFIX_BYTES: usize = 5;
 /// What may be under way to one stream. Small on purpose: a client that does not read must be felt by the server, and
 /// not fill a buffer with the past.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-
-/// How long a connection attempt, and a call to the lobby, may take.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connections to one server, each shared by a number of streams.
 #[derive(Clone, Debug)]
@@ -43,17 +42,27 @@ pub struct Channels {
 impl Channels {
     /// No connection yet. One connection takes at most `streams_per_connection` streams.
     pub fn new(url: &str, streams_per_connection: usize) -> Result<Self, tonic::transport::Error> {
+        Self::trusting(url, streams_per_connection, &Trust::default())
+    }
+
+    /// The same, with authorities for an `https` address.
+    pub fn trusting(
+        url: &str,
+        streams_per_connection: usize,
+        trust: &Trust,
+    ) -> Result<Self, tonic::transport::Error> {
         let streams_per_connection = streams_per_connection.max(1);
         // No stream may starve its neighbours by not reading, so the connection's window has room for all of them.
         let streams = u32::try_from(streams_per_connection).unwrap_or(u32::MAX);
         let connection_window = STREAM_WINDOW_BYTES.saturating_mul(streams).min(i32::MAX as u32);
         let endpoint = Endpoint::from_shared(url.to_owned())?
             .tcp_nodelay(true)
-            .connect_timeout(CALL_TIMEOUT)
+            .connect_timeout(Duration::from_millis(CONNECT_MS))
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(connection_window)
             .http2_keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(20));
+        let endpoint = trust.checked_by(endpoint)?;
         Ok(Self { endpoint, connections: Vec::new(), streams_per_connection, tracer: None })
     }
 
@@ -89,8 +98,34 @@ impl GrpcServer {
 
     /// A server at an address such as `http://127.0.0.1:7777`; connects on first use.
     pub fn at(url: &str) -> Result<Self, tonic::transport::Error> {
-        Ok(Channels::new(url, 1)?.next(0))
+        Self::trusting(url, &Trust::default())
     }
+
+    /// The same, with authorities for an `https` address.
+    pub fn trusting(url: &str, trust: &Trust) -> Result<Self, tonic::transport::Error> {
+        Ok(Channels::trusting(url, 1, trust)?.next(0))
+    }
+
+    /// Looks on, with a ticket from `Join` if the server gives any to spectators.
+    pub fn watch(
+        &self,
+        request: v1::WatchRequest,
+        ticket: &str,
+    ) -> Answer<Streaming<v1::WatchResponse>> {
+        let mut play = PlayClient::new(self.channel.clone());
+        let request = with_ticket(Request::new(request), ticket);
+        Box::pin(async move { Ok(play.watch(request).await?.into_inner()) })
+    }
+}
+
+/// The edge routes by the ticket, and it can only see metadata.
+pub(crate) fn with_ticket<T>(mut request: Request<T>, ticket: &str) -> Request<T> {
+    if let Ok(bearer) = format!("Bearer {ticket}").parse()
+        && !ticket.is_empty()
+    {
+        request.metadata_mut().insert("authorization", bearer);
+    }
+    request
 }
 
 impl Server for GrpcServer {
@@ -99,7 +134,7 @@ impl Server for GrpcServer {
         let tracer = self.tracer.clone();
         Box::pin(async move {
             let mut request = Request::new(request);
-            request.set_timeout(CALL_TIMEOUT);
+            request.set_timeout(Duration::from_millis(JOIN_MS));
             let (began, traced) = (
                 tokio::time::Instant::now().into_std(),
                 tracer.as_ref().and_then(|t| t.begin_call()),
@@ -123,14 +158,8 @@ impl Server for GrpcServer {
         let outgoing = stream::unfold(receiver, |mut receiver| async move {
             receiver.recv().await.map(|request| (request, receiver))
         });
-        let mut request = Request::new(outgoing);
+        let mut request = with_ticket(Request::new(outgoing), ticket);
         let cancel = request.cancellation_handle();
-        // The edge routes by the ticket, and it can only see metadata.
-        if let Ok(bearer) = format!("Bearer {ticket}").parse()
-            && !ticket.is_empty()
-        {
-            request.metadata_mut().insert("authorization", bearer);
-        }
         let channel = self.channel.clone();
         // The server may hold back its headers until it has seen `Hello`, so the call is part of the incoming stream.
         let call = async move {

@@ -1,7 +1,8 @@
 //! `Play` over a WebSocket, as browsers do it: one binary message is one protobuf message.
 
-use super::{Answer, GrpcServer, Link, Message, Server};
+use super::{Answer, GrpcServer, Link, Message, Server, Trust};
 use crate::client::Ended;
+use crate::client::connection::CONNECT_MS;
 use crate::client::tracing::Tracer;
 use fray_proto::v1;
 use futures_util::{Sink, SinkExt as _, StreamExt as _, future, stream};
@@ -17,11 +18,11 @@ use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
 use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message as Frame};
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use tokio_tungstenite::{WebSocketStream, client_async_tls_with_config, client_async_with_config};
 use tonic::Code;
 
 /// How long connecting, and the handshake, may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(CONNECT_MS);
 
 /// The longest message that is accepted.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
@@ -31,6 +32,7 @@ const MESSAGE_BYTES_MAX: usize = 4 << 20;
 pub struct WebSocketServer {
     lobby: GrpcServer,
     uri: Uri,
+    trust: Trust,
 }
 
 impl WebSocketServer {
@@ -40,9 +42,17 @@ impl WebSocketServer {
         let base = url.trim_end_matches('/');
         let address = match base.split_once("://") {
             Some(("http" | "ws", rest)) => format!("ws://{rest}/ws"),
+            Some(("https" | "wss", rest)) => format!("wss://{rest}/ws"),
             _ => return Err(invalid()),
         };
-        Ok(Self { lobby, uri: address.parse().map_err(|_| invalid())? })
+        let uri = address.parse().map_err(|_| invalid())?;
+        Ok(Self { lobby, uri, trust: Trust::default() })
+    }
+
+    /// With authorities for an `https` address.
+    #[must_use]
+    pub fn trusting(self, trust: Trust) -> Self {
+        Self { trust, ..self }
     }
 }
 
@@ -58,14 +68,18 @@ impl Server for WebSocketServer {
 
     fn play(&self, ticket: &str) -> Answer<Link> {
         let (uri, ticket) = (self.uri.clone(), ticket.to_owned());
+        let connector = self.trust.of_websocket();
         Box::pin(async move {
             let broken = |error: std::io::Error| Ended::broken(error.to_string());
-            let address = (host(&uri).to_owned(), uri.port_u16().unwrap_or(80));
+            let port = if uri.scheme_str() == Some("wss") { 443 } else { 80 };
+            let address = (host(&uri).to_owned(), uri.port_u16().unwrap_or(port));
             let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
             let socket =
                 connecting.map_err(|_| Ended::broken("nobody answers"))?.map_err(broken)?;
             socket.set_nodelay(true).map_err(broken)?;
-            websocket_over(socket, uri, &ticket).await
+            let request = request(uri, &ticket);
+            let config = Some(config());
+            opened(client_async_tls_with_config(request, socket, config, connector)).await
         })
     }
 
@@ -84,14 +98,31 @@ pub async fn websocket_over<S>(socket: S, uri: Uri, ticket: &str) -> Result<Link
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut request = ClientRequestBuilder::new(uri).with_sub_protocol("fray.v1");
-    if !ticket.is_empty() {
-        request = request.with_sub_protocol(format!("ticket.{ticket}"));
+    opened(client_async_with_config(request(uri, ticket), socket, Some(config()))).await
+}
+
+fn request(uri: Uri, ticket: &str) -> ClientRequestBuilder {
+    let request = ClientRequestBuilder::new(uri).with_sub_protocol("fray.v1");
+    if ticket.is_empty() {
+        return request;
     }
+    request.with_sub_protocol(format!("ticket.{ticket}"))
+}
+
+fn config() -> WebSocketConfig {
     let mut config = WebSocketConfig::default();
     config.max_message_size = Some(MESSAGE_BYTES_MAX);
     config.write_buffer_size = 0;
-    let handshake = client_async_with_config(request, socket, Some(config));
+    config
+}
+
+/// The stream, once the handshake is done.
+async fn opened<S, R>(
+    handshake: impl Future<Output = Result<(WebSocketStream<S>, R), Error>>,
+) -> Result<Link, Ended>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let opened = timeout(CONNECT_TIMEOUT, handshake).await;
     let (socket, _) = opened
         .map_err(|_| Ended::timed_out("the WebSocket's handshake takes too long"))?

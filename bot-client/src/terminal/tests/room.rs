@@ -65,7 +65,7 @@ impl Room {
     }
 
     pub(super) fn welcome(&mut self) {
-        self.session.open("", self.now);
+        self.session.open("");
         self.session.poll_request(self.now);
         let welcome = v1::Welcome {
             protocol_min: 1,

@@ -10,6 +10,13 @@ pub struct Reason {
     pub reason: &'static str,
 }
 
+/// What is read from files again and again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Source {
+    /// "`ticket_keys`", "`id_keys`" or "tls".
+    pub source: &'static str,
+}
+
 /// By which door something came in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Door {

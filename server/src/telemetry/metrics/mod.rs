@@ -1,13 +1,14 @@
 //! Metrics for Prometheus, by its official client library. The number of series is fixed: see [`labels`]. All names are in
 //! `docs/METRICS.md`, and a test compares.
 //!
-//! - [`Metrics`]: what the server counts; `register.rs` gives each its name. [`rpc`]: calls.
+//! - [`Metrics`]: what the server counts; `register.rs` gives each its name. [`rpc`]: calls. [`directory`]: the fleet's directory.
 //! - `process.rs`, `runtime.rs`: what is read from the system, from tokio and from [`Health`] at each scrape.
 //!
 //! Counters and gauges are single atomic numbers, and the only ones that are touched per move and per update. The library's
 //! histograms take a lock for each value: a room gives them its values once a tick, after the frame is out, and a stream
 //! once a second.
 
+pub mod directory;
 pub mod labels;
 #[cfg(target_os = "linux")]
 mod process;
@@ -20,7 +21,7 @@ mod tests;
 use super::Health;
 use super::traces::export;
 use fray_proto::trace::TraceContext;
-use labels::{Door, Reason, TraceLabel, Verdict};
+use labels::{Door, Reason, Source, TraceLabel, Verdict};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::exemplar::HistogramWithExemplars;
@@ -66,6 +67,10 @@ pub struct Metrics {
     pub pages: Counter,
     /// Streams opened, by door.
     pub streams: Family<Door, Counter>,
+    /// Streams carried on to the server that has their room, by door.
+    pub relayed: Family<Door, Counter>,
+    /// Those that are open.
+    pub relays: Gauge,
     /// Updates written.
     pub updates: Counter,
     /// Their bytes, before HTTP/2.
@@ -96,6 +101,8 @@ pub struct Metrics {
     pub store_bytes: Gauge,
     /// Late ticks, desyncs and panics.
     pub incidents: Family<Reason, Counter>,
+    /// Keys that verify tickets.
+    pub ticket_keys: Gauge,
     /// Spans that the collector took.
     pub spans_exported: Counter,
     /// Spans that were not sent: the queue was full.
@@ -104,6 +111,10 @@ pub struct Metrics {
     pub spans_failed: Counter,
     /// Log records that were left out because there were too many of their kind.
     pub log_suppressed: Counter,
+    reload_failures: Family<Source, Counter>,
+    handshakes_failed: Family<Reason, Counter>,
+    /// The directory that servers share.
+    pub directory: directory::Directory,
     store_disk_errors: Counter,
     store_chunks_lost: Counter,
     ticks: Counter,
@@ -164,6 +175,8 @@ impl Metrics {
             rpc: rpc::Calls::default(),
             pages: Counter::default(),
             streams: Family::default(),
+            relayed: Family::default(),
+            relays: Gauge::default(),
             updates: Counter::default(),
             update_bytes: Counter::default(),
             updates_held_back: Counter::default(),
@@ -179,10 +192,14 @@ impl Metrics {
             log_chunks_lost: Counter::default(),
             store_bytes: Gauge::default(),
             incidents: Family::default(),
+            ticket_keys: Gauge::default(),
             spans_exported: Counter::default(),
             spans_dropped: Counter::default(),
             spans_failed: Counter::default(),
             log_suppressed: Counter::default(),
+            reload_failures: Family::default(),
+            handshakes_failed: Family::default(),
+            directory: directory::Directory::default(),
             store_disk_errors: Counter::default(),
             store_chunks_lost: Counter::default(),
             ticks: Counter::default(),
@@ -291,6 +308,28 @@ impl Metrics {
     /// The same, of copies of the world that are asked for again.
     pub fn expect_resyncs(&self, reasons: impl IntoIterator<Item = &'static str>) {
         expect(&self.resyncs, reasons);
+    }
+
+    /// The same, of TLS handshakes that come to nothing.
+    pub fn expect_handshakes_failed(&self, reasons: impl IntoIterator<Item = &'static str>) {
+        expect(&self.handshakes_failed, reasons);
+    }
+
+    /// The same, of files that are read again and cannot be used.
+    pub fn expect_reload_failures(&self, sources: impl IntoIterator<Item = &'static str>) {
+        for source in sources {
+            drop(self.reload_failures.get_or_create(&Source { source }));
+        }
+    }
+
+    /// Notes that a connection came to nothing before anything was said.
+    pub fn handshake_failed(&self, reason: &'static str) {
+        self.handshakes_failed.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// Notes that files were read again and cannot be used.
+    pub fn reload_failed(&self, source: &'static str) {
+        self.reload_failures.get_or_create(&Source { source }).inc();
     }
 
     /// Notes a refusal.

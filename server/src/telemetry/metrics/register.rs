@@ -28,6 +28,7 @@ impl Metrics {
         self.register_doors(fray);
         self.register_recordings(fray);
         self.register_telemetry(fray);
+        self.directory.register(fray);
         self.registry = registry;
         self.make_known_series();
     }
@@ -41,6 +42,7 @@ impl Metrics {
             "Players for whom there may be rooms: most rooms, times the most players in each";
         count(r, "capacity_players", help, &self.capacity_players);
         count(r, "spectators", "Open streams of spectators", &self.spectators);
+        count(r, "relays", "Open streams that are carried on to another server", &self.relays);
         count(r, "moves_received", "Moves received", &self.moves_received);
         count(r, "moves_applied", "Moves applied in ticks", &self.moves_applied);
         count(r, "moves_refused", "Moves that the game refused", &self.moves_refused);
@@ -65,9 +67,17 @@ impl Metrics {
         self.rpc.register(r);
         count(r, "pages", "Times that the browser's page was served", &self.pages);
         count(r, "connections", "Open connections of players", &self.connections);
+        let help = "TLS handshakes of players' connections that came to nothing";
+        count(r, "tls_handshakes_failed", help, &self.handshakes_failed);
         let help = "Connections that are let in at once";
         count(r, "capacity_connections", help, &self.capacity_connections);
         count(r, "streams", "Streams opened", &self.streams);
+        count(
+            r,
+            "streams_relayed",
+            "Streams carried on to the server that has their room",
+            &self.relayed,
+        );
         count(r, "updates", "Updates written", &self.updates);
         bytes(r, "update", "Bytes of updates written", &self.update_bytes);
         let help = "Updates held back for want of acknowledgements";
@@ -110,6 +120,9 @@ impl Metrics {
         count(r, "spans_dropped", help, &self.spans_dropped);
         let help = "Spans that were sent and that the collector did not take";
         count(r, "spans_failed", help, &self.spans_failed);
+        count(r, "ticket_keys", "Keys that verify tickets", &self.ticket_keys);
+        let help = "Times that keys or certificates were read again and could not be used";
+        count(r, "reload_failures", help, &self.reload_failures);
         let help = "Log records left out because there were too many of their kind";
         count(r, "log_records_suppressed", help, &self.log_suppressed);
     }
@@ -126,11 +139,20 @@ impl Metrics {
         for door in ["grpc", "websocket", "watch", "replay"] {
             drop(self.streams.get_or_create(&Door { door }));
         }
+        for door in ["grpc", "websocket", "watch"] {
+            drop(self.relayed.get_or_create(&Door { door }));
+        }
         self.rpc.expect(super::rpc::WEBSOCKET);
+        self.directory.make_known_series();
     }
 }
 
-fn count(registry: &mut Registry, name: &str, help: &str, metric: &(impl Metric + Clone)) {
+pub(super) fn count(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    metric: &(impl Metric + Clone),
+) {
     registry.register(name, help, metric.clone());
 }
 
@@ -138,6 +160,11 @@ fn bytes(registry: &mut Registry, name: &str, help: &str, metric: &(impl Metric 
     registry.register_with_unit(name, help, Unit::Bytes, metric.clone());
 }
 
-fn time(registry: &mut Registry, name: &str, help: &str, metric: &(impl Metric + Clone)) {
+pub(super) fn time(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    metric: &(impl Metric + Clone),
+) {
     registry.register_with_unit(name, help, Unit::Seconds, metric.clone());
 }

@@ -1,0 +1,459 @@
+//! The way to a server, and back to it: Join, Play, resume, rejoin.
+//!
+//! A machine without I/O and without a clock: what happened and the time go in, what to do comes out, and chance comes from
+//! outside. `docs/CONNECTION.md` specifies it; `web/src/net/connection.ts` is the same machine, and both are tested by
+//! `proto/connection/cases.json`.
+
+use super::Ended;
+use fray_proto::v1;
+use std::time::Duration;
+use tonic::Code;
+
+/// How long a call of `Join` may take.
+pub const JOIN_MS: u64 = 10_000;
+/// How long a stream may take until it is open.
+pub const CONNECT_MS: u64 = 5_000;
+/// How long a stream may take until its `Welcome`, connecting included.
+pub const WELCOME_MS: u64 = 10_000;
+/// How long a ticket is tried whose streams fail without a reason.
+const TICKET_MS: u64 = 5_000;
+/// A stream that was good for so long ends a series of failures.
+const STEADY_MS: u64 = 2_000;
+/// The first pause between two attempts is below this; it doubles with each further one.
+const PAUSE_MS_FIRST: u64 = 200;
+/// … up to this.
+const PAUSE_MS_LONGEST: u64 = 2_000;
+/// The pause below which whoever is sent elsewhere goes there.
+const HURRY_MS: u64 = 50;
+/// The least ceiling of a pause after what happens to all players of a server at once.
+const SPREAD_MS: u64 = 1_000;
+/// The first pause of whoever is told that there is too much.
+const BUSY_MS_FIRST: u64 = 1_000;
+/// … and the longest.
+const BUSY_MS_LONGEST: u64 = 10_000;
+/// A room that is said to stand still is waited for at most so long, unless the grace period is longer.
+const FROZEN_MS_MAX: u64 = 300_000;
+
+/// The reason where nobody answered until it was of no use any more.
+pub const UNREACHABLE: &str = "UNREACHABLE";
+
+/// Where random numbers come from.
+pub trait Chance {
+    /// From 0 to 1, without 1.
+    fn fraction(&mut self) -> f64;
+    /// 16 random bytes as hex.
+    fn request_id(&mut self) -> String;
+}
+
+/// The thread's random numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Random;
+
+impl Chance for Random {
+    fn fraction(&mut self) -> f64 {
+        rand::random()
+    }
+
+    fn request_id(&mut self) -> String {
+        format!("{:032x}", rand::random::<u128>())
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input<'a> {
+    /// The player wants in.
+    Begin,
+    /// `Join` gave a seat.
+    Joined {
+        /// Opens the stream.
+        ticket: &'a str,
+        /// How long, from now; 0: not known.
+        expires_in: Duration,
+    },
+    /// `Join` was refused, or failed.
+    Refused(&'a Ended),
+    /// The stream is open, but nothing came yet.
+    Opened,
+    /// `Welcome` came.
+    Welcomed {
+        /// Empty for spectators.
+        resume_token: &'a str,
+        /// How long a session outlives its stream.
+        grace: Duration,
+        /// After how long a silent client is taken for dead.
+        idle_timeout: Duration,
+    },
+    /// The server says that the room stands still, or that it goes on.
+    Frozen(bool),
+    /// The stream ended though the player did not leave, or could not be opened.
+    Ended(&'a Ended),
+    /// The time of [`Connection::deadline_ms`] has come.
+    Timer,
+    /// The player has left, or does not wait any longer.
+    Left,
+}
+
+impl<'a> Input<'a> {
+    /// What a `Welcome` says of it.
+    pub fn of_welcome(welcome: &'a v1::Welcome) -> Self {
+        Self::Welcomed {
+            resume_token: &welcome.resume_token,
+            grace: Duration::from_millis(welcome.grace_ms.into()),
+            idle_timeout: Duration::from_millis(welcome.idle_timeout_ms.into()),
+        }
+    }
+}
+
+/// What to do. Everything but [`Action::Nothing`] also means: let go of the call or the stream that there was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Go on.
+    Nothing,
+    /// Call `Join`.
+    Join {
+        /// For this wish; the same when the call is repeated.
+        request_id: String,
+        /// Empty: a new session.
+        resume_token: String,
+    },
+    /// Open a stream with this ticket, and with the resume token if there is one.
+    Open {
+        /// From `Join`.
+        ticket: String,
+    },
+    /// Wait for [`Connection::deadline_ms`].
+    Wait,
+    /// It is over; `None`: the player left.
+    Over(Option<Ended>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    Joining { until_ms: u64 },
+    Opening { until_ms: u64, welcome_until_ms: u64 },
+    Playing { since_ms: u64 },
+    Waiting { until_ms: u64 },
+    Over,
+}
+
+#[derive(Clone, Debug)]
+struct Ticket {
+    text: String,
+    expires_ms: Option<u64>,
+    /// When a stream with it first failed.
+    failed_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+struct Session {
+    resume_token: String,
+    /// How long after the loss of its stream the session may still be there: the server may notice as late as it gives up
+    /// silent clients.
+    kept_ms: u64,
+    grace_ms: u64,
+}
+
+/// What a failure means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Try the same once more.
+    Again,
+    /// The ticket is of no use: ask for another, at once.
+    Elsewhere,
+    /// The same after a pause, for it happens to many players at once.
+    Spread,
+    /// There is too much: wait for longer.
+    Busy,
+    /// Nothing helps.
+    Over,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    first_ms: u64,
+    state: State,
+    ticket: Option<Ticket>,
+    session: Option<Session>,
+    /// The id of the wish that is not fulfilled yet.
+    request_id: Option<String>,
+    /// Since when there is no stream.
+    apart_since_ms: u64,
+    /// From when the grace period counts: it does not while the room stands still.
+    grace_from_ms: u64,
+    is_frozen: bool,
+    failures: u32,
+    last: Option<(Verdict, Ended)>,
+}
+
+impl Connection {
+    /// A connection of which a first attempt is given up after `first`.
+    pub fn new(first: Duration) -> Self {
+        Self {
+            first_ms: ms(first),
+            state: State::Idle,
+            ticket: None,
+            session: None,
+            request_id: None,
+            apart_since_ms: 0,
+            grace_from_ms: 0,
+            is_frozen: false,
+            failures: 0,
+            last: None,
+        }
+    }
+
+    /// When to say [`Input::Timer`].
+    pub fn deadline_ms(&self) -> Option<u64> {
+        match self.state {
+            State::Joining { until_ms }
+            | State::Opening { until_ms, .. }
+            | State::Waiting { until_ms } => Some(until_ms),
+            State::Idle | State::Playing { .. } | State::Over => None,
+        }
+    }
+
+    /// While the stream is lost: until when the session is there for certain.
+    pub fn grace_until_ms(&self) -> Option<u64> {
+        let is_apart = !matches!(self.state, State::Playing { .. } | State::Over);
+        let session = self.session.as_ref().filter(|_| is_apart)?;
+        Some(self.grace_from_ms + session.grace_ms)
+    }
+
+    /// Whether the session's room is said to stand still.
+    pub fn is_frozen(&self) -> bool {
+        self.is_frozen && self.session.is_some() && self.state != State::Over
+    }
+
+    /// Whether the server has too much to do just now.
+    pub fn is_busy(&self) -> bool {
+        let is_apart = !matches!(self.state, State::Playing { .. } | State::Over);
+        is_apart && self.last.as_ref().is_some_and(|(verdict, _)| *verdict == Verdict::Busy)
+    }
+
+    /// What is to be done about what happened. Times are milliseconds from any origin, and only grow.
+    pub fn handle(&mut self, now_ms: u64, input: Input<'_>, chance: &mut impl Chance) -> Action {
+        match (self.state, input) {
+            (State::Over, _) => Action::Nothing,
+            (_, Input::Left) => {
+                self.state = State::Over;
+                Action::Over(None)
+            }
+            (State::Idle, Input::Begin) => {
+                self.apart_since_ms = now_ms;
+                self.join(now_ms, chance)
+            }
+            (State::Joining { .. }, Input::Joined { ticket, expires_in }) => {
+                self.joined(now_ms, ticket, expires_in)
+            }
+            (State::Joining { .. }, Input::Refused(ended)) => {
+                let verdict = refused(ended, self.session.is_some());
+                self.failed(now_ms, verdict, ended, chance)
+            }
+            (State::Joining { .. }, Input::Timer) => {
+                let late = Ended::timed_out("no seat in time");
+                self.failed(now_ms, Verdict::Again, &late, chance)
+            }
+            (State::Opening { welcome_until_ms, .. }, Input::Opened) => {
+                self.state = State::Opening { until_ms: welcome_until_ms, welcome_until_ms };
+                Action::Nothing
+            }
+            (State::Opening { .. }, Input::Welcomed { resume_token, grace, idle_timeout }) => {
+                let (grace_ms, kept_ms) = (ms(grace), ms(grace.saturating_add(idle_timeout)));
+                let resume_token = resume_token.to_owned();
+                self.session = (!resume_token.is_empty()).then_some(Session {
+                    resume_token,
+                    kept_ms,
+                    grace_ms,
+                });
+                self.request_id = None;
+                self.is_frozen = false;
+                self.state = State::Playing { since_ms: now_ms };
+                Action::Nothing
+            }
+            (State::Playing { .. }, Input::Frozen(is_frozen)) => {
+                self.is_frozen = is_frozen;
+                Action::Nothing
+            }
+            (State::Opening { .. } | State::Playing { .. }, Input::Ended(ended)) => {
+                self.ended(now_ms, ended, chance)
+            }
+            (State::Opening { .. }, Input::Timer) => {
+                self.ended(now_ms, &Ended::timed_out("no Welcome in time"), chance)
+            }
+            (State::Waiting { .. }, Input::Timer) => match self.usable_ticket(now_ms) {
+                Some(ticket) => self.open(now_ms, ticket),
+                None => self.join(now_ms, chance),
+            },
+            // Of a call or a stream that is not waited for any more.
+            _ => Action::Nothing,
+        }
+    }
+
+    fn join(&mut self, now_ms: u64, chance: &mut impl Chance) -> Action {
+        self.state = State::Joining { until_ms: now_ms + JOIN_MS };
+        let request_id = self.request_id.get_or_insert_with(|| chance.request_id()).clone();
+        let resume_token = self.session.as_ref().map(|session| session.resume_token.clone());
+        Action::Join { request_id, resume_token: resume_token.unwrap_or_default() }
+    }
+
+    fn joined(&mut self, now_ms: u64, ticket: &str, expires_in: Duration) -> Action {
+        let expires_ms = (!expires_in.is_zero()).then(|| now_ms + ms(expires_in));
+        self.ticket = Some(Ticket { text: ticket.to_owned(), expires_ms, failed_ms: None });
+        self.is_frozen = false;
+        if self.session.is_some() {
+            // A further ticket for it is another wish. Without a session the wish is a seat, and that waits for its player.
+            self.request_id = None;
+        }
+        self.open(now_ms, ticket.to_owned())
+    }
+
+    fn open(&mut self, now_ms: u64, ticket: String) -> Action {
+        self.state =
+            State::Opening { until_ms: now_ms + CONNECT_MS, welcome_until_ms: now_ms + WELCOME_MS };
+        Action::Open { ticket }
+    }
+
+    /// The ticket at hand, if a stream may be tried with it.
+    fn usable_ticket(&self, now_ms: u64) -> Option<String> {
+        let ticket = self.ticket.as_ref()?;
+        let is_fresh = ticket.expires_ms.is_none_or(|at| now_ms < at);
+        let is_worth_it = ticket.failed_ms.is_none_or(|at| now_ms < at + TICKET_MS);
+        (is_fresh && is_worth_it).then(|| ticket.text.clone())
+    }
+
+    /// The stream is gone, or never came.
+    fn ended(&mut self, now_ms: u64, ended: &Ended, chance: &mut impl Chance) -> Action {
+        if let State::Playing { since_ms } = self.state {
+            self.apart_since_ms = now_ms;
+            self.grace_from_ms = now_ms;
+            if now_ms - since_ms >= STEADY_MS {
+                self.failures = 0;
+                self.last = None;
+            }
+            if let Some(ticket) = &mut self.ticket {
+                ticket.failed_ms = None;
+            }
+        }
+        let verdict = stream_ended(ended, self.session.is_some());
+        match (verdict, &mut self.ticket) {
+            (Verdict::Elsewhere | Verdict::Spread, ticket) => *ticket = None,
+            (_, Some(ticket)) => {
+                ticket.failed_ms.get_or_insert(now_ms);
+            }
+            (_, None) => {}
+        }
+        self.failed(now_ms, verdict, ended, chance)
+    }
+
+    fn failed(
+        &mut self,
+        now_ms: u64,
+        verdict: Verdict,
+        ended: &Ended,
+        chance: &mut impl Chance,
+    ) -> Action {
+        if verdict == Verdict::Over {
+            self.state = State::Over;
+            return Action::Over(Some(ended.clone()));
+        }
+        match ended.reason.as_str() {
+            // Nothing of the server's own.
+            "" => {}
+            reason => self.is_frozen = STANDS_STILL.contains(&reason),
+        }
+        if self.is_frozen {
+            self.grace_from_ms = now_ms;
+        }
+        let give_up_ms = self.give_up_ms();
+        if now_ms >= give_up_ms {
+            self.state = State::Over;
+            let reason = UNREACHABLE.to_owned();
+            return Action::Over(Some(Ended { reason, ..ended.clone() }));
+        }
+        let pause_ms = self.pause_ms(verdict, chance);
+        self.last = Some((verdict, ended.clone()));
+        // The last attempt is at the very end.
+        self.state = State::Waiting { until_ms: give_up_ms.min(now_ms + pause_ms) };
+        Action::Wait
+    }
+
+    fn give_up_ms(&self) -> u64 {
+        match &self.session {
+            None => self.apart_since_ms + self.first_ms,
+            Some(session) => {
+                let kept_until_ms = self.apart_since_ms + session.kept_ms;
+                let frozen_until_ms = self.grace_from_ms + session.kept_ms;
+                kept_until_ms.max(frozen_until_ms.min(self.apart_since_ms + FROZEN_MS_MAX))
+            }
+        }
+    }
+
+    /// Thousands that lost the same server must not come back in step, and nobody may be in a loop without a pause.
+    fn pause_ms(&mut self, verdict: Verdict, chance: &mut impl Chance) -> u64 {
+        let was_sent = self.last.as_ref().is_some_and(|(last, _)| *last == Verdict::Elsewhere);
+        let fraction = chance.fraction();
+        let between = |low: u64, high: u64| low + (fraction * (high - low) as f64) as u64;
+        if verdict == Verdict::Elsewhere && !was_sent {
+            return between(0, HURRY_MS);
+        }
+        let doubled = |first: u64, longest: u64| longest.min(first << self.failures.min(16));
+        let ceiling = match verdict {
+            Verdict::Busy => doubled(BUSY_MS_FIRST, BUSY_MS_LONGEST),
+            Verdict::Spread => doubled(PAUSE_MS_FIRST, PAUSE_MS_LONGEST).max(SPREAD_MS),
+            _ => doubled(PAUSE_MS_FIRST, PAUSE_MS_LONGEST),
+        };
+        let is_first = self.failures == 0 && verdict != Verdict::Busy;
+        self.failures = self.failures.saturating_add(1);
+        between(if is_first { 0 } else { ceiling / 4 }, ceiling)
+    }
+}
+
+/// Reasons by which a server says that the room may stand still: its grace periods do, too.
+const STANDS_STILL: [&str; 3] = ["LEASE_LOST", "OWNER_UNREACHABLE", "DIRECTORY_AWAY"];
+
+/// What the end of a stream means.
+fn stream_ended(ended: &Ended, has_session: bool) -> Verdict {
+    let reason = ended.reason.as_str();
+    match ended.code {
+        Code::Ok | Code::Cancelled | Code::DeadlineExceeded => Verdict::Again,
+        Code::Unavailable | Code::Unknown | Code::Internal if reason.is_empty() => Verdict::Again,
+        Code::Unavailable => Verdict::Spread,
+        Code::Unauthenticated => Verdict::Elsewhere,
+        Code::FailedPrecondition if matches!(reason, "" | "WRONG_SERVER") => Verdict::Elsewhere,
+        Code::ResourceExhausted => exhausted(reason, has_session),
+        _ => Verdict::Over,
+    }
+}
+
+/// What a refusal of `Join` means.
+fn refused(ended: &Ended, has_session: bool) -> Verdict {
+    let reason = ended.reason.as_str();
+    match ended.code {
+        Code::Ok | Code::Cancelled | Code::DeadlineExceeded => Verdict::Again,
+        Code::Unknown | Code::Internal if reason.is_empty() => Verdict::Again,
+        Code::Unavailable if reason == "SHUTTING_DOWN" => Verdict::Spread,
+        Code::Unavailable => Verdict::Again,
+        Code::FailedPrecondition if matches!(reason, "" | "WRONG_SERVER") => Verdict::Again,
+        Code::ResourceExhausted => exhausted(reason, has_session),
+        _ => Verdict::Over,
+    }
+}
+
+fn exhausted(reason: &str, has_session: bool) -> Verdict {
+    match reason {
+        "MESSAGE_TOO_LARGE" => Verdict::Over,
+        // Whoever has no seat yet may want another room rather than wait for this one.
+        "ROOM_FULL" | "ROOMS_EXHAUSTED" if !has_session => Verdict::Over,
+        _ => Verdict::Busy,
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(u64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,51 @@
+//! What all players of all rooms saw, compared: a room at a tick is one thing, whoever let it out.
+
+use fray_proto::hash::cell_checksum;
+use fray_proto::replica::Replica;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+/// Ticks kept of a room: what is older nobody is told any more.
+const TICKS_KEPT: usize = 2048;
+
+/// Collects (room, tick, cell, hash) from all players.
+#[derive(Default)]
+pub struct Oracle {
+    rooms: Mutex<HashMap<String, BTreeMap<u32, HashMap<u32, (u32, u64)>>>>,
+    conflicts: Mutex<Vec<String>>,
+    seen: std::sync::atomic::AtomicU64,
+}
+
+impl Oracle {
+    /// What a player holds after an update of a room in this epoch.
+    pub fn saw(&self, room: &str, epoch: u64, replica: &Replica) {
+        let tick = replica.tick();
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        let ticks = rooms.entry(room.to_owned()).or_default();
+        let cells = ticks.entry(tick).or_default();
+        for (cell, entities) in replica.cells() {
+            let hash = cell_checksum(cell, entities);
+            let (known, of_epoch) = *cells.entry(cell).or_insert((hash, epoch));
+            if known != hash {
+                let what = format!(
+                    "room {room}, tick {tick}, cell {cell}: {known:08x} in epoch {of_epoch}, {hash:08x} in epoch {epoch}"
+                );
+                self.conflicts.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+            }
+        }
+        while ticks.len() > TICKS_KEPT {
+            ticks.pop_first();
+        }
+        self.seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// What cannot be: a room that was two things at once.
+    pub fn conflicts(&self) -> Vec<String> {
+        self.conflicts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many updates were compared.
+    pub fn seen(&self) -> u64 {
+        self.seen.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}

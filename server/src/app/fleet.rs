@@ -1,0 +1,97 @@
+//! What a server needs to be one of several.
+
+use super::Error;
+use crate::cluster::fate::{Fates, SharedWitness};
+use crate::cluster::keeper::{self, Card, Keeper};
+use crate::cluster::memory::{MemoryDirectory, NoPeers};
+use crate::cluster::nats::{self, Follower, NatsDirectory};
+use crate::cluster::peer::{FleetPeers, PeerClient};
+use crate::config::Config;
+use crate::session::directory::{Directory, Fleet, InstanceId};
+use crate::session::{Keys, Sessions};
+use crate::telemetry::{Health, Telemetry};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Of a server alone.
+pub(super) fn alone(config: &Config, players: SocketAddr) -> Fleet {
+    Fleet {
+        directory: Arc::new(MemoryDirectory::alone()),
+        peers: Arc::new(NoPeers),
+        route: config.fleet.advertise.unwrap_or(players).to_string(),
+        release: config.fleet.release.clone(),
+        relays: config.fleet.relay,
+    }
+}
+
+/// The directory that the configuration names, and what keeps it up to date.
+pub(super) async fn directory(
+    config: &Config,
+    telemetry: &Telemetry,
+) -> Result<Option<(Arc<dyn Directory>, Follower)>, Error> {
+    let flags = &config.fleet;
+    let Some(url) = flags.nats.clone() else { return Ok(None) };
+    let options = nats::Options {
+        url,
+        prefix: flags.nats_prefix.clone(),
+        replicas: usize::from(flags.nats_replicas),
+        credentials: flags.nats_credentials.clone(),
+        ..nats::Options::default()
+    };
+    let metrics = Arc::clone(&telemetry.metrics);
+    let (directory, follower) =
+        NatsDirectory::start(options, InstanceId::random(), metrics).await?;
+    Ok(Some((Arc::new(directory), follower)))
+}
+
+/// A server's place among others.
+pub(super) struct Membership {
+    witness: SharedWitness,
+    client: Arc<PeerClient>,
+    card: Card,
+}
+
+/// Of one of several that share a directory.
+pub(super) fn join(
+    config: &Config,
+    keys: &Keys,
+    directory: Arc<dyn Directory>,
+    (players, peers): (SocketAddr, SocketAddr),
+    telemetry: &Telemetry,
+) -> (Fleet, Membership) {
+    let tickets = Arc::clone(&keys.tickets);
+    let me = directory.me().clone();
+    let client = Arc::new(PeerClient::new(Box::new(move || tickets.sign_peer(&me).ok()), None));
+    let witness = SharedWitness::default();
+    let fates = Fates::new(
+        Arc::clone(&directory),
+        Arc::clone(&client) as _,
+        witness.clone(),
+        Arc::clone(&telemetry.metrics),
+    );
+    let peers_of = FleetPeers { client: Arc::clone(&client), fates };
+    let fleet = Fleet { directory, peers: Arc::new(peers_of), ..alone(config, players) };
+    let card = Card {
+        name: config.server_name(),
+        route: fleet.route.clone(),
+        peer: config.fleet.advertise_peer.unwrap_or(peers).to_string(),
+        release: fleet.release.clone(),
+    };
+    (fleet, Membership { witness, client, card })
+}
+
+impl Membership {
+    /// What keeps the server's place from now on.
+    pub(super) fn keeper(self, sessions: &Sessions, health: &Arc<Health>) -> Keeper {
+        Keeper::new(keeper::Parts {
+            directory: Arc::clone(&sessions.fleet.directory),
+            rooms: Arc::clone(&sessions.rooms),
+            probe: self.client,
+            witness: self.witness,
+            card: self.card,
+            token_key: sessions.token_key.clone(),
+            health: Arc::clone(health),
+            metrics: Arc::clone(&sessions.metrics),
+        })
+    }
+}

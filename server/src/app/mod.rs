@@ -1,0 +1,355 @@
+//! A server: its parts put together, run, and ended in order.
+
+use crate::cluster::keeper::Keeper;
+use crate::cluster::nats::Follower;
+use crate::config::Config;
+use crate::game::GameFactory;
+use crate::game::arena::Arena;
+use crate::listener::{self, Bound, Listener};
+use crate::replay::Pool;
+use crate::session::Sessions;
+use crate::session::directory::Directory;
+use crate::store::Store;
+use crate::telemetry::traces::names;
+use crate::telemetry::{Health, Telemetry, spawn_named};
+use credentials::Keepers;
+use parts::open_store;
+use prometheus_client::metrics::gauge::Gauge;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+pub mod credentials;
+mod fleet;
+mod parts;
+
+pub use parts::Parts;
+
+/// Why a server cannot start or did not end in order.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] listener::Error),
+    /// The directory cannot be used.
+    #[error("--nats: {0}")]
+    Directory(#[from] crate::cluster::nats::StartError),
+    /// Keys or certificates cannot be had.
+    #[error(transparent)]
+    Credentials(#[from] credentials::Error),
+    /// The descriptors of the services are broken.
+    #[error("reflection cannot be built: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The store cannot be opened.
+    #[error("--store: {0}")]
+    Store(#[from] crate::store::Error),
+    /// The threads that play recordings cannot be started.
+    #[error("no threads for replays: {0}")]
+    Threads(std::io::Error),
+    /// Signals cannot be caught.
+    #[error("signals cannot be caught: {0}")]
+    Signals(std::io::Error),
+    /// Whoever ended the server did not want to wait.
+    #[error("a second signal: ended at once")]
+    SecondSignal,
+    /// Something did not end in time.
+    #[error("not everything ended within {0:?}; it was cut off")]
+    ShutdownTimeout(Duration),
+}
+
+/// Makes servers: see [`Server::builder`].
+pub struct Server {
+    game: Arc<dyn GameFactory>,
+    config: Option<Config>,
+    telemetry: Telemetry,
+    directory: Option<Arc<dyn Directory>>,
+}
+
+impl Server {
+    /// A server for the arena with the default configuration, unless told otherwise.
+    pub fn builder() -> Self {
+        Self {
+            game: Arc::new(Arena::default()),
+            config: None,
+            telemetry: Telemetry::default(),
+            directory: None,
+        }
+    }
+
+    /// The game that its rooms play.
+    #[must_use]
+    pub fn game(mut self, game: impl GameFactory) -> Self {
+        self.game = Arc::new(game);
+        self
+    }
+
+    /// How it is set up.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// Where it counts and traces; without it, nothing is traced.
+    #[must_use]
+    pub fn telemetry(mut self, telemetry: Telemetry) -> Self {
+        self.telemetry = telemetry;
+        self
+    }
+
+    /// The directory that it shares with other servers, in place of the one that the configuration names.
+    #[must_use]
+    pub fn directory(mut self, directory: impl Directory) -> Self {
+        self.directory = Some(Arc::new(directory));
+        self
+    }
+
+    /// Binds the listeners. From here on health says that the server is ready; [`App::run`] serves.
+    pub async fn build(self) -> Result<App, Error> {
+        let Self { game, config, telemetry, directory } = self;
+        App::build(config.unwrap_or_default(), game, &telemetry, directory).await
+    }
+}
+
+/// A server that is bound and ready to run.
+pub struct App {
+    shutdown_timeout: Duration,
+    sessions: Arc<Sessions>,
+    health: Arc<Health>,
+    stop_operators: CancellationToken,
+    players: Listener,
+    operators: Listener,
+    peers: Option<Listener>,
+    follower: Option<Follower>,
+    keeper: Option<Keeper>,
+    keepers: Keepers,
+}
+
+impl App {
+    async fn build(
+        config: Config,
+        game: Arc<dyn GameFactory>,
+        telemetry: &Telemetry,
+        directory: Option<Arc<dyn Directory>>,
+    ) -> Result<Self, Error> {
+        let (players, operators) =
+            (Bound::to(config.listen).await?, Bound::to(config.admin).await?);
+        let (directory, follower) = match directory {
+            Some(directory) => (Some(directory), None),
+            None => fleet::directory(&config, telemetry).await?.unzip(),
+        };
+        let peers = match &directory {
+            Some(_) => Some(Bound::to(config.fleet.peer_or(config.listen.ip())).await?),
+            None => None,
+        };
+        let credentials = credentials::read(&config, &telemetry.metrics)?;
+        let store = open_store(&config)?;
+        let (fleet, membership) = match directory.zip(peers.as_ref()) {
+            Some((directory, peers)) => {
+                let addresses = (players.address(), peers.address());
+                let keys = &credentials.keys;
+                let (fleet, membership) =
+                    fleet::join(&config, keys, directory, addresses, telemetry);
+                (fleet, Some(membership))
+            }
+            None => (fleet::alone(&config, players.address()), None),
+        };
+        let threads = Pool::threads_by_default();
+        let parts = Parts::in_fleet(&config, game, store, threads, telemetry, credentials, fleet)?;
+        let connections = parts.sessions.metrics.connections.clone();
+        let players = Listener::new(players, parts.players, parts.tuning, parts.tls, connections);
+        let operators =
+            Listener::new(operators, parts.operators, parts.tuning, None, Gauge::default());
+        let peers = peers
+            .map(|peers| Listener::new(peers, parts.peers, parts.tuning, None, Gauge::default()));
+        let keeper = membership.map(|place| place.keeper(&parts.sessions, &parts.health));
+        parts.health.bound();
+        Ok(Self {
+            shutdown_timeout: config.shutdown_timeout,
+            sessions: parts.sessions,
+            health: parts.health,
+            stop_operators: parts.stop_operators,
+            players,
+            operators,
+            peers,
+            follower,
+            keeper,
+            keepers: parts.keepers,
+        })
+    }
+
+    /// Where players come in.
+    pub fn listen_addr(&self) -> SocketAddr {
+        self.players.local_addr()
+    }
+
+    /// Where other servers come in, if there are any.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.peers.as_ref().map(Listener::local_addr)
+    }
+
+    /// Where players come in, as a browser wants it.
+    pub fn url(&self) -> String {
+        let scheme = if self.players.is_secure() { "https" } else { "http" };
+        format!("{scheme}://{}/", self.listen_addr())
+    }
+
+    /// Where operators look.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.operators.local_addr()
+    }
+
+    /// Serves until `stop`, then ends in order: not ready any more, streams told and ended, rooms closed, listeners last.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
+        let (players, operators) = (TaskTracker::new(), TaskTracker::new());
+        let (stop_players, stop_operators) = (CancellationToken::new(), self.stop_operators);
+        let watchdog =
+            watch_ticks(Arc::clone(&self.sessions), Arc::clone(&self.health), stop_players.clone());
+        spawn_named(&players, "watchdog", watchdog);
+        self.keepers.spawn(&players, &stop_players);
+        spawn_named(&players, "players' listener", self.players.serve(stop_players.clone()));
+        // Until the rooms have ended, the others must know whose they are.
+        let (fleet, stop_fleet) = (TaskTracker::new(), CancellationToken::new());
+        if let Some(follower) = self.follower {
+            spawn_named(&operators, "directory's view", follower.run(stop_operators.clone()));
+        }
+        if let Some(keeper) = self.keeper {
+            spawn_named(&fleet, "place in the fleet", keeper.run(stop_fleet.clone()));
+        }
+        if let Some(peers) = self.peers {
+            // What others carry here ends with the players' streams.
+            spawn_named(&players, "peers' listener", peers.serve(stop_players.clone()));
+        }
+        spawn_named(
+            &operators,
+            "operators' listener",
+            self.operators.serve(stop_operators.clone()),
+        );
+
+        stop.await;
+        let (rooms, streams) = (self.sessions.rooms.all().len(), self.sessions.streams.len());
+        tracing::info!(rooms, streams, "shutting down: taking no more players");
+        self.health.draining();
+        self.sessions.drain();
+        let sessions = &self.sessions;
+        let in_order = async {
+            // The listener stays open while streams are told and end, at their room's next tick.
+            sessions.streams.close();
+            let told =
+                tokio::time::timeout(self.shutdown_timeout / 2, sessions.streams.wait()).await;
+            if told.is_err() {
+                tracing::warn!(
+                    streams = sessions.streams.len(),
+                    "streams whose peers take no bytes are cut off"
+                );
+            }
+            // What others asked to be played again must not keep the rooms from writing their ends.
+            let replayed =
+                tokio::time::timeout(self.shutdown_timeout / 4, sessions.replays.close()).await;
+            if replayed.is_err() {
+                tracing::warn!("recordings that are being played are cut off");
+            }
+            tracing::info!("shutting down: no streams are left, rooms write their ends");
+            stop_players.cancel();
+            players.close();
+            players.wait().await;
+            sessions.rooms.close().await;
+            stop_fleet.cancel();
+            fleet.close();
+            fleet.wait().await;
+            close_store(Arc::clone(sessions.rooms.store())).await;
+            tracing::info!("shutting down: rooms and store are closed");
+            stop_operators.cancel();
+            operators.close();
+            operators.wait().await;
+        };
+        let span = tracing::info_span!("shutdown", otel.name = names::SHUTDOWN);
+        let in_order = in_order.instrument(span);
+        let ended = tokio::time::timeout(self.shutdown_timeout, in_order).await;
+        ended.map_err(|_| Error::ShutdownTimeout(self.shutdown_timeout))
+    }
+
+    /// Serves until SIGTERM or Ctrl-C, then ends in order; a second signal ends at once.
+    pub async fn run_until_signalled(self) -> Result<(), Error> {
+        let mut signals = Signals::new().map_err(Error::Signals)?;
+        let stop = CancellationToken::new();
+        let mut running = pin!(self.run(stop.cancelled()));
+        tokio::select! {
+            ended = running.as_mut() => return ended,
+            () = signals.next() => stop.cancel(),
+        }
+        tokio::select! {
+            ended = running => ended,
+            () = signals.next() => Err(Error::SecondSignal),
+        }
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn note_store(sessions: &Sessions) {
+    let counts = sessions.rooms.store().counts();
+    sessions.metrics.store_stands(counts.bytes, counts.disk_errors, counts.chunks_lost);
+}
+
+/// What rooms handed over is in files before the process ends.
+async fn close_store(store: Arc<dyn Store>) {
+    match tokio::task::spawn_blocking(move || store.close()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the store cannot be closed in order"),
+        Err(error) => tracing::error!(%error, "the store broke while it was closed"),
+    }
+}
+
+/// Says that the process is not live any more when a room's tick does not come, and that it is again when it does.
+async fn watch_ticks(sessions: Arc<Sessions>, health: Arc<Health>, stop: CancellationToken) {
+    const EVERY: Duration = Duration::from_secs(5);
+    let mut seen = std::collections::HashMap::new();
+    while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
+        note_store(&sessions);
+        let mut now = std::collections::HashMap::new();
+        for room in sessions.rooms.all() {
+            if *room.frozen().borrow() {
+                continue;
+            }
+            let tick = room.frames().borrow().tick;
+            now.insert(room.info().id.clone(), tick);
+        }
+        let stalled: Vec<_> = now
+            .iter()
+            .filter(|(id, tick)| seen.get(*id) == Some(*tick))
+            .map(|(id, _)| id)
+            .collect();
+        for room in &stalled {
+            tracing::error!(%room, for_s = EVERY.as_secs(), "a room does not tick");
+        }
+        health.set_live(stalled.is_empty());
+        sessions.metrics.rooms_stalled.set(stalled.len() as i64);
+        seen = now;
+    }
+}

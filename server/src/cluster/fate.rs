@@ -1,0 +1,198 @@
+//! What became of a room whose owner does not answer.
+//!
+//! A room is claimed only with proof that its owner is gone, and by a compare-and-swap: of all who try, one wins.
+
+use super::lease::CLAIM_AFTER;
+use super::probe::{Probe, ProbeOutcome};
+use super::witness::Witness;
+use crate::room::RoomId;
+use crate::session::Error;
+use crate::session::directory::{
+    Directory, DirectoryError, Fate, Held, InstanceId, Revision, RoomRecord,
+};
+use crate::telemetry::Metrics;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// A refused connection, or somebody else at the address, is no proof while the owner renews its record: a firewall may
+/// refuse, and two servers may have been given one address. Two renewals are missing after this.
+pub const RENEWALS_MISSED: Duration = Duration::from_secs(2);
+/// How long a server has to answer.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a record is read again that somebody else has changed meanwhile.
+const ROUNDS_MAX: usize = 4;
+
+/// What players are told of a room whose server is gone.
+pub const SERVER_GONE: &str = "the server that ran it is gone";
+/// What players are told of a room whose server had to end it.
+pub const SERVER_CUT_OFF: &str = "the server that ran it was cut off from the others";
+
+/// What a look at a room's owner says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It runs.
+    Alive,
+    /// It certainly does not run the room, and why that is known.
+    Gone(&'static str),
+    /// Not known yet.
+    Unknown,
+}
+
+/// What the directory says of an owner.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence {
+    /// How long its record has not changed, or not been there, while this server would have noticed.
+    pub silent_for: Duration,
+    /// The same, but zero while most servers are silent.
+    pub gone_for: Duration,
+}
+
+/// Judges an owner.
+pub fn judge(owner: &InstanceId, outcome: &ProbeOutcome, evidence: Evidence) -> Verdict {
+    let misses_renewals = evidence.silent_for >= RENEWALS_MISSED;
+    match outcome {
+        // What it says of itself is worth more than what is not heard of it.
+        ProbeOutcome::Answered { instance, plays_room: true, .. } if instance == owner => {
+            Verdict::Alive
+        }
+        ProbeOutcome::Answered { instance, .. } if instance != owner && misses_renewals => {
+            Verdict::Gone("another server is at its address")
+        }
+        ProbeOutcome::Refused if misses_renewals => Verdict::Gone("nothing listens at its address"),
+        _ if evidence.gone_for >= CLAIM_AFTER => Verdict::Gone("its record was not renewed"),
+        ProbeOutcome::Answered { instance, .. } if instance == owner => Verdict::Alive,
+        _ => Verdict::Unknown,
+    }
+}
+
+/// The record of a room that nobody runs any more.
+pub fn lost(record: &RoomRecord, me: &InstanceId, why: &str) -> RoomRecord {
+    RoomRecord {
+        owner: me.clone(),
+        epoch: record.epoch + 1,
+        followers: Vec::new(),
+        lost: Some(why.to_owned()),
+        ..record.clone()
+    }
+}
+
+/// A witness that several tasks look through.
+#[derive(Clone)]
+pub struct SharedWitness(Arc<Mutex<Witness>>);
+
+impl Default for SharedWitness {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Witness::new(Instant::now()))))
+    }
+}
+
+impl SharedWitness {
+    /// Looks at the directory. The keeper does so each second.
+    pub fn look(&self, directory: &dyn Directory) {
+        self.lock().look(directory, Instant::now());
+    }
+
+    /// What is known of a server.
+    pub fn evidence(&self, instance: &InstanceId, directory: &dyn Directory) -> Evidence {
+        let (witness, now) = (self.lock(), Instant::now());
+        Evidence {
+            silent_for: witness.silent_for(instance, directory, now),
+            gone_for: witness.gone_for(instance, directory, now),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Witness> {
+        // Nothing panics while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Finds out what became of rooms.
+pub struct Fates {
+    directory: Arc<dyn Directory>,
+    probe: Arc<dyn Probe>,
+    witness: SharedWitness,
+    metrics: Arc<Metrics>,
+}
+
+impl Fates {
+    /// With the witness that the keeper looks through, too.
+    pub fn new(
+        directory: Arc<dyn Directory>,
+        probe: Arc<dyn Probe>,
+        witness: SharedWitness,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { directory, probe, witness, metrics }
+    }
+
+    /// Finds out what became of a room whose owner does not answer, and if the owner is certainly gone, says so in the
+    /// directory. [`Error::OwnerUnreachable`]: not known yet. [`Error::RoomNotFound`]: it is over.
+    pub async fn settle(&self, mut held: Held<RoomRecord>) -> Result<Fate, Error> {
+        let directory = self.directory.as_ref();
+        for _ in 0..ROUNDS_MAX {
+            let record = &held.record;
+            if let Some(why) = &record.lost {
+                return Ok(Fate::Lost(why.clone()));
+            }
+            if record.owner == *directory.me() {
+                return Ok(Fate::Owned(held));
+            }
+            match self.judge(record).await {
+                Verdict::Alive => return Ok(Fate::Owned(held)),
+                Verdict::Unknown => return Err(Error::OwnerUnreachable),
+                Verdict::Gone(proof) => {
+                    if let Some(fate) = self.claim(&held, proof).await? {
+                        return Ok(fate);
+                    }
+                }
+            }
+            // Somebody else has changed it: what is there now counts.
+            held = match directory.read(&held.record.room).await {
+                Ok(Some(held)) => held,
+                Ok(None) => return Err(Error::RoomNotFound),
+                Err(_) => return Err(Error::OwnerUnreachable),
+            };
+        }
+        Err(Error::OwnerUnreachable)
+    }
+
+    /// Says in the directory that nobody runs the room any more. `None`: somebody else has changed the record.
+    async fn claim(
+        &self,
+        held: &Held<RoomRecord>,
+        proof: &'static str,
+    ) -> Result<Option<Fate>, Error> {
+        let record = &held.record;
+        let claimed = lost(record, self.directory.me(), SERVER_GONE);
+        match self.directory.swap(claimed, held.revision).await {
+            Ok(Revision(revision)) => {
+                self.metrics.directory.claims.inc();
+                let (room, owner) = (&record.room, &record.owner);
+                tracing::warn!(%room, %owner, epoch = record.epoch, revision, proof, "a room is lost with its server");
+                Ok(Some(Fate::Lost(SERVER_GONE.to_owned())))
+            }
+            Err(DirectoryError::Conflict) => Ok(None),
+            Err(DirectoryError::Away | DirectoryError::Malformed) => Err(Error::OwnerUnreachable),
+        }
+    }
+
+    async fn judge(&self, record: &RoomRecord) -> Verdict {
+        let outcome = self.ask(&record.owner, &record.room).await;
+        self.witness.look(self.directory.as_ref());
+        // What is known after the answer came.
+        let evidence = self.witness.evidence(&record.owner, self.directory.as_ref());
+        judge(&record.owner, &outcome, evidence)
+    }
+
+    async fn ask(&self, owner: &InstanceId, room: &RoomId) -> ProbeOutcome {
+        let server = self.directory.server(owner);
+        let Some(server) = server.filter(|server| !server.record.peer.is_empty()) else {
+            return ProbeOutcome::Silent;
+        };
+        let answer =
+            timeout(PROBE_TIMEOUT, self.probe.probe(&server.record.peer, Some(room))).await;
+        answer.unwrap_or(ProbeOutcome::Silent)
+    }
+}

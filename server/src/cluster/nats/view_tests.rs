@@ -1,0 +1,167 @@
+use super::*;
+use crate::session::directory::InstanceId;
+use std::collections::BTreeMap;
+
+const A: &str = "00000000000000aa";
+const B: &str = "00000000000000bb";
+
+fn instance(id: &str) -> InstanceId {
+    InstanceId::parse(id).expect("an id")
+}
+
+fn room(id: &str) -> RoomRecord {
+    RoomRecord {
+        room: RoomId::parse(id).expect("an id"),
+        owner: instance(A),
+        epoch: 1,
+        followers: Vec::new(),
+        game: "arena".into(),
+        sim_version: 1,
+        name: String::new(),
+        capacity: 8,
+        code_hash: None,
+        lost: None,
+    }
+}
+
+fn server(id: &str) -> ServerRecord {
+    ServerRecord {
+        instance: instance(id),
+        name: String::new(),
+        route: String::new(),
+        peer: String::new(),
+        release: String::new(),
+        game: "arena".into(),
+        sim_version: 1,
+        rooms_max: 8,
+        room_capacity_max: 8,
+        is_draining: false,
+        players: BTreeMap::new(),
+    }
+}
+
+fn life(created: i128, rooms: u64, servers: u64) -> Life {
+    Life { created_ns: (created, created), newest: (rooms, servers) }
+}
+
+/// A view that has read two rooms and two servers, at this time.
+fn read(now: Instant) -> View {
+    let mut view = View::default();
+    assert!(!view.is_settled(now));
+    view.begin(life(1, 2, 2), false, now);
+    view.take(Entry::Room(held(room("one"), 1)), now);
+    view.take(Entry::Room(held(room("two"), 2)), now);
+    view.take(Entry::Server(held(server(A), 1)), now);
+    view.take(Entry::Server(held(server(B), 2)), now);
+    assert!(!view.is_settled(now), "not before all is read");
+    view.end(now);
+    assert!(view.is_settled(now));
+    view
+}
+
+fn ids(view: &View) -> Vec<(String, u64)> {
+    view.rooms().iter().map(|held| (held.record.room.to_string(), held.revision.0)).collect()
+}
+
+fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn what_is_older_changes_nothing() {
+    let now = Instant::now();
+    let mut view = read(now);
+    assert!(view.take(Entry::Room(held(room("one"), 7)), now));
+    assert!(!view.take(Entry::Room(held(room("one"), 6)), now));
+    assert!(!view.take(Entry::RoomGone(RoomId::parse("one").expect("an id"), Revision(6)), now));
+    assert_eq!(ids(&view), [("one".into(), 7), ("two".into(), 2)]);
+    assert!(view.take(Entry::RoomGone(RoomId::parse("one").expect("an id"), Revision(8)), now));
+    assert_eq!(ids(&view), [("two".into(), 2)]);
+}
+
+#[test]
+fn what_is_not_read_again_is_gone_but_for_what_was_just_written() {
+    let now = Instant::now();
+    let mut view = read(now);
+    view.begin(life(1, 5, 2), false, now);
+    view.take(Entry::Room(held(room("two"), 2)), now);
+    // Written by this server after the reading began: it is heard of later.
+    view.take(Entry::Room(held(room("three"), 6)), now);
+    view.end(now);
+    assert_eq!(ids(&view), [("three".into(), 6), ("two".into(), 2)]);
+    assert!(view.is_settled(now));
+    assert_eq!(view.servers().len(), 0);
+}
+
+#[test]
+fn what_was_known_is_remembered_while_a_wiped_directory_settles() {
+    let now = Instant::now();
+    let mut view = read(now);
+    assert!(!view.life().expect("one").goes_on_in(&life(2, 9, 9)), "made anew");
+    assert!(!view.life().expect("one").goes_on_in(&life(1, 1, 9)), "set back");
+    view.begin(life(2, 1, 0), true, now);
+    view.take(Entry::Room(held(room("two"), 1)), now);
+    view.end(now);
+    assert!(!view.is_settled(now + s(9)));
+    assert_eq!(ids(&view), [("one".into(), 0), ("two".into(), 1)], "one is remembered");
+    assert_eq!(view.servers().len(), 2);
+    // Read again in between: still remembered.
+    view.begin(life(2, 1, 0), false, now + s(5));
+    view.take(Entry::Room(held(room("two"), 1)), now + s(5));
+    view.end(now + s(5));
+    assert_eq!(ids(&view).len(), 2);
+    view.take(Entry::Server(held(server(A), 1)), now + s(6));
+    assert!(!view.forget(now + s(9)));
+    assert!(view.forget(now + s(10)));
+    assert!(view.is_settled(now + s(10)));
+    assert_eq!(ids(&view), [("two".into(), 1)]);
+    assert_eq!(view.servers().len(), 1, "who has come back");
+}
+
+#[test]
+fn silence_grows_only_as_far_as_a_change_would_have_been_heard_of() {
+    let now = Instant::now();
+    let mut view = read(now);
+    let silence = |view: &View| view.silence(&instance(A)).expect("a record");
+    assert_eq!(silence(&view), s(0));
+    // Own renewals, each second: sent, acknowledged, heard of.
+    for second in 1..=8 {
+        let at = now + s(second);
+        view.renewed(Revision(10 + second), at, at);
+        assert_eq!(silence(&view), s(second - 1), "not before it is heard of");
+        view.heard(Revision(10 + second), at + Duration::from_millis(300));
+        assert_eq!(
+            silence(&view),
+            s(second),
+            "as far as it was sent, not as far as it was heard of"
+        );
+    }
+    // A renewal of the other.
+    view.take(Entry::Server(held(server(A), 30)), now + s(9));
+    assert_eq!(silence(&view), s(0));
+    assert_eq!(view.silence(&instance("00000000000000cc")), None);
+}
+
+#[test]
+fn who_was_deaf_for_a_while_begins_to_count_anew() {
+    let now = Instant::now();
+    let mut view = read(now);
+    let silence = |view: &View| view.silence(&instance(A)).expect("a record");
+    for second in 1..=4 {
+        view.renewed(Revision(10 + second), now + s(second), now + s(second));
+        view.heard(Revision(10 + second), now + s(second));
+    }
+    assert_eq!(silence(&view), s(4));
+    let back = now + s(30);
+    view.renewed(Revision(20), back, back);
+    view.heard(Revision(20), back);
+    assert_eq!(silence(&view), s(0), "nobody knows what happened in between");
+    view.renewed(Revision(21), back + s(1), back + s(1));
+    view.heard(Revision(21), back + s(1));
+    assert_eq!(silence(&view), s(1));
+    // And whoever reads all again, too.
+    view.begin(life(1, 2, 40), false, back + s(2));
+    view.take(Entry::Server(held(server(A), 1)), back + s(2));
+    view.end(back + s(2));
+    assert_eq!(silence(&view), s(0));
+}

@@ -1,0 +1,121 @@
+//! How long other servers have been gone, as far as this one can know. Pure but for the looks it is given.
+//!
+//! That a record has not changed for a while proves something only to somebody who would have seen a change. So nothing
+//! counts from before the directory was last away or unsettled here; and while most servers are silent, none is gone: they
+//! may have lost the directory together and play on ([`super::lease`]).
+
+use super::lease::CLAIM_AFTER;
+use crate::session::directory::{Directory, InstanceId, Revision};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A server whose record does not change for so long has missed a renewal, and counts as unsteady for [`CLAIM_AFTER`]. A
+/// server that is asked says that it does not reach the directory after 3 s; this is less, so it has shown here before.
+pub const UNSTEADY_AFTER: Duration = Duration::from_secs(2);
+/// How many servers are looked after; beyond that the oldest are as good as unknown.
+const SERVERS_MAX: usize = 10_000;
+
+/// Looks at the directory, at each change or at least each second.
+#[derive(Debug)]
+pub struct Witness {
+    /// What was before does not count.
+    blind: Instant,
+    servers: BTreeMap<InstanceId, Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    /// `None`: it has no record, but owns rooms.
+    revision: Option<Revision>,
+    /// When the revision was first seen.
+    since: Instant,
+    /// When it was last seen to be late.
+    unsteady: Option<Instant>,
+}
+
+impl Witness {
+    /// Nothing is known yet.
+    pub fn new(now: Instant) -> Self {
+        Self { blind: now, servers: BTreeMap::new() }
+    }
+
+    /// Takes note of which servers have renewed their records.
+    pub fn look(&mut self, directory: &dyn Directory, now: Instant) {
+        if !directory.is_reachable() || !directory.is_settled() {
+            self.blind = now;
+        }
+        let mut seen = std::mem::take(&mut self.servers);
+        let mut note = |instance: &InstanceId, revision: Option<Revision>| {
+            let fresh = || Seen { revision, since: now, unsteady: None };
+            let mut was = seen.remove(instance).unwrap_or_else(fresh);
+            let is_late = now.saturating_duration_since(was.since) >= UNSTEADY_AFTER;
+            if is_late {
+                was.unsteady = Some(now);
+            }
+            if was.revision != revision {
+                (was.revision, was.since) = (revision, now);
+            }
+            self.servers.insert(instance.clone(), was);
+        };
+        for held in directory.servers().into_iter().take(SERVERS_MAX) {
+            note(&held.record.instance, Some(held.revision));
+        }
+        let rooms = directory.rooms();
+        let mut owners: Vec<_> = rooms.iter().map(|held| &held.record.owner).collect();
+        owners.sort_unstable();
+        owners.dedup();
+        for owner in owners.into_iter().take(SERVERS_MAX) {
+            if directory.server(owner).is_none() {
+                note(owner, None);
+            }
+        }
+    }
+
+    /// How long this server's record has certainly not changed, or not been there. Zero while that cannot be known.
+    pub fn gone_for(
+        &self,
+        instance: &InstanceId,
+        directory: &dyn Directory,
+        now: Instant,
+    ) -> Duration {
+        if !directory.is_reachable() || !directory.is_settled() || !self.most_are_steady(now) {
+            return Duration::ZERO;
+        }
+        self.silent_for(instance, directory, now)
+    }
+
+    /// The same, but also while most servers are silent: for what is proved by something else.
+    pub fn silent_for(
+        &self,
+        instance: &InstanceId,
+        directory: &dyn Directory,
+        now: Instant,
+    ) -> Duration {
+        let Some(seen) = self.servers.get(instance) else { return Duration::ZERO };
+        let watched = now.saturating_duration_since(self.blind.max(seen.since));
+        // The directory knows better since when it could have seen a change.
+        match directory.silence(instance) {
+            Some(silence) => silence.min(watched),
+            None if seen.revision.is_none() => watched,
+            None => Duration::ZERO,
+        }
+    }
+
+    /// Whether those that missed no renewal lately are no minority: the others could not agree, as a majority, that the
+    /// directory is away for everybody.
+    fn most_are_steady(&self, now: Instant) -> bool {
+        let known = self.servers.values().filter(|seen| seen.revision.is_some());
+        let (mut count, mut steady) = (0, 0);
+        for seen in known {
+            count += 1;
+            let is_late = now.saturating_duration_since(seen.since) >= UNSTEADY_AFTER;
+            let was_late =
+                seen.unsteady.is_some_and(|late| now.saturating_duration_since(late) < CLAIM_AFTER);
+            if !is_late && !was_late {
+                steady += 1;
+            }
+        }
+        2 * steady >= count
+    }
+}

@@ -1,0 +1,65 @@
+//! `fray.v1.Peer`, and the door for it: what other servers of the fleet ask and carry here.
+
+use crate::room::RoomId;
+use crate::session::{Error, Lobby};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use fray_proto::v1;
+use fray_proto::v1::lobby_server::LobbyServer;
+use fray_proto::v1::peer_server::PeerServer;
+use std::sync::Arc;
+use tonic::Status;
+use tonic::service::Routes;
+
+/// The header by which servers of a fleet know each other.
+const PEER_HEADER: &str = "x-fray-peer";
+
+/// What is served to other servers. Nothing that comes in here is passed on to a third.
+pub fn router(lobby: &Arc<Lobby>) -> axum::Router {
+    let calls = lobby.sessions().metrics.rpc.clone();
+    let traces = Arc::clone(&lobby.sessions().traces);
+    let lobby_service = LobbyServer::new(super::lobby::Service::for_peers(Arc::clone(lobby)));
+    Routes::new(PeerServer::new(Service { lobby: Arc::clone(lobby) }))
+        .add_service(lobby_service)
+        .add_service(super::play::Service::for_peers(Arc::clone(lobby)))
+        .prepare()
+        .into_axum_router()
+        .layer(axum::middleware::map_response(super::status::blame_the_sender))
+        .layer(axum::middleware::from_fn_with_state(traces, super::trace::calls))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(lobby), only_peers))
+        .layer(axum::middleware::from_fn_with_state(calls, super::measure::measure))
+}
+
+/// Who does not show that it is of this fleet is refused.
+async fn only_peers(State(lobby): State<Arc<Lobby>>, request: Request, next: Next) -> Response {
+    let token = request.headers().get(PEER_HEADER).and_then(|token| token.to_str().ok());
+    if token.is_some_and(|token| lobby.sessions().keys.verify_peer(token).is_ok()) {
+        return next.run(request).await;
+    }
+    lobby.sessions().metrics.refused(Error::PeerTokenInvalid.reason());
+    Status::from(Error::PeerTokenInvalid).into_http()
+}
+
+struct Service {
+    lobby: Arc<Lobby>,
+}
+
+#[tonic::async_trait]
+impl v1::peer_server::Peer for Service {
+    async fn probe(
+        &self,
+        request: tonic::Request<v1::ProbeRequest>,
+    ) -> Result<tonic::Response<v1::ProbeResponse>, Status> {
+        let sessions = self.lobby.sessions();
+        let directory = &sessions.fleet.directory;
+        let room = RoomId::parse(&request.get_ref().room_id);
+        let room = room.and_then(|room| sessions.rooms.get(&room));
+        Ok(tonic::Response::new(v1::ProbeResponse {
+            instance_id: directory.me().to_string(),
+            reaches_directory: directory.is_reachable(),
+            plays_room: room.is_some(),
+            epoch: room.map_or(0, |room| room.info().epoch),
+        }))
+    }
+}
