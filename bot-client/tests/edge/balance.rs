@@ -110,7 +110,7 @@ async fn a_call_is_tried_elsewhere_and_a_stream_never_is() {
     edge.healthy("servers", 3).await;
     busy.does.is_unavailable.store(true, Relaxed);
     let dead = dies.address;
-    drop(dies);
+    dies.stop().await;
     let mut client = Client::connect(edge.address).await;
     for _ in 0..60 {
         let reply = client.call(JOIN, &[]).await;

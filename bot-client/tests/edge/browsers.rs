@@ -72,7 +72,7 @@ async fn pages_of_listed_origins_call_over_grpc_web_through_tls() {
 
     // Refusals are gRPC's, too.
     let reply = asked(&mut client, call("/fray.v1.Play/Watch"), &frame("")).await;
-    assert_eq!((reply.status, reply.grpc()), (200, Some(16)), "{reply:?}");
+    assert_eq!((reply.status, reply.grpc()), (401, Some(16)), "{reply:?}");
     // Half of a conversation is none.
     let bearer = issuer.bearer(server.address);
     let play = call("/fray.v1.Play/Play").header("authorization", &bearer);

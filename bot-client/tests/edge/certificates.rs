@@ -4,7 +4,7 @@ use crate::envoy::{Edge, PATIENCE, folder, values};
 use crate::http::{Client, End, tls};
 use crate::tickets::Issuer;
 use crate::upstream::Upstream;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 use serde_json::{Value, json};
@@ -21,6 +21,8 @@ impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Whoever has its issuer's name passes for self-signed.
+        params.distinguished_name.push(DnType::CommonName, "an authority");
         let key = KeyPair::generate().expect("a key");
         Self(CertifiedIssuer::self_signed(params, key).expect("a certificate"))
     }

@@ -48,6 +48,13 @@ pub fn grpc_trailers(status: &str) -> HeaderMap {
     )])
 }
 
+/// A connection on which nothing waits for more.
+pub async fn socket(address: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(address).await.expect("a connection");
+    socket.set_nodelay(true).expect("a socket");
+    socket
+}
+
 /// A TLS client that trusts these certificates, and the certificate that the server showed.
 pub async fn tls(
     address: SocketAddr,
@@ -63,7 +70,7 @@ pub async fn tls(
     let config = config.with_safe_default_protocol_versions().expect("versions");
     let mut config = config.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![alpn.into()];
-    let socket = TcpStream::connect(address).await.expect("a connection");
+    let socket = socket(address).await;
     let name = ServerName::try_from("localhost").expect("a name");
     let tls = TlsConnector::from(Arc::new(config)).connect(name, socket).await;
     let tls = tls.expect("TLS with a certificate that is trusted");
@@ -88,8 +95,7 @@ enum Sender {
 impl Client {
     /// HTTP/2 without TLS.
     pub async fn connect(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).await.expect("a connection");
-        Self::over_http2(socket, address).await
+        Self::over_http2(socket(address).await, address).await
     }
 
     pub async fn over_http2(socket: impl Socket + 'static, address: SocketAddr) -> Self {
@@ -114,7 +120,10 @@ impl Client {
     ) -> Result<Response<Incoming>, hyper::Error> {
         let answer = async {
             match &mut self.sender {
-                Sender::Http1(sender) => sender.send_request(request).await,
+                Sender::Http1(sender) => {
+                    sender.ready().await?;
+                    sender.send_request(request).await
+                }
                 Sender::Http2(sender) => {
                     sender.ready().await?;
                     sender.send_request(request).await

@@ -1,7 +1,7 @@
 //! How long each kind of stream lives.
 
 use crate::envoy::{Edge, values};
-use crate::http::{Client, End, Open};
+use crate::http::{Client, End, Open, socket};
 use crate::tickets::Issuer;
 use crate::upstream::Upstream;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -68,7 +68,7 @@ impl Streams {
 }
 
 pub async fn websocket(edge: &Edge, ticket: &str) -> WebSocketStream<TcpStream> {
-    let socket = TcpStream::connect(edge.address).await.expect("a connection");
+    let socket = socket(edge.address).await;
     let uri = format!("ws://{}/ws", edge.address).parse().expect("an address");
     let request = ClientRequestBuilder::new(uri).with_sub_protocol("fray.v1");
     let request = request.with_sub_protocol(format!("ticket.{ticket}"));

@@ -40,7 +40,7 @@ const CALLS: [&str; 6] = [
 pub struct Upstream {
     pub address: SocketAddr,
     pub does: Arc<Does>,
-    _serving: JoinSet<()>,
+    serving: JoinSet<()>,
 }
 
 /// What it does; tests change it while it runs.
@@ -84,7 +84,12 @@ impl Upstream {
         });
         let mut serving = JoinSet::new();
         serving.spawn(accept(listener, Arc::clone(&does), tls));
-        Self { address, does, _serving: serving }
+        Self { address, does, serving }
+    }
+
+    /// Ends, and does not listen any more when this returns.
+    pub async fn stop(mut self) {
+        self.serving.shutdown().await;
     }
 }
 
