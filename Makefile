@@ -1,6 +1,6 @@
 # `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help play observe test lint fmt web vectors swarm soak clean
+.PHONY: help play edge observe test lint fmt web vectors swarm soak clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -9,7 +9,11 @@ play: ## Build, start the server and some bots, print the page's address
 	cargo build --release --locked -p fray-server -p fray-bot
 	@exec scripts/play.sh
 
-observe: ## The same with traces and metrics: Jaeger, Prometheus, Grafana if installed
+edge: ## The same with three servers that share a NATS, behind Envoy with TLS
+	cargo build --release --locked -p fray-server -p fray-bot
+	@exec scripts/edge.sh
+
+observe: ## One server with traces and metrics: Jaeger, Prometheus, Grafana if installed
 	cargo build --release --locked -p fray-server -p fray-bot
 	@exec scripts/observe.sh
 

@@ -4,6 +4,7 @@ use prost::Message as _;
 use std::{env, error::Error, fs, path::PathBuf};
 
 const FILES: &[&str] = &[
+    "fray/v1/admin.proto",
     "fray/v1/lobby.proto",
     "fray/v1/peer.proto",
     "fray/v1/play.proto",

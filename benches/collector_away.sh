@@ -55,7 +55,7 @@ measure() { # PHASE
 }
 
 start_collector
-"$bin/fray-server" --listen 127.0.0.1:0 --admin 127.0.0.1:0 --seed 7 --record=false --trace-moves 1 --trace-ticks 1 \
+"$bin/fray-server" --listen 127.0.0.1:0 --admin 127.0.0.1:0 --control 127.0.0.1:0 --seed 7 --record=false --trace-moves 1 --trace-ticks 1 \
   --otlp-endpoint "http://127.0.0.1:$otlp" 2>"$work/log" &
 server=$!
 url='' admin=''

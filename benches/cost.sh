@@ -57,7 +57,7 @@ start() { # true|false: a server with it or without, and its bots; its pid is th
   local url='' log=$work/log-$1 with
   flags "$1"
   rm -f "$log" # an earlier server's address must not be taken for this one's
-  "$bin/fray-server" --listen 127.0.0.1:0 --admin 127.0.0.1:0 --seed 7 "${with[@]}" 2>"$log" &
+  "$bin/fray-server" --listen 127.0.0.1:0 --admin 127.0.0.1:0 --control 127.0.0.1:0 --seed 7 "${with[@]}" 2>"$log" &
   server=$!
   pids+=("$server")
   for _ in $(seq 100); do

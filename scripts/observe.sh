@@ -11,7 +11,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-port=${PORT:-7777} admin_port=${ADMIN_PORT:-7780} bots=${BOTS:-24} trace=${TRACE:-0.05}
+port=${PORT:-7777} admin_port=${ADMIN_PORT:-7780} control_port=${CONTROL_PORT:-7781} bots=${BOTS:-24} trace=${TRACE:-0.05}
 jaeger_port=${JAEGER_PORT:-16686} otlp_port=${OTLP_PORT:-4317}
 prometheus_port=${PROMETHEUS_PORT:-9090} grafana_port=${GRAFANA_PORT:-3000}
 grafana_home=${GRAFANA_HOME:-/usr/share/grafana}
@@ -40,6 +40,7 @@ scripts/tools.sh jaeger prometheus ||
 PATH=$tools:$PATH # else what the installer found on PATH
 must_be_free "$port" PORT
 must_be_free "$admin_port" ADMIN_PORT
+must_be_free "$control_port" CONTROL_PORT
 must_be_free "$jaeger_port" JAEGER_PORT
 must_be_free "$otlp_port" OTLP_PORT
 must_be_free "$prometheus_port" PROMETHEUS_PORT
@@ -74,7 +75,7 @@ wait_ready jaeger "$jaeger/api/services"
 wait_ready prometheus "$prometheus/-/ready"
 
 start server "${otlp[@]}" "$bin/fray-server" --listen "127.0.0.1:$port" \
-  --admin "127.0.0.1:$admin_port" --store "$logs/store" "${server_flags[@]}"
+  --admin "127.0.0.1:$admin_port" --control "127.0.0.1:$control_port" --store "$logs/store" "${server_flags[@]}"
 wait_ready server "$admin/readyz"
 
 if [ "$bots" -gt 0 ]; then

@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-port=${PORT:-7777} admin_port=${ADMIN_PORT:-7780} bots=${BOTS:-24}
+port=${PORT:-7777} admin_port=${ADMIN_PORT:-7780} control_port=${CONTROL_PORT:-7781} bots=${BOTS:-24}
 url=http://127.0.0.1:$port
 bin=${CARGO_TARGET_DIR:-target}/release
 self=play
@@ -22,10 +22,11 @@ for program in fray-server fray-bot; do
 done
 must_be_free "$port" PORT
 must_be_free "$admin_port" ADMIN_PORT
+must_be_free "$control_port" CONTROL_PORT
 mkdir -p "$logs"
 
 start server "$bin/fray-server" --listen "127.0.0.1:$port" --admin "127.0.0.1:$admin_port" \
-  --store "$store"
+  --control "127.0.0.1:$control_port" --store "$store"
 wait_ready server "http://127.0.0.1:$admin_port/readyz"
 
 if [ "$bots" -gt 0 ]; then

@@ -27,7 +27,7 @@ scripts/fuzz.sh recording 600
 
 echo "=== $minutes minutes of 64 bots in real time, recorded, verified"
 cargo build --locked --release -p fray-server -p fray-bot
-"$bin/fray-server" --listen 127.0.0.1:0 --admin 127.0.0.1:0 --store "$work/store" 2>"$work/server.log" &
+"$bin/fray-server" --listen 127.0.0.1:0 --admin 127.0.0.1:0 --control 127.0.0.1:0 --store "$work/store" 2>"$work/server.log" &
 server_pid=$!
 url=''
 for _ in $(seq 100); do

@@ -134,7 +134,17 @@ async fn a_move_is_one_trace_from_the_client_that_made_it_to_the_one_that_saw_it
     let spans = log::traces(server_traces.tracer().expect("tracing is on"));
     let subscriber = tracing_subscriber::registry().with(vec![spans]);
     tracing::subscriber::set_global_default(subscriber).expect("nobody else here");
-    let flags = ["fray-server", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--seed", "7"];
+    let flags = [
+        "fray-server",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--control",
+        "127.0.0.1:0",
+        "--seed",
+        "7",
+    ];
     let config = Config::parse_from(flags);
     let server = Server::builder().config(config);
     let telemetry = Telemetry { traces: Arc::clone(&server_traces), ..Telemetry::default() };
@@ -271,7 +281,15 @@ async fn a_collector_that_hangs_or_is_gone_costs_spans_and_nothing_else() {
     let every = Settings { moves: 1.0, ticks: 1.0, peers_per_s: 0 };
     let traces = Arc::new(Traces::on(provider, every));
     let telemetry = Telemetry { traces: Arc::clone(&traces), ..Telemetry::default() };
-    let flags = ["fray-server", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let flags = [
+        "fray-server",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--control",
+        "127.0.0.1:0",
+    ];
     let server = Server::builder().config(Config::parse_from(flags)).telemetry(telemetry);
     let app = server.build().await.expect("a server");
     let url = format!("http://{}", app.listen_addr());

@@ -1,12 +1,14 @@
 //! The only reader of flags and environment.
 
 pub mod command;
+pub mod control;
 pub mod fleet;
 pub mod keys;
 pub mod tls;
 pub mod traces;
 
 use clap::{ArgAction, Parser};
+use control::ControlFlags;
 use fleet::FleetFlags;
 use keys::KeyFlags;
 use std::io::IsTerminal as _;
@@ -30,6 +32,10 @@ pub struct Config {
     /// Where operators look: /livez, /readyz, /metrics, /status
     #[arg(long, env = "FRAY_ADMIN", value_name = "ADDR:PORT", default_value_t = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7780))]
     pub admin: SocketAddr,
+
+    /// Where they change something.
+    #[command(flatten)]
+    pub control: ControlFlags,
 
     /// Ticks per second of every room, 1 to 128
     #[arg(long, env = "FRAY_TICK_RATE", value_name = "HZ", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=128))]

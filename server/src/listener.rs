@@ -5,6 +5,7 @@
 use crate::telemetry::spawn_named;
 use crate::tls::Acceptor;
 use axum::Router;
+use axum::extract::ConnectInfo;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -116,7 +117,8 @@ impl Listener {
             }
             let router = self.router.clone();
             let (builder, stop, tls) = (Arc::clone(&builder), stop.clone(), self.tls.clone());
-            let permit = Some(Arc::new(Permit::counted(permit, &self.open)));
+            let permit = Permit::counted(permit, &self.open, stream.peer_addr().ok());
+            let permit = Some(Arc::new(permit));
             spawn_named(&connections, "connection", async move {
                 if let Some(tls) = tls {
                     secured(&builder, &tls, stream, router, permit, stop).await;
@@ -167,17 +169,19 @@ pub(crate) fn http(tuning: Tuning) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// What allows a connection to be there, and counts it. It goes with every request, so that it outlives an upgrade.
+/// What allows a connection to be there, and counts it. It goes with every request, so that it outlives an upgrade; and with it
+/// goes the peer's address, as axum's `ConnectInfo`.
 #[derive(Debug)]
 pub struct Permit {
     _permit: OwnedSemaphorePermit,
     open: Gauge,
+    peer: Option<SocketAddr>,
 }
 
 impl Permit {
-    fn counted(permit: OwnedSemaphorePermit, open: &Gauge) -> Self {
+    fn counted(permit: OwnedSemaphorePermit, open: &Gauge, peer: Option<SocketAddr>) -> Self {
         open.inc();
-        Self { _permit: permit, open: open.clone() }
+        Self { _permit: permit, open: open.clone(), peer }
     }
 }
 
@@ -249,6 +253,9 @@ pub(crate) async fn connection(
 ) {
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         if let Some(permit) = &permit {
+            if let Some(peer) = permit.peer {
+                request.extensions_mut().insert(ConnectInfo(peer));
+            }
             request.extensions_mut().insert(Arc::clone(permit));
         }
         tower::Service::call(&mut router.clone(), request)

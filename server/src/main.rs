@@ -67,6 +67,11 @@ async fn run(config: Config, telemetry: Telemetry) -> Result<(), fray_server::Er
     // In words: whoever starts it by hand clicks on them, and scripts wait for them.
     tracing::info!("play at {} (also gRPC, and WebSocket at /ws)", app.url());
     tracing::info!("probes and metrics at http://{}/, live page at /status", app.admin_addr());
+    let control = app.control_addr();
+    tracing::info!("operators' verbs at http://{control}/: fray-bot admin --url http://{control}");
+    if !control.ip().is_loopback() {
+        tracing::warn!(%control, "whoever reaches this address may drain this server, close rooms and kick players");
+    }
     app.run_until_signalled().await
 }
 

@@ -289,8 +289,16 @@ async fn reflection_lists_the_services_in_both_versions() {
 #[tokio::test]
 async fn everybody_is_told_when_the_server_ends_and_nobody_holds_it_up() {
     use clap::Parser as _;
-    let flags =
-        ["fray-server", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--allow-guests"];
+    let flags = [
+        "fray-server",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--control",
+        "127.0.0.1:0",
+        "--allow-guests",
+    ];
     let config = fray_server::config::Config::parse_from(flags);
     let app = fray_server::Server::builder().config(config).build().await.expect("a server");
     let address = app.listen_addr();
@@ -360,7 +368,7 @@ async fn a_request_that_cannot_be_decoded_is_the_sender_s_mistake() {
 #[test]
 fn the_process_ends_in_order_on_sigterm_and_answers_probes_until_then() {
     let mut server = Command::new(env!("CARGO_BIN_EXE_fray-server"))
-        .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--control", "127.0.0.1:0"])
         .env("NO_COLOR", "1")
         .stderr(Stdio::piped())
         .spawn()
@@ -406,7 +414,7 @@ fn an_address_that_is_taken_is_a_clear_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
     let address = taken.local_addr().expect("an address").to_string();
     let ended = Command::new(env!("CARGO_BIN_EXE_fray-server"))
-        .args(["--listen", &address, "--admin", "127.0.0.1:0"])
+        .args(["--listen", &address, "--admin", "127.0.0.1:0", "--control", "127.0.0.1:0"])
         .output()
         .expect("started");
     assert_eq!(ended.status.code(), Some(1));

@@ -10,7 +10,7 @@ fn a_second_signal_does_not_wait_for_the_collector() {
     let collector = TcpListener::bind("127.0.0.1:0").expect("bound");
     let endpoint = format!("http://{}", collector.local_addr().expect("an address"));
     let mut server = Command::new(env!("CARGO_BIN_EXE_fray-server"))
-        .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--control", "127.0.0.1:0"])
         .args(["--otlp-endpoint", &endpoint, "--shutdown-timeout", "5min"])
         .env("NO_COLOR", "1")
         .stderr(Stdio::piped())

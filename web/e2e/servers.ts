@@ -47,7 +47,7 @@ async function said(running: Running, pattern: RegExp): Promise<string> {
 
 export async function startServer(...args: string[]): Promise<Running & { url: string; admin: string }> {
   const running = run(binary("FRAY_SERVER_BIN"), [
-    "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--seed", "7", ...(args.includes("--name") ? [] : ["--name", "e2e"]), ...args,
+    "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--control", "127.0.0.1:0", "--seed", "7", ...(args.includes("--name") ? [] : ["--name", "e2e"]), ...args,
   ]);
   const url = await said(running, /play at (http:\/\/127\.0\.0\.1:\d+)\//);
   const admin = await said(running, /metrics at (http:\/\/127\.0\.0\.1:\d+)\//);

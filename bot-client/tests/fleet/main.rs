@@ -1,6 +1,8 @@
 //! Goal: any server of a fleet is a good one: a player gets to the room wherever it is. Method: several servers in this
 //! process share a directory in memory; real clients over loopback.
 
+#![allow(unreachable_pub, missing_docs, reason = "nobody but this test uses its modules")]
+
 mod servers;
 
 use fray_bot::client::{Controls, Event, Options, Player};

@@ -53,8 +53,16 @@ impl Fleet {
         let mut fleet = Self { servers: Vec::new(), tasks: JoinSet::new() };
         for number in 0..count {
             let name = format!("server-{number}");
-            let local =
-                ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--peer", "127.0.0.1:0"];
+            let local = [
+                "--listen",
+                "127.0.0.1:0",
+                "--admin",
+                "127.0.0.1:0",
+                "--control",
+                "127.0.0.1:0",
+                "--peer",
+                "127.0.0.1:0",
+            ];
             let all = ["fray-server", "--name", &name].into_iter().chain(local);
             let config: Config = clap::Parser::parse_from(
                 all.chain(keys.iter().map(String::as_str)).chain(flags.iter().copied()),

@@ -23,7 +23,16 @@ use tonic::transport::Channel;
 const RECORDING: &[u8] = include_bytes!("../../../server/tests/golden/arena-v1.fray");
 
 pub(crate) async fn server() -> App {
-    let flags = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--rooms-max", "10"];
+    let flags = [
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--control",
+        "127.0.0.1:0",
+        "--rooms-max",
+        "10",
+    ];
     let config = Config::parse_from(["fray-server"].iter().chain(&flags));
     // Sampled, and sent nowhere: exemplars name the traces all the same.
     let provider = export::builder(export::default_sampler()).build();

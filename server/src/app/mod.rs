@@ -13,7 +13,7 @@ use crate::store::Store;
 use crate::telemetry::traces::names;
 use crate::telemetry::{Health, Telemetry, spawn_named};
 use credentials::Keepers;
-use parts::open_store;
+use parts::{CONTROL, open_store};
 use prometheus_client::metrics::gauge::Gauge;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -125,6 +125,7 @@ pub struct App {
     stop_operators: CancellationToken,
     players: Listener,
     operators: Listener,
+    control: Listener,
     peers: Option<Listener>,
     follower: Option<Follower>,
     keeper: Option<Keeper>,
@@ -140,6 +141,7 @@ impl App {
     ) -> Result<Self, Error> {
         let (players, operators) =
             (Bound::to(config.listen).await?, Bound::to(config.admin).await?);
+        let control = Bound::to(config.control.control).await?;
         let (directory, follower) = match directory {
             Some(directory) => (Some(directory), None),
             None => fleet::directory(&config, telemetry).await?.unzip(),
@@ -166,6 +168,7 @@ impl App {
         let players = Listener::new(players, parts.players, parts.tuning, parts.tls, connections);
         let operators =
             Listener::new(operators, parts.operators, parts.tuning, None, Gauge::default());
+        let control = Listener::new(control, parts.control, CONTROL, None, Gauge::default());
         let peers = peers
             .map(|peers| Listener::new(peers, parts.peers, parts.tuning, None, Gauge::default()));
         let keeper = membership.map(|place| place.keeper(&parts.sessions, &parts.health));
@@ -177,6 +180,7 @@ impl App {
             stop_operators: parts.stop_operators,
             players,
             operators,
+            control,
             peers,
             follower,
             keeper,
@@ -205,6 +209,11 @@ impl App {
         self.operators.local_addr()
     }
 
+    /// Where operators change something.
+    pub fn control_addr(&self) -> SocketAddr {
+        self.control.local_addr()
+    }
+
     /// Serves until `stop`, then ends in order: not ready any more, streams told and ended, rooms closed, listeners last.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
         let (players, operators) = (TaskTracker::new(), TaskTracker::new());
@@ -231,6 +240,8 @@ impl App {
             "operators' listener",
             self.operators.serve(stop_operators.clone()),
         );
+
+        spawn_named(&operators, "control listener", self.control.serve(stop_operators.clone()));
 
         stop.await;
         let (rooms, streams) = (self.sessions.rooms.all().len(), self.sessions.streams.len());

@@ -26,6 +26,8 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 const RESERVATION: Duration = Duration::from_secs(60);
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Operators who change something are few.
+pub(super) const CONTROL: Tuning = Tuning { connections_max: 64, streams_per_connection_max: 16 };
 /// How many late ticks a room makes up for at once.
 const CATCH_UP_TICKS_MAX: u32 = 4;
 
@@ -43,6 +45,7 @@ pub struct Parts {
     pub(super) players: Router,
     pub(super) operators: Router,
     pub(super) peers: Router,
+    pub(super) control: Router,
     pub(super) stop_operators: CancellationToken,
     pub(super) tuning: Tuning,
     pub(super) tls: Option<Arc<Acceptor>>,
@@ -158,6 +161,7 @@ impl Parts {
             )),
             stop_operators,
             peers: rpc::peer::router(&lobby),
+            control: rpc::control_router(&sessions)?,
             sessions,
             lobby,
             health,
@@ -194,6 +198,16 @@ impl Parts {
         let stop = self.stop_operators.clone();
         let http = listener::http(self.tuning);
         listener::connection(&http, stream, self.operators.clone(), None, stop).await;
+    }
+
+    /// The same for one who changes something.
+    pub async fn serve_control(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) {
+        let stop = self.stop_operators.clone();
+        let http = listener::http(CONTROL);
+        listener::connection(&http, stream, self.control.clone(), None, stop).await;
     }
 
     /// The last step of an orderly end.

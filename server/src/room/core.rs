@@ -1,8 +1,9 @@
 //! What a tick does, without a clock or a task.
 
-use super::handle::{Attached, Claim, Command};
+use super::barred::{BARRED_FOR, Barred};
+use super::handle::{Attached, Claim, Command, Who};
 use super::log::TickLog;
-use super::seat::{MOVES_PER_TICK_MAX, Presence, Seat};
+use super::seat::{MOVES_PER_TICK_MAX, Occupant, Presence, Seat};
 use super::{Error, Settings};
 use crate::game::{Game, Profile, Published};
 use crate::replication::frame::{GLOBAL_CELL, PRIVATE_VALUES_MAX};
@@ -13,6 +14,7 @@ use crate::telemetry::traces::{AppliedMove, Phases};
 use fray_proto::trace::TracedMove;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long a seat that was left is still shown, so that its stream can say good-bye.
@@ -30,6 +32,7 @@ pub struct Core {
     /// By player number. Ordered: inputs reach the game in this order.
     seats: BTreeMap<u32, Seat>,
     next_player: u32,
+    barred: Barred,
     tick: u32,
     empty_since_tick: u32,
     published: Published,
@@ -89,6 +92,7 @@ impl Core {
             game,
             seats: BTreeMap::new(),
             next_player: 1,
+            barred: Barred::default(),
             tick: 0,
             empty_since_tick: 0,
             published: Published::default(),
@@ -162,8 +166,13 @@ impl Core {
                 let _ = reply.send(self.attach(claim));
             }
             Command::Find { token_hash, reply } => {
-                let seat = self.seat_by_token(token_hash).map(|(_, seat)| seat.player_id.clone());
-                let _ = reply.send(seat.ok_or(Error::SessionNotFound));
+                let _ = reply.send(self.find(token_hash));
+            }
+            Command::Occupants { reply } => {
+                let _ = reply.send(Ok(self.occupants().collect()));
+            }
+            Command::Kick { who, reply } => {
+                let _ = reply.send(self.kick(&who));
             }
         }
     }
@@ -191,6 +200,9 @@ impl Core {
 
     fn reserve(&mut self, player_id: String, profile: Profile) -> Result<(), Error> {
         let until_tick = self.tick.saturating_add(self.settings.ticks(self.settings.reservation));
+        if self.barred.has_player(&player_id, self.tick) {
+            return Err(Error::Kicked);
+        }
         if let Some((_, seat)) = self.seat_by_player(&player_id) {
             if let Presence::Reserved { until_tick: until } = &mut seat.presence {
                 *until = until_tick;
@@ -200,7 +212,8 @@ impl Core {
         if self.players() >= self.capacity {
             return Err(Error::Full);
         }
-        self.seats.insert(self.next_player, Seat::reserved(player_id, profile, until_tick));
+        self.seats
+            .insert(self.next_player, Seat::reserved(player_id, profile, self.tick, until_tick));
         self.next_player += 1;
         Ok(())
     }
@@ -208,6 +221,10 @@ impl Core {
     fn attach(&mut self, claim: Claim) -> Result<Attached, Error> {
         let tick = self.tick;
         let (player, seat) = match claim {
+            Claim::Ticket { player_id, .. } if self.barred.has_player(&player_id, tick) => {
+                return Err(Error::Kicked);
+            }
+            Claim::Token(hash) if self.barred.has_token(&hash, tick) => return Err(Error::Kicked),
             Claim::Ticket { player_id, token_hash } => {
                 let (player, seat) =
                     self.seat_by_player(&player_id).ok_or(Error::SessionNotFound)?;
@@ -244,6 +261,50 @@ impl Core {
         })
     }
 
+    fn find(&mut self, token_hash: [u8; 32]) -> Result<String, Error> {
+        if self.barred.has_token(&token_hash, self.tick) {
+            return Err(Error::Kicked);
+        }
+        let seat = self.seat_by_token(token_hash).map(|(_, seat)| seat.player_id.clone());
+        seat.ok_or(Error::SessionNotFound)
+    }
+
+    fn occupants(&self) -> impl Iterator<Item = Occupant> {
+        let taken = self.seats.iter().filter(|(_, seat)| seat.is_taken());
+        taken.map(|(player, seat)| Occupant {
+            player: *player,
+            player_id: seat.player_id.clone(),
+            name: seat.profile.name.clone(),
+            presence: seat.presence.clone(),
+            in_state: Duration::from_secs(u64::from(self.tick - seat.since_tick))
+                / self.settings.tick_rate_hz,
+            streams: seat.generation,
+        })
+    }
+
+    /// The player is gone for good, between two ticks: an input of the tick to come.
+    fn kick(&mut self, who: &Who) -> Result<Occupant, Error> {
+        let occupant = self.occupants().find(|occupant| match who {
+            Who::Number(player) => occupant.player == *player,
+            Who::Id(player_id) => occupant.player_id == *player_id,
+        });
+        let occupant = occupant.ok_or(Error::SessionNotFound)?;
+        let player = occupant.player;
+        let seat = self.seats.remove(&player).ok_or(Error::SessionNotFound)?;
+        // The stream learns it from what it holds itself: it may look after the seat is long gone.
+        if let Some(attachment) = &seat.attachment {
+            attachment.kick();
+        }
+        let until_tick = self.tick.saturating_add(self.settings.ticks(BARRED_FOR));
+        self.barred.add(seat.player_id, seat.token_hash, until_tick);
+        // Of who never came the game does not know.
+        if seat.generation > 0 {
+            self.log.leave(player);
+            self.game.leave(player);
+        }
+        Ok(occupant)
+    }
+
     fn seat(&mut self, player: u32) -> Result<&mut Seat, Error> {
         self.seats.get_mut(&player).ok_or(Error::SessionNotFound)
     }
@@ -272,15 +333,16 @@ impl Core {
             match seat.presence {
                 Presence::Playing if seat.has_lost_its_stream(tick, patience_ticks) => {
                     seat.detach();
-                    seat.presence =
-                        Presence::Dropped { until_tick: tick.saturating_add(grace_ticks) };
+                    let until_tick = tick.saturating_add(grace_ticks);
+                    seat.enter(Presence::Dropped { until_tick }, tick);
                     log.connected(*player, false);
                     game.set_connected(*player, false);
                 }
                 Presence::Playing if seat.has_finished() => {
                     log.leave(*player);
                     game.leave(*player);
-                    seat.presence = Presence::Left { until_tick: tick.saturating_add(shown_ticks) };
+                    let until_tick = tick.saturating_add(shown_ticks);
+                    seat.enter(Presence::Left { until_tick }, tick);
                 }
                 Presence::Dropped { until_tick } if tick >= until_tick => {
                     log.leave(*player);

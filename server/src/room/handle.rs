@@ -1,6 +1,7 @@
 //! How everybody else reaches a room.
 
 use super::recorder::Trouble;
+use super::seat::Occupant;
 use super::vitals::Vitals;
 use super::{Error, RoomId};
 use crate::game::{Controls, GameFactory, Profile};
@@ -130,6 +131,8 @@ pub struct Attachment {
     looked_at_tick: AtomicU32,
     /// The room has given the stream up.
     abandoned: AtomicBool,
+    /// An operator removed the player.
+    kicked: AtomicBool,
 }
 
 impl Attachment {
@@ -139,6 +142,7 @@ impl Attachment {
             closing: AtomicBool::new(false),
             looked_at_tick: AtomicU32::new(tick),
             abandoned: AtomicBool::new(false),
+            kicked: AtomicBool::new(false),
         }
     }
 
@@ -159,6 +163,15 @@ impl Attachment {
 
     pub(super) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Release);
+    }
+
+    /// Whether an operator removed the player.
+    pub fn is_kicked(&self) -> bool {
+        self.kicked.load(Ordering::Acquire)
+    }
+
+    pub(super) fn kick(&self) {
+        self.kicked.store(true, Ordering::Release);
     }
 
     pub(super) fn has_stalled(&self, tick: u32, patience_ticks: u32) -> bool {
@@ -212,6 +225,15 @@ pub enum Claim {
     Token([u8; 32]),
 }
 
+/// Somebody who has a seat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// By its number in the room.
+    Number(u32),
+    /// By its id, which is the same in all rooms.
+    Id(String),
+}
+
 #[derive(Debug)]
 pub(super) enum Command {
     Reserve {
@@ -232,6 +254,13 @@ pub(super) enum Command {
     Find {
         token_hash: [u8; 32],
         reply: oneshot::Sender<Result<String, Error>>,
+    },
+    Occupants {
+        reply: oneshot::Sender<Result<Vec<Occupant>, Error>>,
+    },
+    Kick {
+        who: Who,
+        reply: oneshot::Sender<Result<Occupant, Error>>,
     },
 }
 
@@ -311,6 +340,17 @@ impl Handle {
     /// Whose resume token this is.
     pub async fn find(&self, token_hash: [u8; 32]) -> Result<String, Error> {
         self.ask(|reply| Command::Find { token_hash, reply }).await
+    }
+
+    /// Who has a seat, reserved ones included, in the order of their numbers.
+    pub async fn occupants(&self) -> Result<Vec<Occupant>, Error> {
+        self.ask(|reply| Command::Occupants { reply }).await
+    }
+
+    /// Removes somebody, and says how it was there. Its stream ends at the next tick, and it gets no seat here for
+    /// [`super::barred::BARRED_FOR`].
+    pub async fn kick(&self, who: Who) -> Result<Occupant, Error> {
+        self.ask(|reply| Command::Kick { who, reply }).await
     }
 
     fn tell(&self, command: Command) -> Result<(), Error> {

@@ -4,6 +4,7 @@
 //! - [`clock`]: when ticks are due, and what happens when they are late. Pure.
 //! - [`core`]: what a tick does: drain inputs, step, publish. No clock and no task, so tests drive it by hand.
 //! - [`seat`]: one player's place in the room: its moves, its generation of streams, its grace period.
+//! - `barred.rs`: who gets no seat, because an operator removed it.
 //! - [`log`]: what the room writes down of itself; [`recorder`]: hands it to the store, and keeps incidents.
 //! - [`handle`]: how everybody else reaches a room; [`registry`]: all rooms of this process, for look-up only.
 //! - [`permit`]: until when the rooms of this process may tick.
@@ -12,6 +13,7 @@
 //! Architecture Invariant: a room publishes `Arc<TickFrame>` on a watch and knows nothing of streams; a slow reader costs it
 //! nothing. No lock is held and nothing is awaited while a tick is made.
 
+pub mod barred;
 pub mod clock;
 pub mod core;
 pub mod handle;
@@ -24,9 +26,10 @@ pub mod task;
 mod traced;
 pub mod vitals;
 
-pub use handle::{Attached, Attachment, Ending, Handle, Move, RoomInfo};
+pub use handle::{Attached, Attachment, Ending, Handle, Move, RoomInfo, Who};
 pub use permit::Permit;
 pub use registry::Registry;
+pub use seat::{Occupant, Presence};
 pub use vitals::Vitals;
 
 use serde::{Deserialize, Serialize};
@@ -151,6 +154,9 @@ pub enum Error {
     /// The room has more requests than it can take just now.
     #[error("the room is overloaded")]
     Overloaded,
+    /// An operator removed the player.
+    #[error("an operator removed the player from this room")]
+    Kicked,
     /// The server has all the rooms that it takes.
     #[error("the server has all the rooms that it takes")]
     RoomsExhausted,

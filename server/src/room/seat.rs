@@ -6,6 +6,7 @@ use fray_proto::hash::{MoveContent, applied_hash};
 use fray_proto::update::MoveAck;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// How many of a player's moves one tick applies.
@@ -53,6 +54,8 @@ pub struct Seat {
     pub attachment: Option<Arc<Attachment>>,
     /// Where the seat is in its life.
     pub presence: Presence,
+    /// Since which tick.
+    pub since_tick: u32,
     /// Acknowledged so far.
     pub ack: MoveAck,
     /// Moves refused lately: tick, sequence, reason.
@@ -60,9 +63,26 @@ pub struct Seat {
     waiting: VecDeque<Move>,
 }
 
+/// A seat that is taken, as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Occupant {
+    /// The player's number in the room.
+    pub player: u32,
+    /// Who it is, over all rooms.
+    pub player_id: String,
+    /// What others see.
+    pub name: String,
+    /// Where the seat is in its life.
+    pub presence: Presence,
+    /// For how long, by the room's ticks.
+    pub in_state: Duration,
+    /// How many streams the session has had.
+    pub streams: u32,
+}
+
 impl Seat {
-    /// A seat that waits for its player.
-    pub fn reserved(player_id: String, profile: Profile, until_tick: u32) -> Self {
+    /// A seat that waits for its player from this tick on.
+    pub fn reserved(player_id: String, profile: Profile, tick: u32, until_tick: u32) -> Self {
         Self {
             player_id,
             profile,
@@ -71,6 +91,7 @@ impl Seat {
             generation: 0,
             attachment: None,
             presence: Presence::Reserved { until_tick },
+            since_tick: tick,
             ack: MoveAck::default(),
             refusals: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -82,6 +103,12 @@ impl Seat {
         !matches!(self.presence, Presence::Left { .. })
     }
 
+    /// Goes on to the next part of its life.
+    pub fn enter(&mut self, presence: Presence, tick: u32) {
+        self.presence = presence;
+        self.since_tick = tick;
+    }
+
     /// Gives the seat to a new stream; the one before is not listened to any more. What it sent and was not applied the
     /// client resends.
     pub fn attach(&mut self, tick: u32) -> Arc<Attachment> {
@@ -89,7 +116,7 @@ impl Seat {
         self.waiting.clear();
         let attachment = Arc::new(Attachment::new(tick));
         self.attachment = Some(Arc::clone(&attachment));
-        self.presence = Presence::Playing;
+        self.enter(Presence::Playing, tick);
         attachment
     }
 

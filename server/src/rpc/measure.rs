@@ -15,6 +15,12 @@ use tonic::Code;
 
 /// All that can be called here, and whether the answer is one message.
 const METHODS: &[(&str, bool)] = &[
+    ("fray.v1.Admin/GetServer", true),
+    ("fray.v1.Admin/ListRooms", true),
+    ("fray.v1.Admin/ListPlayers", true),
+    ("fray.v1.Admin/Drain", true),
+    ("fray.v1.Admin/CloseRoom", true),
+    ("fray.v1.Admin/Kick", true),
     ("fray.v1.Lobby/Join", true),
     ("fray.v1.Lobby/ListRooms", true),
     ("fray.v1.Lobby/WatchRooms", false),

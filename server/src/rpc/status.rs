@@ -42,9 +42,11 @@ pub fn code(error: &Error) -> Code {
         }
         Error::Passed(passed) => Code::from_i32(passed.code),
         Error::Internal => Code::Internal,
-        Error::ShuttingDown | Error::OwnerUnreachable | Error::DirectoryAway | Error::LeaseLost => {
-            Code::Unavailable
-        }
+        Error::ShuttingDown
+        | Error::Draining
+        | Error::OwnerUnreachable
+        | Error::DirectoryAway
+        | Error::LeaseLost => Code::Unavailable,
         Error::UseWebSocket => Code::Unimplemented,
         Error::Broken(_) => Code::Cancelled,
         Error::Transport(code, _) => Code::from_i32(*code),

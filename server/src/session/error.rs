@@ -63,6 +63,9 @@ pub enum Error {
     /// The server goes away.
     #[error("the server is shutting down")]
     ShuttingDown,
+    /// An operator has the server drained.
+    #[error("the server takes no new players just now: try another")]
+    Draining,
     /// Browsers cannot play over gRPC-Web.
     #[error("gRPC-Web cannot carry Play: open a WebSocket at /ws")]
     UseWebSocket,
@@ -177,6 +180,7 @@ impl Error {
         "MOVE_FLOOD",
         "IDLE_TIMEOUT",
         "SHUTTING_DOWN",
+        "DRAINING",
         "USE_WEBSOCKET",
         "STREAM_BROKEN",
         "MESSAGE_TOO_LARGE",
@@ -220,6 +224,7 @@ impl Error {
             Self::MoveFlood => "MOVE_FLOOD",
             Self::IdleTimeout => "IDLE_TIMEOUT",
             Self::ShuttingDown => "SHUTTING_DOWN",
+            Self::Draining => "DRAINING",
             Self::UseWebSocket => "USE_WEBSOCKET",
             Self::Broken(_) => "STREAM_BROKEN",
             Self::TooLarge => "MESSAGE_TOO_LARGE",
@@ -252,6 +257,7 @@ impl From<room::Error> for Error {
             room::Error::Full => Self::RoomFull,
             room::Error::SessionNotFound => Self::SessionNotFound,
             room::Error::Ended => Self::RoomNotFound,
+            room::Error::Kicked => Self::Kicked,
             room::Error::Overloaded => Self::Overloaded,
             room::Error::RoomsExhausted => Self::RoomsExhausted,
             room::Error::Failed => Self::RoomFailed,

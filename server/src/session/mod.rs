@@ -13,6 +13,7 @@ pub mod directory;
 pub mod error;
 pub mod identity;
 pub mod keyring;
+pub mod load;
 pub mod lobby;
 pub mod message;
 pub mod placing;
@@ -29,7 +30,7 @@ pub use lobby::Lobby;
 pub use replays::Replays;
 
 use crate::room::Registry;
-use crate::telemetry::{Metrics, Telemetry, Traces};
+use crate::telemetry::{Health, Metrics, Telemetry, Traces};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -74,6 +75,8 @@ pub struct Sessions {
     pub identity: identity::Policy,
     /// Limits and times.
     pub limits: Limits,
+    /// What probes are told; also whether an operator has the server drained.
+    pub health: Arc<Health>,
     /// What operators see.
     pub metrics: Arc<Metrics>,
     /// Which moves, calls and sessions are traced.
@@ -106,6 +109,7 @@ impl Sessions {
             token_key: keys.tokens,
             identity: keys.identity,
             limits,
+            health: Arc::clone(&telemetry.health),
             metrics: Arc::clone(&telemetry.metrics),
             traces: Arc::clone(&telemetry.traces),
             fleet,
@@ -124,6 +128,18 @@ impl Sessions {
     /// Whether the server is going away.
     pub fn is_draining(&self) -> bool {
         self.draining.is_cancelled()
+    }
+
+    /// Whether new players are seated here, and rooms opened for them: not by a server that goes away, or that an operator has
+    /// drained ([`Health::set_drained`]).
+    pub fn takes_players(&self) -> Result<(), Error> {
+        if self.is_draining() {
+            Err(Error::ShuttingDown)
+        } else if self.health.is_drained() {
+            Err(Error::Draining)
+        } else {
+            Ok(())
+        }
     }
 
     /// Waits until the server goes away.

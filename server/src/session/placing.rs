@@ -4,13 +4,13 @@ use super::Error;
 use super::directory::{
     Directory, Fate, Held, ListedRoom, RoomRecord, Seated, ServerRecord, code_hash,
 };
+use super::load::listed;
 use super::lobby::{JoinSpec, Lobby, RoomChoice, profile};
 use super::ticket;
 use super::token::ResumeToken;
 use crate::room::registry::{Draft, NewRoom};
 use crate::room::{Handle, RoomId};
 use crate::store;
-use rand::RngExt as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -31,6 +31,8 @@ const GOES_ON_ELSEWHERE: &[&str] = &[
     "ROOMS_EXHAUSTED",
     "OWNER_UNREACHABLE",
     "SHUTTING_DOWN",
+    "DRAINING",
+    "KICKED",
     "OVERLOADED",
 ];
 
@@ -91,24 +93,6 @@ impl Lobby {
         held.is_some_and(|held| {
             held.record.lost.is_none() && held.record.owner != *self.directory().me()
         })
-    }
-
-    /// The public rooms of all servers, in the order of their ids.
-    pub fn listed(&self) -> Vec<ListedRoom> {
-        let local = &self.sessions.rooms;
-        let mut rooms: Vec<_> = local.public().iter().map(listed).collect();
-        let me = self.directory().me();
-        for held in self.directory().rooms() {
-            let record = &held.record;
-            if record.owner == *me || record.code_hash.is_some() || record.lost.is_some() {
-                continue;
-            }
-            if let Some(server) = self.directory().server(&record.owner) {
-                rooms.push(listed_there(record, &server.record));
-            }
-        }
-        rooms.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        rooms
     }
 
     pub(super) async fn seat(&self, spec: &JoinSpec, player_id: &str) -> Result<Seated, Error> {
@@ -186,8 +170,8 @@ impl Lobby {
         player_id: &str,
     ) -> Result<Seated, Error> {
         match place {
-            Place::Here(_) if self.sessions.is_draining() => Err(Error::ShuttingDown),
             Place::Here(room) => {
+                self.sessions.takes_players()?;
                 room.reserve(player_id.to_owned(), profile(spec, player_id)).await?;
                 self.seated(&room, player_id.to_owned())
             }
@@ -231,9 +215,7 @@ impl Lobby {
                 there => return there,
             }
         }
-        if self.sessions.is_draining() {
-            return Err(Error::ShuttingDown);
-        }
+        self.sessions.takes_players()?;
         let id = self.id_for(original);
         let room = match self.open(self.sessions.rooms.draft(new.clone(), id.clone())).await {
             Ok(room) => room,
@@ -296,57 +278,6 @@ impl Lobby {
             code_hash: draft.code.as_ref().map(|code| code_hash(&self.sessions.token_key, code)),
             lost: None,
         }
-    }
-
-    /// Another server where a new room is better made than here: the less loaded of two, so that a rush does not all go to
-    /// the one that was emptiest a moment ago. Only of the same release: a canary's share is decided before.
-    fn roomiest(&self) -> Option<Arc<ServerRecord>> {
-        let fleet = &self.sessions.fleet;
-        let mut servers = fleet.directory.servers();
-        servers.retain(|held| {
-            let server = &held.record;
-            let has_place = (server.players.len() as u64) < u64::from(server.rooms_max);
-            !server.is_draining && has_place && server.release == fleet.release
-        });
-        if servers.is_empty() {
-            return None;
-        }
-        let mut random = rand::rng();
-        let mut pick = || &servers[random.random_range(0..servers.len())];
-        let load =
-            |held: &&Held<ServerRecord>| (held.record.players_total(), held.record.players.len());
-        let (one, other) = (pick(), pick());
-        let best = if load(&other) < load(&one) { other } else { one };
-        let is_me = best.record.instance == *fleet.directory.me();
-        (!is_me).then(|| Arc::clone(&best.record))
-    }
-
-    /// Public rooms of this release, with a free seat or `full_too`, the fullest first. Own ones as they are now, others as last heard.
-    fn open_rooms(&self, own_only: bool, full_too: bool) -> Vec<(u32, Held<RoomRecord>)> {
-        let fleet = &self.sessions.fleet;
-        let me = fleet.directory.me();
-        let mut rooms = Vec::new();
-        for held in fleet.directory.rooms() {
-            let record = &held.record;
-            if record.code_hash.is_some() || record.lost.is_some() {
-                continue;
-            }
-            let players = if record.owner == *me {
-                self.sessions.rooms.get(&record.room).map(|room| room.info().players())
-            } else if own_only {
-                None
-            } else {
-                let server = fleet.directory.server(&record.owner);
-                let server = server.filter(|held| held.record.release == fleet.release);
-                server.map(|held| held.record.players.get(&record.room).copied().unwrap_or(0))
-            };
-            let Some(players) = players else { continue };
-            if players < record.capacity || full_too {
-                rooms.push((players, held));
-            }
-        }
-        rooms.sort_by_key(|(players, _)| std::cmp::Reverse(*players));
-        rooms
     }
 
     /// What the directory knows of a room that is not here.
@@ -450,37 +381,11 @@ impl Lobby {
         self.sessions.keys.sign(draft, self.sessions.limits.ticket_ttl)
     }
 
-    fn directory(&self) -> &dyn Directory {
+    pub(super) fn directory(&self) -> &dyn Directory {
         self.sessions.fleet.directory.as_ref()
     }
 }
 
 fn is_public(room: &Handle) -> bool {
     room.info().code.is_none()
-}
-
-/// A room of this server's, as others see it.
-pub fn listed(room: &Handle) -> ListedRoom {
-    let info = room.info();
-    ListedRoom {
-        id: info.id.clone(),
-        name: info.name.clone(),
-        game: info.game.to_owned(),
-        players: info.players(),
-        capacity: info.capacity,
-        is_private: info.code.is_some(),
-        code: None,
-    }
-}
-
-fn listed_there(record: &RoomRecord, server: &ServerRecord) -> ListedRoom {
-    ListedRoom {
-        id: record.room.clone(),
-        name: record.name.clone(),
-        game: record.game.clone(),
-        players: server.players.get(&record.room).copied().unwrap_or(0),
-        capacity: record.capacity,
-        is_private: record.code_hash.is_some(),
-        code: None,
-    }
 }

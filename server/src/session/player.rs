@@ -153,6 +153,9 @@ impl PlayerStream {
 
     /// The room made a tick, or several since the last.
     pub fn on_frame(&mut self, frame: &TickFrame, now: Instant) -> Result<Step, Error> {
+        if self.attached.attachment.is_kicked() {
+            return Err(Error::Kicked);
+        }
         let Some(player) = frame.player(self.attached.player) else {
             // A frame from before this stream had its seat; or the seat is gone.
             let is_gone = frame.tick > self.attached.tick;

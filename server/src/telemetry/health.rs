@@ -11,6 +11,7 @@ pub struct Health {
     is_draining: AtomicBool,
     /// It shares rooms with other servers, and is cut off from them.
     is_cut_off: AtomicBool,
+    is_drained: AtomicBool,
 }
 
 impl Health {
@@ -32,6 +33,17 @@ impl Health {
         self.is_draining.load(Ordering::Acquire)
     }
 
+    /// An operator has the server take no new rooms and no new players, or take them again.
+    /// Returns whether it was otherwise before.
+    pub fn set_drained(&self, is_drained: bool) -> bool {
+        self.is_drained.swap(is_drained, Ordering::AcqRel) != is_drained
+    }
+
+    /// Whether an operator has the server drained: rooms play on.
+    pub fn is_drained(&self) -> bool {
+        self.is_drained.load(Ordering::Acquire)
+    }
+
     /// Ticks advance, or they do not.
     pub fn set_live(&self, is_live: bool) {
         self.is_live.store(is_live, Ordering::Release);
@@ -45,6 +57,7 @@ impl Health {
     /// Readiness, `""` and `fray.v1.Lobby`: takes rooms.
     pub fn takes_rooms(&self) -> bool {
         self.takes_rooms.load(Ordering::Acquire)
+            && !self.is_drained()
             && self.is_live()
             && !self.is_cut_off.load(Ordering::Acquire)
     }

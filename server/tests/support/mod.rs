@@ -8,6 +8,7 @@ pub mod recorded;
 use clap::Parser as _;
 use fray_proto::hash::applied_hash;
 use fray_proto::replica::Replica;
+use fray_proto::v1::admin_client::AdminClient;
 use fray_proto::v1::lobby_client::LobbyClient;
 use fray_proto::v1::play_client::PlayClient;
 use fray_proto::v1::play_request::Message as Request;
@@ -144,13 +145,23 @@ impl Net {
 
     /// A new connection to it.
     pub async fn connect(&self) -> Channel {
-        let mut pipe = Some(self.pipe());
-        let connector = tower::service_fn(move |_: Uri| {
-            let pipe = pipe.take().ok_or(std::io::ErrorKind::NotConnected);
-            async { Ok::<_, std::io::Error>(TokioIo::new(pipe?)) }
-        });
-        let endpoint = Endpoint::from_static("http://memory");
-        endpoint.connect_with_connector(connector).await.expect("memory can be connected to")
+        channel(self.pipe()).await
+    }
+
+    /// A connection to where operators change something, as bytes.
+    pub fn control_pipe(&self) -> DuplexStream {
+        let (client, server) = tokio::io::duplex(64 * 1024);
+        let parts = Arc::clone(&self.parts);
+        self.connections.spawn(async move { parts.serve_control(server).await });
+        client
+    }
+
+    pub async fn control_channel(&self) -> Channel {
+        channel(self.control_pipe()).await
+    }
+
+    pub async fn admin(&self) -> AdminClient<Channel> {
+        AdminClient::new(self.control_channel().await)
     }
 
     pub async fn lobby(&self) -> LobbyClient<Channel> {
@@ -185,6 +196,16 @@ impl Net {
         let response = client.play(ReceiverStream::new(outgoing)).await.expect("streams open");
         Raw { requests: Some(requests), responses: response.into_inner() }
     }
+}
+
+async fn channel(pipe: DuplexStream) -> Channel {
+    let mut pipe = Some(pipe);
+    let connector = tower::service_fn(move |_: Uri| {
+        let pipe = pipe.take().ok_or(std::io::ErrorKind::NotConnected);
+        async { Ok::<_, std::io::Error>(TokioIo::new(pipe?)) }
+    });
+    let endpoint = Endpoint::from_static("http://memory");
+    endpoint.connect_with_connector(connector).await.expect("memory can be connected to")
 }
 
 pub fn hello() -> v1::Hello {

@@ -96,7 +96,7 @@ impl Shared {
             sim_version,
             rooms_max: u32::try_from(rooms_max).unwrap_or(u32::MAX),
             room_capacity_max,
-            is_draining: health.is_draining(),
+            is_draining: health.is_draining() || health.is_drained(),
             players: players.map(|room| (room.info().id.clone(), room.info().players())).collect(),
         }
     }

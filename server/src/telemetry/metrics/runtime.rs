@@ -55,6 +55,8 @@ impl Collector for HealthCollector {
         };
         flag("ready", "1: takes rooms, as /readyz says", self.0.takes_rooms())?;
         flag("live", "1: ticks advance, as /livez says", self.0.is_live())?;
+        let help = "1: an operator has it take no new rooms and players";
+        flag("drained", help, self.0.is_drained())?;
         flag("draining", "1: is about to end, takes no more players", self.0.is_draining())
     }
 }
