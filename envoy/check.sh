@@ -36,7 +36,6 @@ edge:
   versions:
     - { name: v1, weight: 80, dns: fray-v1 }
     - { name: v2, weight: 20, dns: fray-v2 }
-  tickets: { jwks: '{ "keys": [] }' }
   tracing: { collector: "collector:4317", trustClients: true, samplingPercent: 0.5 }
 VALUES
 envoy/render.sh "$scratch/all" --values "$scratch/all/values.yaml"

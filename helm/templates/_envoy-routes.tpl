@@ -75,12 +75,13 @@
 {{- end }}
 {{- if eq $row.retry "elsewhere" }}
     retry_policy:
-      retry_on: connect-failure,refused-stream,unavailable
+      retry_on: connect-failure,refused-stream,reset-before-request,unavailable
       num_retries: 2
       retry_host_predicate:
       - name: envoy.retry_host_predicates.previous_hosts
         typed_config: { "@type": type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate }
-      host_selection_retry_max_attempts: 5
+      # The choice is by chance: so often, until it is another one.
+      host_selection_retry_max_attempts: 30
 {{- end }}
 {{- if or (eq $row.ticket "none") (ne $row.limit "none") }}
   typed_per_filter_config:

@@ -105,6 +105,7 @@ early_header_mutation_extensions:
     - { remove: x-room }
     - { remove: x-player }
     - { remove_on_match: { key_matcher: { prefix: x-fray-, ignore_case: true } } }
+    - { remove_on_match: { key_matcher: { prefix: x-envoy-, ignore_case: true } } }
 {{- if not $edge.tracing.trustClients }}
     - { remove: traceparent }
     - { remove: tracestate }

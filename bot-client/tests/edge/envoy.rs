@@ -156,6 +156,11 @@ fn render(folder: &Path, values: &Value) {
 /// Envoy's own port, and the players', once both are open.
 async fn addresses(folder: &Path) -> Option<(SocketAddr, SocketAddr)> {
     let admin: SocketAddr = std::fs::read_to_string(folder.join("admin")).ok()?.parse().ok()?;
+    // Listeners have addresses before they listen.
+    let (status, _) = get(admin, "/ready").await.ok()?;
+    if status != 200 {
+        return None;
+    }
     let (_, body) = get(admin, "/listeners?format=json").await.ok()?;
     let listeners: Value = serde_json::from_slice(&body).ok()?;
     let address = &listeners["listener_statuses"][0]["local_address"]["socket_address"];

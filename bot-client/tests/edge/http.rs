@@ -42,7 +42,17 @@ pub fn frame(message: impl Into<Bytes>) -> Bytes {
 }
 
 pub fn grpc_trailers(status: &str) -> HeaderMap {
-    HeaderMap::from_iter([("grpc-status".parse().expect("a name"), status.parse().expect("a value"))])
+    HeaderMap::from_iter([(
+        "grpc-status".parse().expect("a name"),
+        status.parse().expect("a value"),
+    )])
+}
+
+/// A connection on which nothing waits for more.
+pub async fn socket(address: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(address).await.expect("a connection");
+    socket.set_nodelay(true).expect("a socket");
+    socket
 }
 
 /// A TLS client that trusts these certificates, and the certificate that the server showed.
@@ -60,7 +70,7 @@ pub async fn tls(
     let config = config.with_safe_default_protocol_versions().expect("versions");
     let mut config = config.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![alpn.into()];
-    let socket = TcpStream::connect(address).await.expect("a connection");
+    let socket = socket(address).await;
     let name = ServerName::try_from("localhost").expect("a name");
     let tls = TlsConnector::from(Arc::new(config)).connect(name, socket).await;
     let tls = tls.expect("TLS with a certificate that is trusted");
@@ -85,8 +95,7 @@ enum Sender {
 impl Client {
     /// HTTP/2 without TLS.
     pub async fn connect(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).await.expect("a connection");
-        Self::over_http2(socket, address).await
+        Self::over_http2(socket(address).await, address).await
     }
 
     pub async fn over_http2(socket: impl Socket + 'static, address: SocketAddr) -> Self {
@@ -105,10 +114,16 @@ impl Client {
     }
 
     /// Sends a request; the answer's body is still to come.
-    pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, hyper::Error> {
+    pub async fn send(
+        &mut self,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, hyper::Error> {
         let answer = async {
             match &mut self.sender {
-                Sender::Http1(sender) => sender.send_request(request).await,
+                Sender::Http1(sender) => {
+                    sender.ready().await?;
+                    sender.send_request(request).await
+                }
                 Sender::Http2(sender) => {
                     sender.ready().await?;
                     sender.send_request(request).await
@@ -118,7 +133,13 @@ impl Client {
         tokio::time::timeout(ANSWER_TIMEOUT, answer).await.expect("an answer in time")
     }
 
-    fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Body) -> Request<Body> {
+    fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Body,
+    ) -> Request<Body> {
         let uri = match self.sender {
             Sender::Http1(_) => path.to_owned(),
             Sender::Http2(_) => format!("http://{}{path}", self.authority),
@@ -141,7 +162,8 @@ impl Client {
 
     /// The same with gRPC's header and an empty message.
     pub async fn call(&mut self, path: &str, headers: &[(&str, &str)]) -> Reply {
-        let headers = [headers, &[("content-type", "application/grpc"), ("te", "trailers")]].concat();
+        let headers =
+            [headers, &[("content-type", "application/grpc"), ("te", "trailers")]].concat();
         let request = self.request("POST", path, &headers, full(frame("")));
         Reply::of(self.send(request).await.expect("an answer")).await
     }
@@ -172,7 +194,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    async fn of(response: Response<Incoming>) -> Self {
+    pub async fn of(response: Response<Incoming>) -> Self {
         let (head, body) = response.into_parts();
         let body = tokio::time::timeout(ANSWER_TIMEOUT, body.collect()).await;
         let body = body.expect("an end in time").expect("a whole answer");

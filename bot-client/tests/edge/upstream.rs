@@ -40,7 +40,7 @@ const CALLS: [&str; 6] = [
 pub struct Upstream {
     pub address: SocketAddr,
     pub does: Arc<Does>,
-    _serving: JoinSet<()>,
+    serving: JoinSet<()>,
 }
 
 /// What it does; tests change it while it runs.
@@ -84,7 +84,12 @@ impl Upstream {
         });
         let mut serving = JoinSet::new();
         serving.spawn(accept(listener, Arc::clone(&does), tls));
-        Self { address, does, _serving: serving }
+        Self { address, does, serving }
+    }
+
+    /// Ends, and does not listen any more when this returns.
+    pub async fn stop(mut self) {
+        self.serving.shutdown().await;
     }
 }
 
@@ -107,10 +112,7 @@ async fn accept(listener: TcpListener, does: Arc<Does>, tls: Option<TlsAcceptor>
     }
 }
 
-async fn answer(
-    does: Arc<Does>,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
+async fn answer(does: Arc<Does>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path().to_owned();
     if path == "/grpc.health.v1.Health/Check" {
         return Ok(health(&does, request).await);
@@ -161,7 +163,8 @@ fn ticks(
     is_grpc: bool,
     speak_every: Option<u64>,
 ) -> stream::BoxStream<'static, Frame<Bytes>> {
-    let is_two_way = request.uri().path().ends_with("/Play") || request.uri().path().ends_with("/Verify");
+    let is_two_way =
+        request.uri().path().ends_with("/Play") || request.uri().path().ends_with("/Verify");
     let over = async move {
         let mut body = request.into_body();
         while let Some(Ok(_)) = body.frame().await {}
@@ -204,7 +207,10 @@ async fn health(does: &Does, request: Request<Incoming>) -> Response<Body> {
 fn upgrade(mut request: Request<Incoming>, echo: Value) -> Response<Body> {
     let key = request.headers().get("sec-websocket-key").map(|key| key.as_bytes().to_owned());
     let Some(key) = key else {
-        return Response::builder().status(StatusCode::BAD_REQUEST).body(full("")).expect("a response");
+        return Response::builder()
+            .status(StatusCode::BAD_REQUEST)
+            .body(full(""))
+            .expect("a response");
     };
     let upgrade = hyper::upgrade::on(&mut request);
     // Ends with its connection.
