@@ -332,3 +332,6 @@ impl Directory for NatsDirectory {
         })
     }
 }
+
+#[cfg(test)]
+mod simulation;
