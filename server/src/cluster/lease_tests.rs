@@ -27,6 +27,8 @@ fn it_is_renewed_each_second_and_one_at_a_time() {
     assert_eq!(lease.on(Event::Beat, now + s(1.0)), [Action::Renew]);
     assert_eq!(lease.on(Event::Beat, now + s(2.2)), [], "the one before is not answered");
     assert_eq!(lease.on(Event::NotRenewed, now + s(2.3)), [Action::Renew]);
+    assert_eq!(lease.on(Event::NotRenewed, now + s(2.31)), [], "not at once again");
+    assert!(lease.on(Event::Beat, now + s(2.57)).contains(&Action::Renew));
 }
 
 #[test]

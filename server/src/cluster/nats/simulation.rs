@@ -103,7 +103,7 @@ enum Happening {
     /// An answer comes from another server.
     Answer { to: usize, from: usize, poll: Option<usize>, reaches: bool, plays: bool },
     /// Nothing listens there.
-    Refused { to: usize, from: usize },
+    Refused { to: usize },
 }
 
 #[derive(Clone, Debug)]
@@ -350,13 +350,13 @@ impl World {
             Happening::FromDirectory(server, ..) => Some(*server),
             Happening::Question { to, .. }
             | Happening::Answer { to, .. }
-            | Happening::Refused { to, .. } => Some(*to),
+            | Happening::Refused { to } => Some(*to),
             Happening::AtDirectory(..) => None,
         };
         if let Some(server) = at {
             if now >= self.dies[server] {
                 if let Happening::Question { from, poll: None, .. } = happening {
-                    self.send(now, server, from, Happening::Refused { to: from, from: server });
+                    self.send(now, server, from, Happening::Refused { to: from });
                 }
                 return;
             }
@@ -404,7 +404,7 @@ impl World {
                     }
                 }
             },
-            Happening::Refused { to, .. } => {
+            Happening::Refused { to } => {
                 if let Some((_, outcome)) = &mut self.servers[to].probe {
                     *outcome = Some(ProbeOutcome::Refused);
                 }
