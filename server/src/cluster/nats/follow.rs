@@ -167,9 +167,6 @@ impl Reader {
                     }
                 }
                 _ = pulses.tick(), if matches!(*pulse, Either::Left(_)) => {
-                    if self.shared.state().view.forget(Instant::now()) {
-                        self.shared.changed();
-                    }
                     let known = self.shared.state().view.life();
                     pulse.set(Either::Right(Box::pin(self.pulse(known))));
                 }

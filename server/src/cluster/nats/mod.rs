@@ -146,7 +146,11 @@ impl NatsDirectory {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.view.forget(Instant::now()) {
+            self.changed();
+        }
+        state
     }
 
     fn take(&self, entry: Entry) {
@@ -332,3 +336,6 @@ impl Directory for NatsDirectory {
         })
     }
 }
+
+#[cfg(test)]
+mod simulation;
