@@ -11,11 +11,6 @@ use serde_json::{Value, json};
 const OURS: &str = "https://play.example.com";
 const THEIRS: &str = "https://evil.example.com";
 
-async fn asked(client: &mut Client, request: hyper::http::request::Builder, body: &[u8]) -> Reply {
-    let request = request.header("host", "localhost").body(full(body.to_vec()));
-    Reply::of(client.send(request.expect("a request")).await.expect("an answer")).await
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_of_listed_origins_call_over_grpc_web_through_tls() {
     let (authority, issuer) = (Authority::new(), Issuer::new("one"));
@@ -26,8 +21,15 @@ async fn pages_of_listed_origins_call_over_grpc_web_through_tls() {
     values["edge"]["origins"] = json!([OURS]);
     let Some(edge) = Edge::start_in(folder, &values).await else { return };
     edge.healthy("lobby-v1", 1).await;
-    let (socket, _) = tls(edge.address, &[authority.certificate()], "http/1.1").await;
-    let mut client = Client::over_http1(socket, edge.address).await;
+    let trusted = [authority.certificate()];
+    // After a refusal Envoy closes the connection.
+    let ask = async |request: hyper::http::request::Builder, body: &[u8]| {
+        let (socket, _) = tls(edge.address, &trusted, "http/1.1").await;
+        let mut client = Client::over_http1(socket, edge.address).await;
+        let request = request.header("host", "localhost").body(full(body.to_vec()));
+        let answer = client.send(request.expect("a request")).await.expect("an answer");
+        Reply::of(answer).await
+    };
 
     // What a browser asks first, also where a ticket is needed. It is answered here.
     for path in ["/fray.v1.Lobby/ListRooms", "/fray.v1.Play/Watch"] {
@@ -36,7 +38,7 @@ async fn pages_of_listed_origins_call_over_grpc_web_through_tls() {
                 .header("origin", origin)
                 .header("access-control-request-method", "POST")
                 .header("access-control-request-headers", "authorization,content-type,x-grpc-web");
-            let reply = asked(&mut client, preflight, b"").await;
+            let reply = ask(preflight, b"").await;
             let allowed = reply.header("access-control-allow-origin");
             assert_eq!(allowed, is_allowed.then_some(origin), "{path}, {origin}: {reply:?}");
             if is_allowed {
@@ -61,7 +63,7 @@ async fn pages_of_listed_origins_call_over_grpc_web_through_tls() {
             .header("content-type", kind)
             .header("x-grpc-web", "1")
     };
-    let reply = asked(&mut client, call("/fray.v1.Lobby/ListRooms"), &frame("")).await;
+    let reply = ask(call("/fray.v1.Lobby/ListRooms"), &frame("")).await;
     assert_eq!(reply.header("content-type"), Some("application/grpc-web+proto"));
     assert_eq!(reply.header("access-control-allow-origin"), Some(OURS));
     let exposed = reply.header("access-control-expose-headers").unwrap_or_default();
@@ -71,12 +73,12 @@ async fn pages_of_listed_origins_call_over_grpc_web_through_tls() {
     assert!(text.ends_with("grpc-status:0\r\n"), "the trailers are in the body: {text}");
 
     // Refusals are gRPC's, too.
-    let reply = asked(&mut client, call("/fray.v1.Play/Watch"), &frame("")).await;
+    let reply = ask(call("/fray.v1.Play/Watch"), &frame("")).await;
     assert_eq!((reply.status, reply.grpc()), (401, Some(16)), "{reply:?}");
     // Half of a conversation is none.
     let bearer = issuer.bearer(server.address);
     let play = call("/fray.v1.Play/Play").header("authorization", &bearer);
-    let reply = asked(&mut client, play, &frame("")).await;
+    let reply = ask(play, &frame("")).await;
     assert_eq!(reply.grpc(), Some(12), "UNIMPLEMENTED: {reply:?}");
     assert!(reply.grpc_message().contains("/ws"), "{reply:?}");
 }
