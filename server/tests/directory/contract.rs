@@ -52,7 +52,7 @@ async fn of_all_who_create_or_change_a_room_at_once_one_wins() {
                     let record = room(&name, access.me());
                     tries.spawn(async move { access.create(record).await });
                 }
-                let won = winners(tries.join_all().await);
+                let won = winners(&tries.join_all().await);
                 let [revision] = won[..] else { panic!("{} have created one room", won.len()) };
 
                 let mut tries = JoinSet::new();
@@ -60,7 +60,7 @@ async fn of_all_who_create_or_change_a_room_at_once_one_wins() {
                     let record = RoomRecord { epoch: 2, ..room(&name, access.me()) };
                     tries.spawn(async move { access.swap(record, revision).await });
                 }
-                let won = winners(tries.join_all().await);
+                let won = winners(&tries.join_all().await);
                 let [revision] = won[..] else { panic!("{} have claimed one room", won.len()) };
                 let mut tries = JoinSet::new();
                 for access in accesses {
@@ -69,7 +69,7 @@ async fn of_all_who_create_or_change_a_room_at_once_one_wins() {
                         async move { access.remove(&room, revision).await.map(|()| revision) },
                     );
                 }
-                assert_eq!(winners(tries.join_all().await).len(), 1, "of those who remove it");
+                assert_eq!(winners(&tries.join_all().await).len(), 1, "of those who remove it");
             });
         }
         rounds.join_all().await;
@@ -79,7 +79,7 @@ async fn of_all_who_create_or_change_a_room_at_once_one_wins() {
 
 /// All others must have met a conflict.
 fn winners(
-    outcomes: Vec<Result<Revision, fray_server::session::directory::DirectoryError>>,
+    outcomes: &[Result<Revision, fray_server::session::directory::DirectoryError>],
 ) -> Vec<Revision> {
     let lost = outcomes.iter().filter(|outcome| **outcome == Err(Conflict)).count();
     let won: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.ok()).collect();

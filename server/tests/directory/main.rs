@@ -3,9 +3,12 @@
 
 #[path = "../../../bot-client/tests/programs/mod.rs"]
 mod programs;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod broken;
 mod contract;
+mod kept;
 mod nats;
 
 use fray_server::cluster::memory::MemoryDirectory;

@@ -86,7 +86,8 @@ impl Follower {
         let mut was_away = false;
         loop {
             let began = Instant::now();
-            let broken = stop.run_until_cancelled(self.reader.follow(&mut self.events)).await;
+            let follow = Box::pin(self.reader.follow(&mut self.events));
+            let broken = stop.run_until_cancelled(follow).await;
             let Some(Err(broken)) = broken else { return };
             match broken {
                 Break::NotConnected if was_away => {}

@@ -1,25 +1,19 @@
-//! Servers, their links and their directory in simulated time: whatever is delayed, cut, paused or killed, no server lets a
-//! room tick after another one has claimed it.
-//!
-//! The machines are the real ones: [`Lease`], [`Witness`], [`View`], [`judge`], [`Permit`]. What carries messages between them
-//! is not. Each seed is another schedule; a failure names its seed.
+//! Servers, links and a directory, and what happens to them one after another.
 
-use super::view::{Entry, Life, View, held};
+use super::super::view::{Entry, Life, View, held};
+use super::Seen;
+use super::face::{Face, instance, room_id, room_record, server_record};
 use crate::cluster::fate::{Evidence, Verdict, judge};
 use crate::cluster::lease::{Action, CLAIM_AFTER, Event, Lease, Poll, Standing};
 use crate::cluster::probe::ProbeOutcome;
 use crate::cluster::witness::Witness;
-use crate::room::{Permit, RoomId};
-use crate::session::directory::{
-    Directory, DirectoryError, Held, InstanceId, Revision, RoomRecord, ServerRecord,
-};
-use futures_util::future::BoxFuture;
+use crate::room::Permit;
+use crate::session::directory::{Directory as _, Revision};
 use rand_core::{Rng as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 type Ms = u64;
@@ -28,64 +22,6 @@ const LENGTH: Ms = 60_000;
 const TICK: Ms = 50;
 const REQUEST_TIMEOUT: Ms = 1000;
 const REACHABLE_FOR: Ms = 3000;
-
-/// What a server sees of the directory, as it would ask it.
-struct Face {
-    me: InstanceId,
-    rooms: Vec<Held<RoomRecord>>,
-    servers: Vec<(Held<ServerRecord>, Duration)>,
-    is_reachable: bool,
-    is_settled: bool,
-}
-
-impl Directory for Face {
-    fn me(&self) -> &InstanceId {
-        &self.me
-    }
-    fn room(&self, room: &RoomId) -> Option<Held<RoomRecord>> {
-        self.rooms.iter().find(|held| held.record.room == *room).cloned()
-    }
-    fn rooms(&self) -> Vec<Held<RoomRecord>> {
-        self.rooms.clone()
-    }
-    fn server(&self, instance: &InstanceId) -> Option<Held<ServerRecord>> {
-        self.servers().into_iter().find(|held| held.record.instance == *instance)
-    }
-    fn servers(&self) -> Vec<Held<ServerRecord>> {
-        self.servers.iter().map(|(held, _)| held.clone()).collect()
-    }
-    fn silence(&self, instance: &InstanceId) -> Option<Duration> {
-        let mut servers = self.servers.iter();
-        servers.find(|(held, _)| held.record.instance == *instance).map(|(_, silence)| *silence)
-    }
-    fn is_reachable(&self) -> bool {
-        self.is_reachable
-    }
-    fn is_settled(&self) -> bool {
-        self.is_settled
-    }
-    fn changes(&self) -> watch::Receiver<u64> {
-        unreachable!("nobody waits here")
-    }
-    fn read(&self, _: &RoomId) -> BoxFuture<'_, Result<Option<Held<RoomRecord>>, DirectoryError>> {
-        unreachable!("messages are simulated")
-    }
-    fn create(&self, _: RoomRecord) -> BoxFuture<'_, Result<Revision, DirectoryError>> {
-        unreachable!("messages are simulated")
-    }
-    fn swap(&self, _: RoomRecord, _: Revision) -> BoxFuture<'_, Result<Revision, DirectoryError>> {
-        unreachable!("messages are simulated")
-    }
-    fn remove(&self, _: &RoomId, _: Revision) -> BoxFuture<'_, Result<(), DirectoryError>> {
-        unreachable!("messages are simulated")
-    }
-    fn announce(&self, _: ServerRecord) -> BoxFuture<'_, Result<(), DirectoryError>> {
-        unreachable!("messages are simulated")
-    }
-    fn withdraw(&self) -> BoxFuture<'_, Result<(), DirectoryError>> {
-        unreachable!("messages are simulated")
-    }
-}
 
 /// What happens somewhere, at some time.
 #[derive(Clone, Debug)]
@@ -144,7 +80,7 @@ struct Server {
     is_checking: Option<Ms>,
 }
 
-struct World {
+pub(super) struct World {
     base: Instant,
     random: Pcg64Mcg,
     queue: BinaryHeap<Reverse<(Ms, u32, u64, usize)>>,
@@ -164,64 +100,12 @@ struct World {
     seen: Seen,
 }
 
-/// What a run came across: that the test means something.
-#[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    ticks: u64,
-    claims: u64,
-    claims_of_the_living: u64,
-    freezes: u64,
-    thaws: u64,
-    disowned: u64,
-    played_on: u64,
-    ticks_after_claim: u64,
-}
-
-fn instance(server: usize) -> InstanceId {
-    InstanceId::parse(&format!("{server:016x}")).expect("an id")
-}
-
-fn room_id() -> RoomId {
-    RoomId::parse("room").expect("an id")
-}
-
-fn room_record(is_lost: bool) -> RoomRecord {
-    RoomRecord {
-        room: room_id(),
-        owner: instance(if is_lost { 1 } else { 0 }),
-        epoch: if is_lost { 2 } else { 1 },
-        followers: Vec::new(),
-        game: String::new(),
-        sim_version: 1,
-        name: String::new(),
-        capacity: 8,
-        code_hash: None,
-        lost: is_lost.then(|| "gone".to_owned()),
-    }
-}
-
-fn server_record(server: usize) -> ServerRecord {
-    ServerRecord {
-        instance: instance(server),
-        name: String::new(),
-        route: String::new(),
-        peer: server.to_string(),
-        release: String::new(),
-        game: String::new(),
-        sim_version: 1,
-        rooms_max: 1,
-        room_capacity_max: 8,
-        is_draining: false,
-        players: BTreeMap::new(),
-    }
-}
-
 fn within(intervals: &[(Ms, Ms)], at: Ms) -> Option<Ms> {
     intervals.iter().find(|(from, until)| (*from..*until).contains(&at)).map(|(_, until)| *until)
 }
 
 impl World {
-    fn new(seed: u64, count: usize, claim_after: Duration) -> Self {
+    pub(super) fn new(seed: u64, count: usize, claim_after: Duration) -> Self {
         let mut random = Pcg64Mcg::seed_from_u64(seed);
         let base = Instant::now();
         let mut upto = |max: u64| random.next_u64() % max;
@@ -333,7 +217,7 @@ impl World {
         }
     }
 
-    fn run(mut self) -> Seen {
+    pub(super) fn run(mut self) -> Seen {
         while let Some(Reverse((now, _, _, index))) = self.queue.pop() {
             if now > LENGTH {
                 break;
@@ -346,8 +230,9 @@ impl World {
 
     fn happen(&mut self, now: Ms, happening: Happening) {
         let at = match &happening {
-            Happening::Step(server) | Happening::Tick(server) => Some(*server),
-            Happening::FromDirectory(server, ..) => Some(*server),
+            Happening::Step(server)
+            | Happening::Tick(server)
+            | Happening::FromDirectory(server, ..) => Some(*server),
             Happening::Question { to, .. }
             | Happening::Answer { to, .. }
             | Happening::Refused { to } => Some(*to),
@@ -697,50 +582,4 @@ impl World {
         self.seen.ticks += 1;
         self.seen.ticks_after_claim += u64::from(self.room.1);
     }
-}
-
-fn over_seeds(
-    count: usize,
-    seeds: std::ops::Range<u64>,
-    claim_after: Duration,
-) -> (Seen, Vec<u64>) {
-    let mut all = Seen::default();
-    let mut violations = Vec::new();
-    for seed in seeds {
-        let seen = World::new(seed, count, claim_after).run();
-        if seen.ticks_after_claim > 0 {
-            violations.push(seed);
-        }
-        all.ticks += seen.ticks;
-        all.claims += seen.claims;
-        all.claims_of_the_living += seen.claims_of_the_living;
-        all.freezes += seen.freezes;
-        all.thaws += seen.thaws;
-        all.disowned += seen.disowned;
-        all.played_on += seen.played_on;
-        all.ticks_after_claim += seen.ticks_after_claim;
-    }
-    (all, violations)
-}
-
-fn seeds() -> u64 {
-    std::env::var("FRAY_SIMULATION_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(150)
-}
-
-#[tokio::test(start_paused = true)]
-async fn no_room_ticks_after_it_was_claimed_whatever_is_cut_delayed_paused_or_killed() {
-    for count in [2, 3, 4] {
-        let (seen, violations) = over_seeds(count, 0..seeds(), CLAIM_AFTER);
-        assert!(violations.is_empty(), "{count} servers, seeds {violations:?}: {seen:?}");
-        // All that is meant to happen did.
-        assert!(seen.claims > 5 && seen.claims_of_the_living > 0, "{seen:?}");
-        assert!(seen.freezes > 10 && seen.thaws > 5 && seen.disowned > 5, "{seen:?}");
-        assert!(seen.played_on > 5 && seen.ticks > 10_000, "{seen:?}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_simulation_sees_it_when_servers_claim_too_early() {
-    let (seen, violations) = over_seeds(3, 0..seeds(), Duration::from_secs(3));
-    assert!(!violations.is_empty(), "{seen:?}");
 }
