@@ -94,7 +94,7 @@ fn read(store: &dyn Store, room: &str, tick: u32) -> Vec<u8> {
 
 fn put(record: &Record, out: &mut BytesMut) {
     match record {
-        Record::Header(_) | Record::Unknown => {}
+        Record::Header(_) | Record::Sessions(_) | Record::Unknown => {}
         Record::Tick(tick) => tick.put(out),
         Record::Checkpoint(at) => {
             Checkpoint::put(at.tick, at.hash, &at.state, out);
