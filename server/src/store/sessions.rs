@@ -271,3 +271,157 @@ pub fn last_sessions(reader: &mut Reader<impl Read>) -> Result<Option<Sessions>,
     }
     Ok(last)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Checkpoint, End, EndReason, Header, TickDraft};
+    use proptest::prelude::*;
+
+    fn session() -> impl Strategy<Value = Session> {
+        let presence = prop_oneof![
+            Just(Presence::Playing),
+            any::<u32>().prop_map(|until_tick| Presence::Reserved { until_tick }),
+            any::<u32>().prop_map(|until_tick| Presence::Dropped { until_tick }),
+        ];
+        let texts = ("\\PC{0,40}", "\\PC{0,24}");
+        let numbers = any::<[u32; 5]>();
+        (texts, any::<u16>(), numbers, any::<Option<[u8; 32]>>(), presence).prop_map(
+            |((player_id, name), hue, numbers, token_hash, presence)| Session {
+                player: numbers[0],
+                player_id,
+                profile: Profile { name, hue },
+                entity: numbers[1],
+                token_hash,
+                input_ack: numbers[2],
+                applied_count: numbers[3],
+                applied_hash: numbers[4],
+                presence,
+            },
+        )
+    }
+
+    fn sessions() -> impl Strategy<Value = Vec<Session>> {
+        prop::collection::vec(session(), 0..40)
+    }
+
+    fn put(tick: u32, next_player: u32, sessions: &[Session], out: &mut BytesMut) {
+        Sessions::put(tick, next_player, sessions.iter().map(SessionRef::from), out);
+    }
+
+    /// A log of two ticks, with these sessions before each.
+    fn log(sessions: &[&[Session]; 3]) -> BytesMut {
+        let mut out = BytesMut::new();
+        Header { tick_rate_hz: 20, first_tick: 1, ..Header::default() }.put(&mut out);
+        Checkpoint::put(0, 0, b"state", &mut out);
+        let mut draft = TickDraft::default();
+        put(0, 1, sessions[0], &mut out);
+        for tick in 1..=2 {
+            draft.finish(tick, None, false, &mut out);
+            put(tick, 1 + tick, sessions[tick as usize], &mut out);
+        }
+        End { tick: 2, reason: EndReason::RoomOver }.put(&mut out);
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn the_last_sessions_of_a_log_are_what_was_written_last(all in [sessions(), sessions(), sessions()]) {
+            let bytes = log(&[&all[0], &all[1], &all[2]]);
+            let found = last_sessions(&mut Reader::new(bytes.as_ref())).unwrap().unwrap();
+            prop_assert_eq!(found, Sessions { tick: 2, next_player: 3, sessions: all[2].clone() });
+        }
+
+        #[test]
+        fn no_bytes_are_taken_amiss(bytes in prop::collection::vec(any::<u8>(), 0..300), version in 0_u8..3) {
+            let mut payload = vec![version];
+            payload.extend(bytes);
+            let _ = Sessions::take(payload.into());
+        }
+
+        #[test]
+        fn a_record_that_is_cut_is_noticed(all in prop::collection::vec(session(), 1..4), cut in 1_usize..60) {
+            let mut record = BytesMut::new();
+            put(7, 9, &all, &mut record);
+            let payload = &record[6..record.len() - 4];
+            let cut = cut.min(payload.len() - 1);
+            prop_assert!(Sessions::take(Bytes::copy_from_slice(&payload[..payload.len() - cut])).is_err());
+        }
+    }
+
+    fn known() -> Session {
+        Session {
+            player: 3,
+            player_id: "p-1".into(),
+            profile: Profile { name: "Ada".into(), hue: 300 },
+            entity: 12,
+            token_hash: Some([0xab; 32]),
+            input_ack: 200,
+            applied_count: 199,
+            applied_hash: 1 << 31,
+            presence: Presence::Dropped { until_tick: 1000 },
+        }
+    }
+
+    /// Of format 1, for all times.
+    #[test]
+    fn the_bytes_stay_the_same() {
+        let mut record = BytesMut::new();
+        put(5, 4, &[known()], &mut record);
+        let hex: String = record[6..record.len() - 4].iter().map(|b| format!("{b:02x}")).collect();
+        let token = "ab".repeat(32);
+        let expected = format!("01050401000000380006{}{}", "0303702d3103416461ac020cc801c7018080808008e807", token);
+        assert_eq!(hex, expected);
+    }
+
+    #[test]
+    fn what_a_later_version_adds_is_passed_over() {
+        let mut record = BytesMut::new();
+        put(5, 4, &[known()], &mut record);
+        let payload = record[6..record.len() - 4].to_vec();
+        // More after the known fields of the record, and of a session.
+        let mut longer = payload.clone();
+        longer.push(1);
+        let read = Sessions::take(longer.into()).unwrap().unwrap();
+        assert_eq!(read.sessions, [known()]);
+        let mut longer = payload.clone();
+        longer[7] += 1;
+        longer.push(1);
+        let read = Sessions::take(longer.into()).unwrap().unwrap();
+        assert_eq!(read.sessions, [known()]);
+        let mut later = payload;
+        later[0] = 2;
+        assert_eq!(Sessions::take(later.into()).unwrap(), None);
+    }
+
+    #[test]
+    fn sessions_of_another_tick_are_damage() {
+        let mut out = BytesMut::new();
+        Header { tick_rate_hz: 20, first_tick: 1, ..Header::default() }.put(&mut out);
+        Checkpoint::put(0, 0, b"state", &mut out);
+        put(1, 1, &[], &mut out);
+        let read = last_sessions(&mut Reader::new(out.as_ref()));
+        assert!(matches!(read, Err(ReadError::Damaged { .. })), "{read:?}");
+    }
+
+    #[test]
+    fn no_token_is_shown() {
+        let shown = format!("{:?}", Sessions { tick: 1, next_player: 2, sessions: vec![known()] });
+        assert!(!shown.contains("171") && !shown.contains("p-1"), "{shown}");
+    }
+
+    #[test]
+    fn more_than_fits_into_a_record_is_left_out() {
+        let long = Session { player_id: "x".repeat(PLAYER_ID_BYTES_MAX), ..known() };
+        let too_long = Session { player_id: "x".repeat(PLAYER_ID_BYTES_MAX + 1), ..known() };
+        let count = PAYLOAD_BYTES_MAX / PLAYER_ID_BYTES_MAX + 10;
+        let all = std::iter::once(&too_long).chain(std::iter::repeat_n(&long, count));
+        let mut record = BytesMut::new();
+        Sessions::put(1, 2, all.map(SessionRef::from), &mut record);
+        let payload = record.split_to(record.len() - 4).split_off(6).freeze();
+        assert!(payload.len() <= PAYLOAD_BYTES_MAX);
+        let read = Sessions::take(payload).unwrap().unwrap();
+        assert!(read.sessions.len() < count && read.sessions.len() > count - 300);
+        assert!(read.sessions.iter().all(|session| *session == long));
+    }
+}

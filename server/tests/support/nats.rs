@@ -135,7 +135,7 @@ impl Nats {
 }
 
 #[expect(clippy::disallowed_methods, reason = "nothing else happens on this thread")]
-fn pause() {
+pub fn pause() {
     std::thread::sleep(Duration::from_millis(20));
 }
 
