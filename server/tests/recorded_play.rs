@@ -6,15 +6,16 @@ mod support;
 
 use bytes::{Bytes, BytesMut};
 use fray_proto::v1;
+use fray_server::game::Input;
 use fray_server::game::arena::Arena;
 use fray_server::game::{Controls, GameFactory, Profile, Steering};
 use fray_server::replay::{Games, Report, Verdict, verify};
 use fray_server::room::handle::Claim;
 use fray_server::room::registry::NewRoom;
 use fray_server::room::{Attached, Handle, Move, RoomId};
-use fray_server::game::Input;
 use fray_server::store::{
-    EndReason, MemoryStore, Name, Reader, Record, Sessions, Store, cut, last_sessions,
+    EndReason, JetStreamStore, MemoryStore, Name, Reader, Record, Sessions, Store, cut,
+    last_sessions,
 };
 use nats::Nats;
 use std::collections::BTreeMap;
@@ -195,7 +196,7 @@ fn sessions_are_right(records: &[Record], players: u32) -> usize {
                     assert_eq!((session.input_ack, session.applied_count), (applied, applied));
                     assert_eq!(session.token_hash.is_some(), session.entity != 0, "{session:?}");
                 }
-                (count, last) = (count + 1, Some(sessions));
+                (count, last) = (count + 1, Some(sessions.as_ref()));
             }
             _ => {}
         }
@@ -227,7 +228,8 @@ async fn two_minutes_of_32_bots_come_out_of_jetstream_the_same_with_their_sessio
         })
     };
     let store = Arc::new(open());
-    let net = Net::with_recordings(Arc::<_>::clone(&store), 0);
+    let recordings: Arc<dyn Store> = Arc::<JetStreamStore>::clone(&store);
+    let net = Net::with_recordings(recordings, 0);
     let ticks = 2 * 60 * TICK_RATE_HZ;
     // The game is far faster than time: it waits for the store, so that nothing is refused.
     let pace = |room: &Handle, tick: u32| {
@@ -280,5 +282,8 @@ async fn two_minutes_of_32_bots_come_out_of_jetstream_the_same_with_their_sessio
     whole.expect("a file");
     assert!(last_sessions(&mut Reader::new(file.as_ref())).expect("whole").is_none());
     assert!(!file.windows(32).any(|bytes| bytes == token(BOTS)));
-    println!("{} messages, {} KiB", counts.syncs, another.find(&name).expect("it").size_bytes / 1024);
+    let bytes = another.find(&name).expect("it is there").size_bytes;
+    println!("{} messages, {} KiB", counts.syncs, bytes / 1024);
+    // A runtime must not wait for another.
+    elsewhere.shutdown_background();
 }

@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
-mod recorded;
 #[path = "support/nats.rs"]
 mod nats;
+mod recorded;
 
 use bytes::BytesMut;
 use fray_server::replay::Verdict;

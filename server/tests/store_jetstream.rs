@@ -217,6 +217,8 @@ fn the_later_owner_of_two_writes_and_the_earlier_learns_of_it() {
     assert!(second.find(&name()).unwrap().is_running, "on another server");
 
     let mut new = Room::open(&runtime, &second, 4);
+    // It looks where the log ends before the old one goes on: most likely, and what comes is the same in any case.
+    (0..10).for_each(|_| pause());
     // Until the new one writes, the old one is as good as it.
     old.play_all(2);
     old.until_written();

@@ -370,7 +370,10 @@ mod tests {
         put(5, 4, &[known()], &mut record);
         let hex: String = record[6..record.len() - 4].iter().map(|b| format!("{b:02x}")).collect();
         let token = "ab".repeat(32);
-        let expected = format!("01050401000000380006{}{}", "0303702d3103416461ac020cc801c7018080808008e807", token);
+        let expected = format!(
+            "01050401000000380006{}{}",
+            "0303702d3103416461ac020cc801c7018080808008e807", token
+        );
         assert_eq!(hex, expected);
     }
 

@@ -79,8 +79,8 @@ impl Cursor {
             Some((last, payload)) => Some((last.writer, last.offset + payload.len() as u64)),
             None => self.before,
         };
-        let follows = before == Some((meta.writer, meta.offset))
-            && meta.part as usize == self.parts.len();
+        let follows =
+            before == Some((meta.writer, meta.offset)) && meta.part as usize == self.parts.len();
         if !follows && !meta.begins() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "this part was let go meanwhile"));
         }

@@ -7,11 +7,7 @@ use crate::store::{Header, Reader, Record};
 use std::io;
 
 /// The newest message that begins a segment before `tick`, or the oldest that begins one.
-pub(super) async fn begin(
-    stream: &Stream,
-    subject: &str,
-    tick: u32,
-) -> io::Result<Option<Stored>> {
+pub(super) async fn begin(stream: &Stream, subject: &str, tick: u32) -> io::Result<Option<Stored>> {
     let Some((first, mut last)) = ends(stream, subject).await? else { return Ok(None) };
     let is_before = |meta: &Meta| meta.first_tick <= tick.max(1);
     // The newest owner that began not after the tick: a later one may have gone back.
@@ -61,7 +57,7 @@ pub(super) async fn segment(stream: &Stream, message: &Stored) -> io::Result<Opt
     }
     let found = stream.next_one(&message.subject, sequence).await?;
     Ok(found.filter(|found| {
-        let (found, message) = (found.sequence, meta(found)) ;
+        let (found, message) = (found.sequence, meta(found));
         found == sequence && message.begins()
     }))
 }

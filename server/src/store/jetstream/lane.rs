@@ -99,7 +99,10 @@ impl Lane {
         let mut pause = Pause::default();
         loop {
             self.until_connected().await;
-            if let Ok(last) = self.look().await {
+            if let Err(error) = self.stream.ensure().await {
+                self.errors.fetch_add(1, Relaxed);
+                tracing::warn!(%error, "the stream of logs cannot be made");
+            } else if let Ok(last) = self.look().await {
                 return match self.take(last, None) {
                     Found::Fenced(epoch) => Err(epoch),
                     Found::There | Found::Before | Found::Lost => Ok(()),
@@ -139,7 +142,8 @@ impl Lane {
                 Ok(_) => {}
                 Err(not_done) => return not_done,
             }
-            self.offset += length;
+            // Not counted on from what was found meanwhile: the next message must fit to this one.
+            self.offset = meta.offset + length;
         }
         if batch.has_checkpoint {
             self.segment = first;
@@ -175,7 +179,7 @@ impl Lane {
                     self.expected = None;
                     if not_taken == NotTaken::NoStream {
                         // It is looked for again in any case; what is wrong shows there.
-                        if let Err(error) = self.stream.ensure().await {
+                        if let Err(error) = self.stream.ensure_again().await {
                             tracing::warn!(%error, "the stream of logs cannot be made");
                         }
                     }

@@ -182,10 +182,12 @@ fn wait<T: Send + 'static>(
     answer.recv().map_err(|_| io::Error::other("the runtime of the store is gone, or it panicked"))
 }
 
-/// Keeps the size at hand: whoever asks for counts does not wait.
+/// Makes the stream, and keeps its size at hand: whoever asks for counts does not wait.
 async fn look_at_size(shared: Arc<Shared>) {
     let look = async {
         loop {
+            // Whoever wants to write tries again, and says what is wrong.
+            let _ = shared.stream.ensure().await;
             if let Ok(Some(state)) = shared.stream.state().await {
                 shared.bytes.store(state.bytes, Relaxed);
             }
@@ -287,7 +289,8 @@ impl Store for JetStreamStore {
         if is_written {
             Ok(())
         } else {
-            Err(io::Error::new(io::ErrorKind::TimedOut, "JetStream did not take all in time").into())
+            Err(io::Error::new(io::ErrorKind::TimedOut, "JetStream did not take all in time")
+                .into())
         }
     }
 }

@@ -73,7 +73,12 @@ impl Queue {
             is_over: false,
             fenced: None,
         };
-        Self { waiting: Mutex::new(waiting), changed: Notify::new(), over: CancellationToken::new(), all }
+        Self {
+            waiting: Mutex::new(waiting),
+            changed: Notify::new(),
+            over: CancellationToken::new(),
+            all,
+        }
     }
 
     pub(super) fn append(&self, chunk: Chunk) -> Result<(), Error> {

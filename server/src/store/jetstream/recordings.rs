@@ -116,8 +116,7 @@ impl Recordings {
         let Beginning { first_tick, offset, header, .. } = beginning;
         let age_ms = now_ms().saturating_sub(meta.written_at_ms);
         let is_finished = self.known().finished.contains(&meta.writer);
-        let is_running =
-            !is_incident && !meta.has_end && !is_finished && age_ms < RUNNING_MS;
+        let is_running = !is_incident && !meta.has_end && !is_finished && age_ms < RUNNING_MS;
         let begun_ms = if is_incident { meta.written_at_ms } else { header.started_at_ms };
         let summary = Summary {
             name,

@@ -18,7 +18,7 @@ use tokio::time::{Duration, Instant, timeout};
 
 /// "End of batch": all that was asked for has come.
 const END_OF_BATCH: u16 = 204;
-/// The stream is not asked to be there more often than this.
+/// Many logs may miss the stream at once; it is not made more often than this.
 const ENSURE_EVERY: Duration = Duration::from_millis(500);
 /// What is asked for at once.
 pub(super) const BATCH_MESSAGES: usize = 64;
@@ -50,6 +50,7 @@ pub(super) struct Stream {
     client: Client,
     context: Context,
     options: Options,
+    /// When the stream was last made, or given our limits.
     ensured: Mutex<Option<Instant>>,
 }
 
@@ -93,10 +94,19 @@ impl Stream {
         }
     }
 
-    /// Makes the stream, or gives it our limits.
+    /// Makes the stream, or gives it our limits, unless that was done.
     pub(super) async fn ensure(&self) -> io::Result<()> {
+        self.ensure_since(|_| true).await
+    }
+
+    /// Makes the stream again: it was not there.
+    pub(super) async fn ensure_again(&self) -> io::Result<()> {
+        self.ensure_since(|at| at.elapsed() < ENSURE_EVERY).await
+    }
+
+    async fn ensure_since(&self, is_enough: impl Fn(Instant) -> bool) -> io::Result<()> {
         let mut ensured = self.ensured.lock().await;
-        if ensured.is_some_and(|at| at.elapsed() < ENSURE_EVERY) {
+        if ensured.is_some_and(is_enough) {
             return Ok(());
         }
         let Options { prefix, retention_bytes, retention_age, replicas, .. } = &self.options;
@@ -186,7 +196,8 @@ impl Stream {
         subject: &str,
         sequence: u64,
     ) -> io::Result<Option<Stored>> {
-        let found = self.ask(json!({ "seq": sequence, "next_by_subj": subject, "batch": 1 })).await?;
+        let found =
+            self.ask(json!({ "seq": sequence, "next_by_subj": subject, "batch": 1 })).await?;
         Ok(found.into_iter().next())
     }
 
