@@ -42,8 +42,9 @@ pub struct Keepers(Mutex<Vec<(&'static str, Task)>>);
 
 impl Keepers {
     /// Spawns all of them.
-    pub(super) fn spawn(self, tracker: &TaskTracker, stop: &CancellationToken) {
-        for (name, task) in self.0.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    pub(super) fn spawn(&self, tracker: &TaskTracker, stop: &CancellationToken) {
+        let tasks = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for (name, task) in tasks {
             spawn_named(tracker, name, task(stop.clone()));
         }
     }

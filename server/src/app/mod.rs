@@ -18,7 +18,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -151,7 +151,11 @@ impl App {
             None => None,
         };
         let credentials = credentials::read(&config, &telemetry.metrics)?;
-        let store = open_store(&config)?;
+        let store = if config.fleet.store_nats {
+            fleet::store(&config).await?
+        } else {
+            open_store(&config)?
+        };
         let (fleet, membership) = match directory.zip(peers.as_ref()) {
             Some((directory, peers)) => {
                 let addresses = (players.address(), peers.address());
@@ -184,7 +188,7 @@ impl App {
             peers,
             follower,
             keeper,
-            keepers: parts.keepers.into_inner().unwrap_or_else(PoisonError::into_inner),
+            keepers: parts.keepers,
         })
     }
 

@@ -16,7 +16,7 @@ use crate::telemetry::{Health, Metrics, Telemetry, admin};
 use crate::tls::Acceptor;
 use crate::{rpc, session, status, web, wire};
 use axum::Router;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
@@ -36,7 +36,7 @@ const CATCH_UP_TICKS_MAX: u32 = 4;
 const CHUNK_EVERY: Duration = Duration::from_millis(500);
 /// How much is kept where, unless told otherwise.
 const MEMORY_STORE_MIB: u32 = 64;
-const FILE_STORE_MIB: u32 = 1024;
+pub(super) const FILE_STORE_MIB: u32 = 1024;
 
 /// A server before it has any socket: what tests drive over streams of their own.
 pub struct Parts {
@@ -50,7 +50,7 @@ pub struct Parts {
     pub(super) stop_operators: CancellationToken,
     pub(super) tuning: Tuning,
     pub(super) tls: Option<Arc<Acceptor>>,
-    pub(super) keepers: Mutex<Keepers>,
+    pub(super) keepers: Keepers,
 }
 
 impl Parts {
@@ -173,14 +173,13 @@ impl Parts {
                 streams_per_connection_max: config.streams_per_connection_max,
             },
             tls,
-            keepers: Mutex::new(keepers),
+            keepers,
         })
     }
 
     /// Reads keys and certificates again from now on, until `stop`, as a server does that runs. Once.
     pub fn keep_credentials(&self, tracker: &TaskTracker, stop: &CancellationToken) {
-        let mut keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *keepers).spawn(tracker, stop);
+        self.keepers.spawn(tracker, stop);
     }
 
     /// Serves one player's connection, of whatever kind, until it ends.
