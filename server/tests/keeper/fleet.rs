@@ -37,6 +37,8 @@ pub(crate) async fn soon(what: &str, is_so: impl Fn() -> bool) {
 pub(crate) struct Cuttable {
     inner: MemoryDirectory,
     is_cut: AtomicBool,
+    /// It is answered, and hears of nothing.
+    is_deaf: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -58,11 +60,17 @@ impl Cuttable {
             rooms: Vec::new(),
             servers: Vec::new(),
         };
-        Self { inner, is_cut: AtomicBool::new(false), state: Mutex::new(state) }
+        let (is_cut, is_deaf) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { inner, is_cut, is_deaf, state: Mutex::new(state) }
     }
 
     fn is_cut(&self) -> bool {
         self.is_cut.load(Ordering::Relaxed)
+    }
+
+    /// Whether what it sees is what it saw last.
+    fn is_old(&self) -> bool {
+        self.is_cut() || self.is_deaf.load(Ordering::Relaxed)
     }
 
     fn cut(&self, is_cut: bool) {
@@ -97,7 +105,7 @@ impl Directory for Cuttable {
         self.rooms().into_iter().find(|held| held.record.room == *room)
     }
     fn rooms(&self) -> Vec<Held<RoomRecord>> {
-        if self.is_cut() {
+        if self.is_old() {
             return self.state.lock().expect("sound").rooms.clone();
         }
         self.inner.rooms()
@@ -106,13 +114,13 @@ impl Directory for Cuttable {
         self.servers().into_iter().find(|held| held.record.instance == *instance)
     }
     fn servers(&self) -> Vec<Held<ServerRecord>> {
-        if self.is_cut() {
+        if self.is_old() {
             return self.state.lock().expect("sound").servers.clone();
         }
         self.inner.servers()
     }
     fn silence(&self, instance: &InstanceId) -> Option<Duration> {
-        if self.is_cut() {
+        if self.is_old() {
             return self.server(instance).map(|_| Duration::ZERO);
         }
         let heard_for = self.state.lock().expect("sound").hears_since.elapsed();
@@ -269,6 +277,11 @@ impl Server {
     /// Cuts it off from the directory.
     pub(crate) fn cut(&self, is_cut: bool) {
         self.directory.cut(is_cut);
+    }
+
+    /// Lets it hear of no change, though it is answered: its view stays as it was when it was cut off.
+    pub(crate) fn deafen(&self) {
+        self.directory.is_deaf.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn cut_from_peers(&self, is_cut: bool) {

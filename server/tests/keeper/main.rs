@@ -116,24 +116,29 @@ async fn a_server_that_comes_back_in_time_goes_on_where_it_stood() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_comes_back_to_a_room_of_another_owner_ends_it_without_a_tick() {
-    let fleet = Fleet::new(2);
-    let (one, two) = (fleet.server(0), fleet.server(1));
-    let _running = [one.run(), two.run()];
-    let room = one.open("abc").await;
-    sleep(s(10.0)).await;
-    one.cut(true);
-    soon("it stands still", || *room.frozen().borrow()).await;
-    let frozen_at = room.frames().borrow().tick;
-    // However that came about.
-    let held = two.directory.room(&room.info().id).expect("a record");
-    let owner = two.directory.me().clone();
-    let claimed = RoomRecord { owner, epoch: 2, ..(*held.record).clone() };
-    two.directory.swap(claimed, held.revision).await.expect("swapped");
-    one.cut(false);
-    soon("it ends", || room.ending().is_some()).await;
-    assert_eq!(room.ending(), Some(Ending::Disowned));
-    assert_eq!(room.frames().borrow().tick, frozen_at);
-    soon("its lease is good", || one.standing() == Standing::Held).await;
+    for has_heard_of_it in [true, false] {
+        let fleet = Fleet::new(2);
+        let (one, two) = (fleet.server(0), fleet.server(1));
+        let _running = [one.run(), two.run()];
+        let room = one.open("abc").await;
+        sleep(s(10.0)).await;
+        one.cut(true);
+        soon("it stands still", || *room.frozen().borrow()).await;
+        let frozen_at = room.frames().borrow().tick;
+        // However that came about.
+        let held = two.directory.room(&room.info().id).expect("a record");
+        let owner = two.directory.me().clone();
+        let claimed = RoomRecord { owner, epoch: 2, ..(*held.record).clone() };
+        two.directory.swap(claimed, held.revision).await.expect("swapped");
+        if !has_heard_of_it {
+            one.deafen();
+        }
+        one.cut(false);
+        soon("it ends", || room.ending().is_some()).await;
+        assert_eq!(room.ending(), Some(Ending::Disowned));
+        assert_eq!(room.frames().borrow().tick, frozen_at);
+        soon("its lease is good", || one.standing() == Standing::Held).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
