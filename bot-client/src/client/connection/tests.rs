@@ -270,6 +270,9 @@ struct Story {
     losses: Vec<u64>,
 }
 
+/// No story has more attempts: a machine in a loop is seen, and not waited for.
+const ATTEMPTS_MAX: usize = 20_000;
+
 /// A machine against a server that answers at once, one answer for each attempt, and the last one for ever.
 fn play(answers: &[Answer], fractions: Vec<f64>, until_ms: u64) -> Story {
     const GRACE: Duration = Duration::from_secs(30);
@@ -279,7 +282,7 @@ fn play(answers: &[Answer], fractions: Vec<f64>, until_ms: u64) -> Story {
     let mut now = 0;
     let mut attempt = 0;
     let mut action = connection.handle(now, Input::Begin, &mut chance);
-    while now <= until_ms {
+    while now <= until_ms && attempt < ATTEMPTS_MAX {
         let answer = answers[attempt.min(answers.len() - 1)].clone();
         action = match action {
             Action::Over(ended) => {
