@@ -336,11 +336,11 @@ fn a_store_that_is_full_refuses_and_goes_on_from_a_checkpoint() {
 
 #[test]
 fn all_rooms_together_have_a_bound_of_bytes() {
+    const BIG: usize = 4 << 20;
     let Some(nats) = Nats::start() else { return };
     let runtime = nats::runtime();
     let store = nats::open(&runtime, nats.port(), nats::options());
     nats.freeze();
-    const BIG: usize = 4 << 20;
     let chunk = || Chunk {
         records: vec![0; BIG].into(),
         has_checkpoint: true,
@@ -505,7 +505,7 @@ fn load_chunk(first_tick: u32) -> Chunk {
     let mut records = BytesMut::new();
     let has_checkpoint = (first_tick - 1).is_multiple_of(200);
     if has_checkpoint {
-        let state: Vec<u8> = (0..20_000_u32).map(|n| (n * n >> 7) as u8).collect();
+        let state: Vec<u8> = (0..20_000_u32).map(|n| ((n * n) >> 7) as u8).collect();
         Checkpoint::put(first_tick - 1, 0, &state, &mut records);
     }
     let mut draft = TickDraft::default();

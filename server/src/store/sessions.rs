@@ -368,13 +368,11 @@ mod tests {
     fn the_bytes_stay_the_same() {
         let mut record = BytesMut::new();
         put(5, 4, &[known()], &mut record);
-        let hex: String = record[6..record.len() - 4].iter().map(|b| format!("{b:02x}")).collect();
-        let token = "ab".repeat(32);
-        let expected = format!(
-            "01050401000000380006{}{}",
-            "0303702d3103416461ac020cc801c7018080808008e807", token
-        );
-        assert_eq!(hex, expected);
+        let mut expected = vec![0x01, 0x05, 0x04, 0x01, 0, 0, 0, 56, 0];
+        expected.extend([6, 3, 3, b'p', b'-', b'1', 3, b'A', b'd', b'a', 0xac, 0x02, 12]);
+        expected.extend([0xc8, 0x01, 0xc7, 0x01, 0x80, 0x80, 0x80, 0x80, 0x08, 0xe8, 0x07]);
+        expected.extend([0xab; 32]);
+        assert_eq!(record[6..record.len() - 4], expected);
     }
 
     #[test]

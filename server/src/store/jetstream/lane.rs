@@ -292,7 +292,9 @@ impl Batch {
             first.records.clone()
         } else {
             let mut records = BytesMut::with_capacity(chunks.iter().map(|c| c.records.len()).sum());
-            chunks.iter().for_each(|chunk| records.extend_from_slice(&chunk.records));
+            for chunk in chunks {
+                records.extend_from_slice(&chunk.records);
+            }
             records.freeze()
         };
         Self {

@@ -237,7 +237,9 @@ fn with_header(mut batch: Batch, header: &Header) -> Batch {
 /// A part of a log, as a recording of its own.
 fn copy(records: &[Bytes], from_tick: u32, to_tick: u32, what: &str) -> Result<Batch, Error> {
     let mut whole = BytesMut::with_capacity(records.iter().map(Bytes::len).sum());
-    records.iter().for_each(|some| whole.extend_from_slice(some));
+    for some in records {
+        whole.extend_from_slice(some);
+    }
     let mut reader = Reader::new(whole.as_ref());
     let mut copied = BytesMut::new();
     cut(&mut reader, from_tick, to_tick, what, |piece| {

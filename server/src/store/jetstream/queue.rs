@@ -136,13 +136,8 @@ impl Queue {
 
     /// Another owner writes: nothing is of use any more. Says how many chunks that were.
     pub(super) fn fence(&self, epoch: u64) -> u64 {
-        let mut waiting = self.lock();
-        waiting.fenced = Some(epoch);
-        waiting.is_over = true;
-        let items = std::mem::take(&mut waiting.items);
-        drop(waiting);
-        self.over.cancel();
-        items.into_iter().map(|item| self.let_go(&item)).sum()
+        self.supersede(epoch);
+        self.clear()
     }
 
     /// The same process has another writer now: nothing more is taken in, but what waits is written.
