@@ -23,6 +23,7 @@ pub mod play;
 pub mod player;
 pub mod relay;
 pub mod replays;
+mod spectating;
 pub mod telling;
 pub mod ticket;
 pub mod token;
