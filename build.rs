@@ -26,6 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // A cell's bytes are encoded once and shared: as `Bytes` they are never copied on the way in.
         .bytes(".fray.v1.CellUpdate")
         .bytes(".fray.v1.DownloadResponse")
+        .bytes(".fray.v1.EventsResponse")
         .bytes(".fray.v1.VerifyRequest")
         .compile_fds(descriptors)?;
     Ok(())

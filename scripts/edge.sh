@@ -7,7 +7,9 @@
 #   NATS_PORT                    (4222)
 #   BOTS                         how many bots play along (24; 0 for none)
 #   SERVER_FLAGS                 more flags for the servers
-#   OTLP                         HOST:PORT of a collector: Envoy and the servers send it their traces
+#   EDGE_VALUES                  a file of values for the chart's edge, on top of envoy/local-values.yaml; needs helm
+#   ENVOY_CONFIG                 a configuration of your own, instead
+#   OTLP                         the servers' collector, HOST:PORT
 #   FOLDER                       where keys, certificates and logs go (target/edge)
 # Build first: `make edge` does both.
 set -euo pipefail
@@ -82,10 +84,16 @@ done
 
 # === Envoy, with the configuration that the chart renders for this machine
 
-for file in envoy/*.yaml; do
+rendered=envoy
+if [ -n "${EDGE_VALUES:-}" ]; then
+  scripts/tools.sh helm || fail "helm is needed for EDGE_VALUES"
+  rendered=$folder/rendered
+  envoy/render.sh "$rendered" --values "$EDGE_VALUES"
+fi
+for file in envoy.yaml edge-certificate.yaml; do
   sed -e "s/port_value: 8443 /port_value: $edge_port /" -e "s/port_value: 9901 /port_value: $edge_admin_port /" \
     -e "s/port_value: 7777 /port_value: $server_port /" -e "s/port_value: 7778 /port_value: $((server_port + 1)) /" \
-    -e "s/port_value: 7779 /port_value: $((server_port + 2)) /" "$file" >"$folder/$(basename "$file")"
+    -e "s/port_value: 7779 /port_value: $((server_port + 2)) /" "$rendered/$file" >"$folder/$file"
 done
 [ -z "${ENVOY_CONFIG:-}" ] || cp "$ENVOY_CONFIG" "$folder/envoy.yaml"
 start envoy bash -c "cd '$folder' && exec envoy --config-path envoy.yaml --disable-hot-restart --concurrency 2 --log-level warning"

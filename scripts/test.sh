@@ -84,7 +84,8 @@ packages_list() {
 
 # === The steps ===
 
-step "tools" scripts/tools.sh buf typos cargo-deny chromium-headless-shell prometheus promtool jaeger
+step "tools" scripts/tools.sh buf typos cargo-deny chromium-headless-shell prometheus promtool jaeger \
+  envoy nats-server helm
 step "formatting" cargo fmt --all --check
 step "spelling" typos
 step "protocol lint" in_dir proto buf lint
@@ -95,6 +96,7 @@ else
 fi
 step "Prometheus rules" promtool check rules helm/rules/fray.yaml
 step "Prometheus rules, tried out" promtool test rules helm/rules/tests/fray.test.yaml
+step "the edge's configuration" envoy/check.sh
 step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
 step "dependencies" cargo deny --locked check bans licenses sources
 
@@ -114,6 +116,11 @@ if [ -x web/e2e/run.sh ]; then
   step "browser end to end" web/e2e/run.sh
 else
   skip "browser end to end" "there is no web/e2e/run.sh that can be executed"
+fi
+if type -P python3 >/dev/null && type -P go >/dev/null && type -P node >/dev/null; then
+  step "clients in other languages" env FRAY_REQUIRE_TOOLS=1 examples/clients/run.sh
+else
+  skip "clients in other languages" "they need python3, go and node"
 fi
 if type -P c++ >/dev/null; then
   step "fuzzing recordings, ${FUZZ_SECONDS:-30} s" scripts/fuzz.sh recording "${FUZZ_SECONDS:-30}"

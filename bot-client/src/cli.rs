@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use fray_bot::admin::{self, AdminArgs};
 use fray_bot::client::tracing::Tracer;
 use fray_bot::client::transport::{Channels, GrpcServer, Server, Trust, WebSocketServer};
 use fray_bot::client::{Options, Player};
@@ -16,7 +17,7 @@ use fray_server::game::GameFactory;
 use fray_server::game::arena::Arena;
 use fray_server::telemetry::Traces;
 use fray_server::telemetry::traces::export::Counts;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,9 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Trust the certificate authorities in this PEM file behind https:// addresses, and nobody else [default: the system's]
+    #[arg(long, env = "FRAY_CA", value_name = "FILE", global = true)]
+    ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -44,6 +48,7 @@ enum Command {
     Play(PlayArgs),
     Watch(WatchArgs),
     Replay(ReplayArgs),
+    Admin(AdminArgs),
 }
 
 /// Let many bots play, check everything that the server tells them, and measure
@@ -56,9 +61,6 @@ struct SwarmArgs {
     /// Where the server is
     #[arg(long, env = "FRAY_URL", default_value = "http://127.0.0.1:7777")]
     url: String,
-    /// Trust these certificates (PEM) at an https address, and not those that the system trusts
-    #[arg(long, env = "FRAY_CA", value_name = "FILE")]
-    ca: Option<PathBuf>,
     /// How many players
     #[arg(long, short = 'n', default_value_t = 10)]
     players: usize,
@@ -157,9 +159,6 @@ struct PlayArgs {
     /// Where the server is
     #[arg(long, env = "FRAY_URL", default_value = "http://127.0.0.1:7777")]
     url: String,
-    /// Trust these certificates (PEM) at an https address, and not those that the system trusts
-    #[arg(long, env = "FRAY_CA", value_name = "FILE")]
-    ca: Option<PathBuf>,
     /// How to carry the stream
     #[arg(long, value_enum, default_value_t = Transport::Grpc)]
     transport: Transport,
@@ -180,9 +179,6 @@ struct WatchArgs {
     /// Where the server is
     #[arg(long, env = "FRAY_URL", default_value = "http://127.0.0.1:7777")]
     url: String,
-    /// Trust these certificates (PEM) at an https address, and not those that the system trusts
-    #[arg(long, env = "FRAY_CA", value_name = "FILE")]
-    ca: Option<PathBuf>,
     /// The room of this id; without it the fullest public one
     #[arg(long, value_name = "ID", conflicts_with = "code")]
     room: Option<String>,
@@ -194,12 +190,6 @@ struct WatchArgs {
     player: u32,
 }
 
-fn trust(ca: Option<&Path>) -> anyhow::Result<Trust> {
-    let Some(path) = ca else { return Ok(Trust::default()) };
-    let pem = std::fs::read(path).with_context(|| format!("--ca {}", path.display()))?;
-    Trust::in_authority(pem).with_context(|| format!("--ca {}", path.display()))
-}
-
 /// "0" needs no unit.
 fn parse_duration_or_zero(text: &str) -> Result<Duration, humantime::DurationError> {
     if text == "0" { Ok(Duration::ZERO) } else { humantime::parse_duration(text) }
@@ -207,19 +197,28 @@ fn parse_duration_or_zero(text: &str) -> Result<Duration, humantime::DurationErr
 
 /// Does what was asked for, until it is done or `stop` is cancelled.
 pub(super) async fn run(cli: Cli, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+    let trust = match &cli.ca {
+        None => Trust::default(),
+        Some(ca) => Trust::of_file(ca).with_context(|| format!("--ca {}", ca.display()))?,
+    };
     match cli.command {
-        Command::Swarm(args) => run_swarm(*args, stop).await,
+        Command::Swarm(args) => run_swarm(*args, &trust, stop).await,
         Command::Proxy(args) => run_proxy(args, stop).await,
-        Command::Play(args) => run_play(args, stop).await,
-        Command::Watch(args) => run_watch(args, stop).await,
+        Command::Play(args) => run_play(args, trust, stop).await,
+        Command::Watch(args) => run_watch(args, &trust, stop).await,
         Command::Replay(args) => {
             let games: [Arc<dyn GameFactory>; 1] = [Arc::new(Arena::default())];
-            replay::run(&games, args, stop).await
+            replay::run(&games, ReplayArgs { trust, ..args }, stop).await
         }
+        Command::Admin(args) => Ok(admin::run(args, stop).await),
     }
 }
 
-async fn run_swarm(args: SwarmArgs, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+async fn run_swarm(
+    args: SwarmArgs,
+    trust: &Trust,
+    stop: CancellationToken,
+) -> anyhow::Result<ExitCode> {
     for (share, name) in [(args.stall, "--stall"), (args.churn, "--churn")] {
         ensure!((0.0..=1.0).contains(&share), "{name} is a share from 0 to 1");
     }
@@ -240,7 +239,7 @@ async fn run_swarm(args: SwarmArgs, stop: CancellationToken) -> anyhow::Result<E
     let instance = std::process::id().to_string();
     let counts = Counts::default();
     let traces = args.traces.start("fray-bot", instance, None, &counts, complain);
-    let mut servers = Servers::new(&args, &traces)?;
+    let mut servers = Servers::new(&args, trust, &traces)?;
     let mut watching = Watching::begin(args.outputs)?;
     let told = |now: &swarm::Progress| watching.progress(now);
     let report = swarm::run(plan, stop, |_, role| servers.give(role), told).await;
@@ -269,17 +268,16 @@ struct Servers {
 }
 
 impl Servers {
-    fn new(args: &SwarmArgs, traces: &Arc<Traces>) -> anyhow::Result<Self> {
+    fn new(args: &SwarmArgs, trust: &Trust, traces: &Arc<Traces>) -> anyhow::Result<Self> {
         let exporter = || Arc::new(Exporter(Arc::clone(traces))) as Arc<dyn Tracer>;
-        let trust = trust(args.ca.as_deref())?;
-        let channels = Channels::trusting(&args.url, args.streams_per_connection, &trust)
+        let channels = Channels::trusting(&args.url, args.streams_per_connection, trust)
             .with_context(|| format!("--url {}", args.url))?
             .traced(traces.is_on().then(exporter));
         let websocket = match args.transport {
             Transport::Grpc => None,
             Transport::Ws => {
                 let lobby = channels.clone().next(0);
-                Some(WebSocketServer::new(&args.url, lobby)?.trusting(trust))
+                Some(WebSocketServer::new(&args.url, lobby)?.trusting(trust.clone()))
             }
         };
         Ok(Self { websocket, reading: (channels.clone(), 0), stalling: (channels, 0) })
@@ -318,8 +316,11 @@ async fn run_proxy(args: ProxyArgs, stop: CancellationToken) -> anyhow::Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-async fn run_play(args: PlayArgs, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-    let trust = trust(args.ca.as_deref())?;
+async fn run_play(
+    args: PlayArgs,
+    trust: Trust,
+    stop: CancellationToken,
+) -> anyhow::Result<ExitCode> {
     let channel = GrpcServer::trusting(&args.url, &trust);
     let channel = channel.with_context(|| format!("--url {}", args.url))?;
     let server: Arc<dyn Server> = match args.transport {
@@ -336,8 +337,12 @@ async fn run_play(args: PlayArgs, stop: CancellationToken) -> anyhow::Result<Exi
     terminal::run(Seat::Player(Box::new(player)), 0, stop).await
 }
 
-async fn run_watch(args: WatchArgs, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-    let server = GrpcServer::trusting(&args.url, &trust(args.ca.as_deref())?);
+async fn run_watch(
+    args: WatchArgs,
+    trust: &Trust,
+    stop: CancellationToken,
+) -> anyhow::Result<ExitCode> {
+    let server = GrpcServer::trusting(&args.url, trust);
     let server = server.with_context(|| format!("--url {}", args.url))?;
     let request = v1::WatchRequest {
         room_id: args.room.unwrap_or_default(),

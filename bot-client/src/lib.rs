@@ -7,6 +7,7 @@
 //! - [`terminal`]: the game in a terminal, for people.
 //! - [`replay`]: recordings, verified, compared, and looked at.
 //! - [`traces`]: where traces of moves go.
+//! - [`admin`]: what operators tell a server.
 //! - [`proxy`]: a long, uneven or narrow way to a server.
 //!
 //! # A player in a few lines
@@ -33,6 +34,7 @@
 //! # }
 //! ```
 
+pub mod admin;
 pub mod arena;
 pub mod client;
 pub mod pilot;

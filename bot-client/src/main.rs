@@ -9,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
+    // First of all: libraries would each choose their own.
+    fray_server::tls::install_provider();
     let cli = cli::Cli::parse();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

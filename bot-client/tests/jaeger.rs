@@ -38,6 +38,7 @@ const MOVES: u32 = 20;
 fn traces(jaeger: &Jaeger, service: &'static str, instance: &str) -> Arc<Traces> {
     let target = export::Target {
         endpoint: Some(jaeger.endpoint()),
+        trust: None,
         service,
         instance: instance.into(),
         version: "test",
@@ -269,6 +270,7 @@ async fn a_collector_that_hangs_or_is_gone_costs_spans_and_nothing_else() {
     let Some(jaeger) = Jaeger::start().await else { return };
     let target = export::Target {
         endpoint: Some(jaeger.endpoint()),
+        trust: None,
         service: "fray-server",
         instance: "server".into(),
         version: "test",

@@ -173,7 +173,7 @@ pub(crate) fn http(tuning: Tuning) -> auto::Builder<TokioExecutor> {
 /// goes the peer's address, as axum's `ConnectInfo`.
 #[derive(Debug)]
 pub struct Permit {
-    _permit: OwnedSemaphorePermit,
+    _held: OwnedSemaphorePermit,
     open: Gauge,
     peer: Option<SocketAddr>,
 }
@@ -181,7 +181,7 @@ pub struct Permit {
 impl Permit {
     fn counted(permit: OwnedSemaphorePermit, open: &Gauge, peer: Option<SocketAddr>) -> Self {
         open.inc();
-        Self { _permit: permit, open: open.clone(), peer }
+        Self { _held: permit, open: open.clone(), peer }
     }
 }
 

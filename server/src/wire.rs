@@ -57,6 +57,16 @@ pub fn seated(answer: v1::JoinResponse) -> Option<Seated> {
     })
 }
 
+/// Asks another server for a room's events.
+pub fn events_request(room_id: String) -> Bytes {
+    v1::EventsRequest { room_id }.encode_to_vec().into()
+}
+
+/// What another server tells of a room; `None` if it cannot be read.
+pub fn events_piece(message: Bytes) -> Option<Bytes> {
+    v1::EventsResponse::decode(message).ok().map(|message| message.piece)
+}
+
 /// A client's message.
 pub fn incoming(message: Bytes) -> Result<Incoming, Error> {
     const INVALID_ARGUMENT: i32 = 3;

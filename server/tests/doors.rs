@@ -170,6 +170,29 @@ fn grpc_web(path: &str, message: &impl prost::Message) -> http::Request<Full<Byt
         .expect("a request")
 }
 
+/// What a browser asks before a page of this origin may call.
+async fn preflight(net: &Net, origin: &str) -> http::Response<Bytes> {
+    let asked = http::Request::options("/fray.v1.Play/Watch")
+        .header("host", "localhost")
+        .header("origin", origin)
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", "authorization,content-type,x-grpc-web")
+        .body(Full::default())
+        .expect("a request");
+    request(net, asked).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_of_listed_origins_may_send_tickets() {
+    let net = Net::new(&["--allow-origin", "https://play.example.com"]);
+    let let_in = preflight(&net, "https://play.example.com").await;
+    let headers = &let_in.headers()["access-control-allow-headers"];
+    // A `*` would be for all headers but this one.
+    assert!(headers.to_str().expect("text").contains("authorization"), "{headers:?}");
+    let stranger = preflight(&net, "https://evil.example.com").await;
+    assert!(stranger.headers().get("access-control-allow-origin").is_none());
+}
+
 #[tokio::test(start_paused = true)]
 async fn grpc_web_joins_but_is_sent_to_the_websocket_for_playing() {
     let net = Net::new(&[]);

@@ -130,7 +130,7 @@ async fn a_whole_life_leaves_no_secret_in_log_or_traces() {
     // Tickets and tokens that are none.
     let room = RoomId::parse(&taken.welcome.room.as_ref().expect("a room").room_id).expect("an id");
     let foreign = Keys::ephemeral().expect("keys").sign(
-        Draft { player_id: "p", room: &room, route: "", version: "" },
+        Draft { player_id: "p", room: room.as_str(), route: "", version: "" },
         Duration::from_secs(60),
     );
     let foreign = secrets.keep(&foreign.expect("signed"));

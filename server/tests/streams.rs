@@ -464,7 +464,7 @@ async fn a_move_from_too_far_ahead_is_a_flood() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_whose_peer_takes_no_bytes_is_given_up() {
     let net = Net::new(&["--allow-guests", "--idle-timeout", "3s", "--grace", "2s"]);
-    let mut response = silent_stream(&net).await;
+    let mut response = net.silent_stream().await;
     // The Welcome is taken, and from then on nothing: hyper does not poll a body that it cannot send.
     assert!(response.frame().await.is_some_and(|frame| frame.is_ok()));
     let room = net.parts.sessions().rooms.all().pop().expect("the room is there");
@@ -490,26 +490,6 @@ async fn a_ticket_shown_again_gives_the_same_resume_token() {
     let first = net.open(hello_with_ticket(&ticket)).await.expect("seated");
     let second = net.open(hello_with_ticket(&ticket)).await.expect("takes over");
     assert_eq!(first.welcome.resume_token, second.welcome.resume_token);
-}
-
-/// The response to a stream that says Hello and then neither anything more nor that it is done.
-async fn silent_stream(net: &Net) -> tonic::body::Body {
-    use futures_util::StreamExt as _;
-    use http_body_util::StreamBody;
-    use prost::Message as _;
-    use tower::{Service as _, ServiceExt as _};
-    let first = v1::PlayRequest { message: Some(Request::Hello(hello())) };
-    let mut framed = vec![0];
-    framed.extend((first.encoded_len() as u32).to_be_bytes());
-    framed.extend(first.encode_to_vec());
-    let hello = tokio_stream::once(Ok::<_, tonic::Status>(hyper::body::Frame::data(
-        bytes::Bytes::from(framed),
-    )));
-    let body =
-        tonic::body::Body::new(StreamBody::new(hello.chain(futures_util::stream::pending())));
-    let request = http::Request::post("/fray.v1.Play/Play").body(body).expect("a request");
-    let mut service = fray_server::rpc::play::Service::new(net.parts.lobby().clone());
-    service.ready().await.expect("ready").call(request).await.expect("answered").into_body()
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
-import { chromium, type Browser, type Page } from "playwright-core";
+import { chromium, type Browser, type BrowserContextOptions, type Page } from "playwright-core";
 
 const NAMES = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"];
 const FLAGS = [
@@ -42,8 +42,8 @@ export interface Opened {
 }
 
 /** `server`: the one other origin that the page may talk to. */
-export async function open(browser: Browser, url: string, size = { width: 1280, height: 720 }, touch = false, server = url): Promise<Opened> {
-  const context = await browser.newContext({ viewport: size, hasTouch: touch });
+export async function open(browser: Browser, url: string, size = { width: 1280, height: 720 }, touch = false, server = url, options: BrowserContextOptions = {}): Promise<Opened> {
+  const context = await browser.newContext({ viewport: size, hasTouch: touch, ...options });
   const page = await context.newPage();
   const problems: string[] = [];
   page.on("console", (message) => {

@@ -12,7 +12,7 @@ interface Step {
   timer?: number;
   frozen?: boolean;
   busy?: boolean;
-  grace_until?: number | null;
+  grace_until?: number | "none";
 }
 
 interface Case {
@@ -86,7 +86,7 @@ describe.each(cases)("$name", ({ from, fractions = [], each = [""], steps }) => 
       const is = { at: step.at, did, deadline, isFrozen, isBusy };
       const { timer, frozen = false, busy = false } = step;
       expect(is).toEqual({ at: step.at, did: action(step.out, status), deadline: timer, isFrozen: frozen, isBusy: busy });
-      if (step.grace_until !== undefined) expect(graceUntil ?? null).toBe(step.grace_until);
+      if (step.grace_until !== undefined) expect(graceUntil ?? "none").toBe(step.grace_until);
     }
     expect(left).toEqual([]);
   });

@@ -4,10 +4,12 @@
 //! outside. `docs/CONNECTION.md` specifies it; `web/src/net/connection.ts` is the same machine, and both are tested by
 //! `proto/connection/cases.json`.
 
+mod verdict;
+
 use super::Ended;
 use fray_proto::v1;
 use std::time::Duration;
-use tonic::Code;
+use verdict::Verdict;
 
 /// How long a call of `Join` may take.
 pub const JOIN_MS: u64 = 10_000;
@@ -155,21 +157,6 @@ struct Session {
     grace_ms: u64,
 }
 
-/// What a failure means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// Try the same once more.
-    Again,
-    /// The ticket is of no use: ask for another, at once.
-    Elsewhere,
-    /// The same after a pause, for it happens to many players at once.
-    Spread,
-    /// There is too much: wait for longer.
-    Busy,
-    /// Nothing helps.
-    Over,
-}
-
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Connection {
@@ -249,7 +236,7 @@ impl Connection {
                 self.joined(now_ms, ticket, expires_in)
             }
             (State::Joining { .. }, Input::Refused(ended)) => {
-                let verdict = refused(ended, self.session.is_some());
+                let verdict = Verdict::of_refusal(ended, self.session.is_some());
                 self.failed(now_ms, verdict, ended, chance)
             }
             (State::Joining { .. }, Input::Timer) => {
@@ -337,7 +324,7 @@ impl Connection {
                 ticket.failed_ms = None;
             }
         }
-        let verdict = stream_ended(ended, self.session.is_some());
+        let verdict = Verdict::of_stream(ended, self.session.is_some());
         match (verdict, &mut self.ticket) {
             (Verdict::Elsewhere | Verdict::Spread, ticket) => *ticket = None,
             (_, Some(ticket)) => {
@@ -362,7 +349,7 @@ impl Connection {
         match ended.reason.as_str() {
             // Nothing of the server's own.
             "" => {}
-            reason => self.is_frozen = STANDS_STILL.contains(&reason),
+            reason => self.is_frozen = verdict::STANDS_STILL.contains(&reason),
         }
         if self.is_frozen {
             self.grace_from_ms = now_ms;
@@ -408,46 +395,6 @@ impl Connection {
         let is_first = self.failures == 0 && verdict != Verdict::Busy;
         self.failures = self.failures.saturating_add(1);
         between(if is_first { 0 } else { ceiling / 4 }, ceiling)
-    }
-}
-
-/// Reasons by which a server says that the room may stand still: its grace periods do, too.
-const STANDS_STILL: [&str; 3] = ["LEASE_LOST", "OWNER_UNREACHABLE", "DIRECTORY_AWAY"];
-
-/// What the end of a stream means.
-fn stream_ended(ended: &Ended, has_session: bool) -> Verdict {
-    let reason = ended.reason.as_str();
-    match ended.code {
-        Code::Ok | Code::Cancelled | Code::DeadlineExceeded => Verdict::Again,
-        Code::Unavailable | Code::Unknown | Code::Internal if reason.is_empty() => Verdict::Again,
-        Code::Unavailable => Verdict::Spread,
-        Code::Unauthenticated => Verdict::Elsewhere,
-        Code::FailedPrecondition if matches!(reason, "" | "WRONG_SERVER") => Verdict::Elsewhere,
-        Code::ResourceExhausted => exhausted(reason, has_session),
-        _ => Verdict::Over,
-    }
-}
-
-/// What a refusal of `Join` means.
-fn refused(ended: &Ended, has_session: bool) -> Verdict {
-    let reason = ended.reason.as_str();
-    match ended.code {
-        Code::Ok | Code::Cancelled | Code::DeadlineExceeded => Verdict::Again,
-        Code::Unknown | Code::Internal if reason.is_empty() => Verdict::Again,
-        Code::Unavailable if reason == "SHUTTING_DOWN" => Verdict::Spread,
-        Code::Unavailable => Verdict::Again,
-        Code::FailedPrecondition if matches!(reason, "" | "WRONG_SERVER") => Verdict::Again,
-        Code::ResourceExhausted => exhausted(reason, has_session),
-        _ => Verdict::Over,
-    }
-}
-
-fn exhausted(reason: &str, has_session: bool) -> Verdict {
-    match reason {
-        "MESSAGE_TOO_LARGE" => Verdict::Over,
-        // Whoever has no seat yet may want another room rather than wait for this one.
-        "ROOM_FULL" | "ROOMS_EXHAUSTED" if !has_session => Verdict::Over,
-        _ => Verdict::Busy,
     }
 }
 

@@ -1,5 +1,6 @@
 //! How streams and calls end.
 
+use super::transport::explain;
 use std::fmt;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -91,6 +92,9 @@ impl fmt::Display for Ended {
 impl From<Status> for Ended {
     fn from(status: Status) -> Self {
         let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+        if let Some(message) = std::error::Error::source(&status).and_then(explain) {
+            return Self { code: status.code(), reason, message };
+        }
         let mut message = status.message().to_owned();
         let mut source = std::error::Error::source(&status);
         while let Some(cause) = source {

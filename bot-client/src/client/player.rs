@@ -206,7 +206,6 @@ impl Player {
     }
 
     /// Goes on with what is under way. `None`: something happened that nobody needs to know.
-    #[expect(clippy::type_complexity, reason = "the same as poll_next's, maybe")]
     fn poll_state(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Option<Event>, Ended>>> {
         let happened = match &mut self.state {
             State::Over(why) => Some(why.take().map_or(Ok(None), Err)),

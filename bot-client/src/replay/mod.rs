@@ -23,6 +23,7 @@ mod tests;
 
 pub use playback::{Control, Playback};
 
+use crate::client::transport::Trust;
 use crate::terminal::{self, Seat};
 use anyhow::bail;
 use clap::Args;
@@ -49,7 +50,7 @@ const UNANSWERED: u8 = 2;
 #[derive(Clone, Debug, Default, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct ReplayArgs {
-    /// A recording; or a store's folder, or that of a room in it; or the address of a running server (<http://…>)
+    /// A recording; or a store's folder, or that of a room in it; or the address of a running server (<http://…> or <https://…>)
     #[arg(value_name = "PATH")]
     pub path: PathBuf,
     /// Of a store, or a server: this one alone
@@ -94,6 +95,9 @@ pub struct ReplayArgs {
     /// Answer in JSON
     #[arg(long, conflicts_with = "play")]
     pub json: bool,
+    /// Of a server behind `https://`: whose certificates are trusted.
+    #[arg(skip)]
+    pub trust: Trust,
 }
 
 /// Does what the arguments ask for, on standard output, until it is done or `stop` is cancelled. The recordings are of these
@@ -191,7 +195,7 @@ fn find(path: &Path, args: &ReplayArgs, stop: &CancellationToken) -> anyhow::Res
         None => [0, 0],
     };
     let wanted = remote::Wanted { name, code: &args.code, from_tick, to_tick };
-    Ok(Found::One(remote::fetch(url, &wanted, stop)?))
+    Ok(Found::One(remote::fetch(url, &args.trust, &wanted, stop)?))
 }
 
 /// The one recording that the path leads to.

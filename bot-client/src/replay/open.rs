@@ -177,7 +177,7 @@ impl Recording {
                 Record::Tick(Tick { tick, .. }) | Record::End(End { tick, .. }) => {
                     scan.last_tick = tick;
                 }
-                Record::Checkpoint(_) | Record::Unknown => {}
+                Record::Checkpoint(_) | Record::Sessions(_) | Record::Unknown => {}
             }
             scan.whole_bytes = reader.offset();
         }

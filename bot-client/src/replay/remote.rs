@@ -2,7 +2,7 @@
 
 use super::open::Recording;
 use crate::client::connection::{Chance as _, Random};
-use crate::client::transport::{GrpcServer, Server as _, Trust, with_ticket};
+use crate::client::transport::{GrpcServer, Server as _, Trust, explain, with_ticket};
 use anyhow::{Context as _, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use fray_proto::v1::replays_client::ReplaysClient;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 use tonic::Request;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 /// How long a connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,13 +43,17 @@ pub(super) fn url(path: &Path) -> Option<&str> {
 /// Fetches it. Waits: not for async threads.
 pub(super) fn fetch(
     url: &str,
+    trust: &Trust,
     wanted: &Wanted<'_>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Recording> {
-    let endpoint = Endpoint::from_shared(url.to_owned()).with_context(|| url.to_owned())?;
-    let endpoint = Trust::default().checked_by(endpoint).with_context(|| url.to_owned())?;
+    let endpoint = trust.endpoint(url).with_context(|| url.to_owned())?;
     let fetched = run(stop, async {
-        let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await?;
+        let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await;
+        let channel = channel.map_err(|error| match explain(&error) {
+            Some(said) => anyhow::anyhow!(said),
+            None => error.into(),
+        })?;
         let mut replays = ReplaysClient::new(channel.clone());
         match wanted.name {
             Some(name) => {

@@ -112,7 +112,6 @@ impl Watcher {
                     return self.failed(Event::AttemptFailed, ended);
                 }
                 Happened::Opened(Ok(stream)) => self.opened(stream),
-                Happened::Opened(Err(ended)) => return self.ended(ended),
                 Happened::Came(Ok(Some(response))) => {
                     if let Some(event) = self.handle(response)? {
                         return Ok(Some(event));
@@ -123,7 +122,9 @@ impl Watcher {
                     let ended = Ended { code: Code::Ok, reason: String::new(), message };
                     return self.ended(ended);
                 }
-                Happened::Came(Err(ended)) => return self.ended(ended),
+                Happened::Opened(Err(ended)) | Happened::Came(Err(ended)) => {
+                    return self.ended(ended);
+                }
                 Happened::Due => {
                     let was_waiting = matches!(self.state, State::Waiting);
                     self.tell(Input::Timer);

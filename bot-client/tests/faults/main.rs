@@ -98,20 +98,20 @@ async fn whatever_breaks() {
     fault.nobody_notices(&crowd).await;
 
     let fault = Fault::begins("one server is cut off from its peers only");
-    world.cut(servers[0].host, servers[1].host);
-    world.cut(servers[0].host, servers[2].host);
+    World::cut(servers[0].host, servers[1].host);
+    World::cut(servers[0].host, servers[2].host);
     sleep(Duration::from_secs(12)).await;
-    world.heal(servers[0].host, servers[1].host);
-    world.heal(servers[0].host, servers[2].host);
+    World::heal(servers[0].host, servers[1].host);
+    World::heal(servers[0].host, servers[2].host);
     fault.nobody_notices(&crowd).await;
 
     let fault = Fault::begins("one server is cut off from NATS only");
     let (there, name) = (servers[1].host, servers[1].name.clone());
     let affected = fault.players_of(&crowd, &name);
-    world.cut(there, nats.host);
+    World::cut(there, nats.host);
     fault.all_play_or_are_told(&crowd, &affected).await;
     fault.others_do_not_notice(&crowd, &affected);
-    world.heal(there, nats.host);
+    World::heal(there, nats.host);
     sleep(Duration::from_secs(3)).await;
 
     let fault = Fault::begins("one server is killed");

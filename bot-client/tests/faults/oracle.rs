@@ -8,10 +8,13 @@ use std::sync::{Mutex, PoisonError};
 /// Ticks kept of a room: what is older nobody is told any more.
 const TICKS_KEPT: usize = 2048;
 
+/// Cells' hashes at a tick, and the epoch in which each was first seen.
+type Cells = HashMap<u32, (u32, u64)>;
+
 /// Collects (room, tick, cell, hash) from all players.
 #[derive(Default)]
 pub struct Oracle {
-    rooms: Mutex<HashMap<String, BTreeMap<u32, HashMap<u32, (u32, u64)>>>>,
+    rooms: Mutex<HashMap<String, BTreeMap<u32, Cells>>>,
     conflicts: Mutex<Vec<String>>,
     seen: std::sync::atomic::AtomicU64,
 }

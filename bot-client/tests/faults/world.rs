@@ -108,7 +108,7 @@ impl World {
     }
 
     /// From now on nothing that either sends reaches the other: it goes to somebody who is not there.
-    pub fn cut(&self, one: Host, other: Host) {
+    pub fn cut(one: Host, other: Host) {
         for (from, to) in [(one, other), (other, one)] {
             let (name, to) = (from.namespace(), to.address());
             ip(&format!(
@@ -117,7 +117,7 @@ impl World {
         }
     }
 
-    pub fn heal(&self, one: Host, other: Host) {
+    pub fn heal(one: Host, other: Host) {
         for (from, to) in [(one, other), (other, one)] {
             ip(&format!("-n {} neigh del {} dev eth0", from.namespace(), to.address()));
         }

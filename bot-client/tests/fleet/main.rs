@@ -190,6 +190,38 @@ async fn spectators_see_rooms_of_other_servers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pages_that_look_on_see_rooms_of_other_servers() {
+    let fleet = Fleet::of(2, &[]).await;
+    let made = seat(&fleet.servers[0], create("Shown", false)).await;
+    let room_id = made.room.expect("a room").room_id;
+    for server in &fleet.servers {
+        let path = format!("/rooms/{room_id}/events");
+        let told = timeout(PATIENCE, events(server, &path, "event: scoreboard"));
+        let told = told.await.expect("in time");
+        assert!(told.contains("200 OK") && told.contains("event: room"), "{told}");
+        let gone = timeout(PATIENCE, events(server, "/rooms/nosuchroom/events", "ROOM_NOT_FOUND"));
+        assert!(gone.await.expect("in time").contains("404"), "no such room");
+    }
+    let relayed: u64 = fleet.servers.iter().map(Running::relayed).sum();
+    assert_eq!(relayed, 1, "one of the two has the room");
+    fleet.stop().await;
+}
+
+/// What a server says to `GET path`, up to where `end` comes.
+async fn events(server: &Running, path: &str, end: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(server.players).await.expect("a connection");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", server.players);
+    stream.write_all(request.as_bytes()).await.expect("it is taken");
+    let mut told = Vec::new();
+    while !String::from_utf8_lossy(&told).contains(end) {
+        let read = stream.read_buf(&mut told).await.expect("it goes on");
+        assert!(read > 0, "it ended: {}", String::from_utf8_lossy(&told));
+    }
+    String::from_utf8_lossy(&told).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_else_comes_in_by_the_servers_own_door() {
     let fleet = Fleet::of(2, &[]).await;
     let url = format!("http://{}", fleet.servers[0].peers);

@@ -113,7 +113,7 @@ impl Running {
 
     /// Streams that it carried on so far.
     pub fn relayed(&self) -> u64 {
-        let doors = ["grpc", "websocket", "watch"].map(|door| {
+        let doors = ["grpc", "websocket", "watch", "events"].map(|door| {
             let door = fray_server::telemetry::metrics::labels::Door { door };
             self.telemetry.metrics.relayed.get_or_create(&door).get()
         });

@@ -70,7 +70,7 @@ pub(crate) fn written(
                 Checkpoint::put(c.tick, c.hash, &c.state, &mut out);
             }
             Record::End(end) => end.put(&mut out),
-            Record::Unknown => {}
+            Record::Sessions(_) | Record::Unknown => {}
         }
     }
     out.to_vec()

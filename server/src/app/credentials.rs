@@ -15,7 +15,7 @@ use crate::telemetry::{Metrics, spawn_named};
 use crate::tls::{self, Acceptor, HandshakeError, Reloader};
 use futures_util::future::BoxFuture;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,14 +36,15 @@ pub enum Error {
 /// Runs until it is told to stop.
 type Task = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, ()> + Send>;
 
-/// Tasks that read keys and certificates again.
+/// Tasks that read keys and certificates again. The lock is only so that whoever has them may be shared.
 #[derive(Default)]
-pub struct Keepers(Vec<(&'static str, Task)>);
+pub struct Keepers(Mutex<Vec<(&'static str, Task)>>);
 
 impl Keepers {
     /// Spawns all of them.
-    pub(super) fn spawn(self, tracker: &TaskTracker, stop: &CancellationToken) {
-        for (name, task) in self.0 {
+    pub(super) fn spawn(&self, tracker: &TaskTracker, stop: &CancellationToken) {
+        let tasks = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for (name, task) in tasks {
             spawn_named(tracker, name, task(stop.clone()));
         }
     }
@@ -52,7 +53,11 @@ impl Keepers {
         let metrics = Arc::clone(metrics);
         let task =
             move |stop| -> BoxFuture<'static, ()> { Box::pin(reload::keep(what, metrics, stop)) };
-        self.0.push((name, Box::new(task)));
+        self.add(name, Box::new(task));
+    }
+
+    fn add(&mut self, name: &'static str, task: Task) {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).push((name, task));
     }
 }
 
@@ -114,7 +119,7 @@ fn provider(
         let (keys, wanted, address) = KeyAddress::new(jwks).map_err(failed)?;
         let metrics = Arc::clone(metrics);
         let task = move |stop| -> BoxFuture<'static, ()> { Box::pin(address.keep(metrics, stop)) };
-        keepers.0.push(("provider's keys", Box::new(task)));
+        keepers.add("provider's keys", Box::new(task));
         (keys, Some(wanted))
     } else {
         let (keys, file) = KeyFile::open(Path::new(jwks)).map_err(failed)?;

@@ -1,6 +1,7 @@
 //! What a server needs to be one of several.
 
 use super::Error;
+use super::parts::FILE_STORE_MIB;
 use crate::cluster::fate::{Fates, SharedWitness};
 use crate::cluster::keeper::{self, Card, Keeper};
 use crate::cluster::memory::{MemoryDirectory, NoPeers};
@@ -9,6 +10,8 @@ use crate::cluster::peer::{FleetPeers, PeerClient};
 use crate::config::Config;
 use crate::session::directory::{Directory, Fleet, InstanceId};
 use crate::session::{Keys, Sessions};
+use crate::store::Store;
+use crate::store::jetstream::{self, JetStreamStore};
 use crate::telemetry::{Health, Telemetry};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,19 +32,38 @@ pub(super) async fn directory(
     config: &Config,
     telemetry: &Telemetry,
 ) -> Result<Option<(Arc<dyn Directory>, Follower)>, Error> {
-    let flags = &config.fleet;
-    let Some(url) = flags.nats.clone() else { return Ok(None) };
-    let options = nats::Options {
-        url,
-        prefix: flags.nats_prefix.clone(),
-        replicas: usize::from(flags.nats_replicas),
-        credentials: flags.nats_credentials.clone(),
-        ..nats::Options::default()
-    };
+    let Some(options) = options(config) else { return Ok(None) };
     let metrics = Arc::clone(&telemetry.metrics);
     let (directory, follower) =
         NatsDirectory::start(options, InstanceId::random(), metrics).await?;
     Ok(Some((Arc::new(directory), follower)))
+}
+
+/// What rooms play, in the same NATS, over a connection of its own: large messages must not hold up renewals.
+pub(super) async fn store(config: &Config) -> Result<Arc<dyn Store>, Error> {
+    let nats = options(config).unwrap_or_default();
+    let mib = config.store_mib.unwrap_or(FILE_STORE_MIB);
+    let options = jetstream::Options {
+        prefix: format!("{}_log", nats.prefix),
+        replicas: nats.replicas,
+        retention_bytes: u64::from(mib) << 20,
+        retention_age: config.store_age,
+        ..jetstream::Options::default()
+    };
+    let client = nats.client().await?;
+    let store = JetStreamStore::open(client, options, tokio::runtime::Handle::current())?;
+    Ok(Arc::new(store))
+}
+
+fn options(config: &Config) -> Option<nats::Options> {
+    let flags = &config.fleet;
+    Some(nats::Options {
+        url: flags.nats.clone()?,
+        prefix: flags.nats_prefix.clone(),
+        replicas: usize::from(flags.nats_replicas),
+        credentials: flags.nats_credentials.clone(),
+        ..nats::Options::default()
+    })
 }
 
 /// A server's place among others.

@@ -151,7 +151,11 @@ impl App {
             None => None,
         };
         let credentials = credentials::read(&config, &telemetry.metrics)?;
-        let store = open_store(&config)?;
+        let store = if config.fleet.store_nats {
+            fleet::store(&config).await?
+        } else {
+            open_store(&config)?
+        };
         let (fleet, membership) = match directory.zip(peers.as_ref()) {
             Some((directory, peers)) => {
                 let addresses = (players.address(), peers.address());

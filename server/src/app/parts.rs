@@ -9,6 +9,7 @@ use crate::replay::Pool;
 use crate::room::registry::Recording;
 use crate::room::{Registry, Settings};
 use crate::session::directory::Fleet;
+use crate::session::onlooking::Onlookers;
 use crate::session::{Limits, Lobby, Replays, Sessions};
 use crate::store::{FileStore, MemoryStore, Store, file};
 use crate::telemetry::{Health, Metrics, Telemetry, admin};
@@ -35,7 +36,7 @@ const CATCH_UP_TICKS_MAX: u32 = 4;
 const CHUNK_EVERY: Duration = Duration::from_millis(500);
 /// How much is kept where, unless told otherwise.
 const MEMORY_STORE_MIB: u32 = 64;
-const FILE_STORE_MIB: u32 = 1024;
+pub(super) const FILE_STORE_MIB: u32 = 1024;
 
 /// A server before it has any socket: what tests drive over streams of their own.
 pub struct Parts {
@@ -146,12 +147,13 @@ impl Parts {
             Arc::new(replays),
         ));
         let lobby = Arc::new(Lobby::new(Arc::clone(&sessions)));
+        let onlookers = Arc::new(Onlookers::new(&sessions));
         let origins = Arc::new(web::Origins {
             allowed: config.allow_origin.clone(),
             is_local: config.listen.ip().is_loopback(),
         });
         let players = rpc::router(&lobby, &health)?
-            .merge(web::router(&lobby, Arc::clone(&origins)))
+            .merge(web::router(&lobby, Arc::clone(&origins), Arc::clone(&onlookers)))
             .layer(cors(origins));
         Ok(Self {
             operators: admin::router(&health, &metrics).merge(status::router(
@@ -160,7 +162,7 @@ impl Parts {
                 stop_operators.clone(),
             )),
             stop_operators,
-            peers: rpc::peer::router(&lobby),
+            peers: rpc::peer::router(&lobby, &onlookers),
             control: rpc::control_router(&sessions)?,
             sessions,
             lobby,
@@ -176,8 +178,8 @@ impl Parts {
     }
 
     /// Reads keys and certificates again from now on, until `stop`, as a server does that runs. Once.
-    pub fn keep_credentials(&mut self, tracker: &TaskTracker, stop: &CancellationToken) {
-        std::mem::take(&mut self.keepers).spawn(tracker, stop);
+    pub fn keep_credentials(&self, tracker: &TaskTracker, stop: &CancellationToken) {
+        self.keepers.spawn(tracker, stop);
     }
 
     /// Serves one player's connection, of whatever kind, until it ends.

@@ -28,6 +28,8 @@ use tokio::time::Instant;
 
 /// How often the server's record is renewed.
 pub const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// How soon after a renewal that was not answered the next one is tried.
+pub const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// Without a renewal for so long, other servers are asked whether they reach the directory.
 pub const ASK_AFTER: Duration = Duration::from_millis(2500);
 /// How often they are asked then.
@@ -195,7 +197,10 @@ impl Lease {
                     self.standing = Standing::Held;
                 }
             }
-            Event::NotRenewed => self.is_renewing = false,
+            Event::NotRenewed => {
+                self.is_renewing = false;
+                self.next_renewal = self.next_renewal.min(now + RETRY_AFTER);
+            }
             Event::Asked(poll) => {
                 self.is_asking = false;
                 // Rooms that had to end do not come back by that: nobody runs them any more.
@@ -243,3 +248,7 @@ impl Lease {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "lease_tests.rs"]
+mod tests;

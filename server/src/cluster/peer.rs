@@ -122,6 +122,7 @@ impl PeerClient {
         let path = PathAndQuery::from_static(match call.method {
             Method::Play => "/fray.v1.Play/Play",
             Method::Watch => "/fray.v1.Play/Watch",
+            Method::Events => "/fray.v1.Peer/Events",
         });
         let opened = async {
             let mut grpc = Grpc::new(channel);

@@ -16,6 +16,10 @@ pub struct FleetFlags {
     #[arg(long, env = "FRAY_NATS", value_name = "URL")]
     pub nats: Option<String>,
 
+    /// Keep what rooms play in that NATS, for all servers to read, and not in a folder or in memory
+    #[arg(long, env = "FRAY_STORE_NATS", value_name = "BOOL", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = ArgAction::Set, requires = "nats", conflicts_with = "store")]
+    pub store_nats: bool,
+
     /// What the names of this fleet's buckets in NATS begin with
     #[arg(long, env = "FRAY_NATS_PREFIX", value_name = "NAME", default_value = "fray")]
     pub nats_prefix: String,

@@ -22,7 +22,7 @@ pub struct KeyFlags {
     #[arg(long, env = "FRAY_SESSION_KEY", value_name = "FILE")]
     pub session_key: Option<PathBuf>,
 
-    /// Trust this identity provider (OpenID Connect): the `iss` of its ID tokens. Needs --id-audience and --id-jwks
+    /// Trust this identity provider (OIDC): the `iss` of its ID tokens. Needs --id-audience and --id-jwks
     #[arg(long, env = "FRAY_ID_ISSUER", value_name = "URL", requires_all = ["id_audience", "id_jwks"])]
     pub id_issuer: Option<String>,
 

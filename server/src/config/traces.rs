@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Flags about traces; a server and `fray-bot` have the same. Nothing is traced without a collector.
 #[derive(Args, Clone, Debug)]
 pub struct TraceFlags {
-    /// Send traces to this OpenTelemetry collector, by OTLP over gRPC, for example <http://localhost:4317>. All other
+    /// Send traces to this OpenTelemetry collector, by OTLP over gRPC, for example <http://localhost:4317>; `https://` works, too. All other
     /// `OTEL_*` variables are heeded, too
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", help_heading = "Traces")]
     pub otlp_endpoint: Option<String>,
@@ -20,6 +20,10 @@ pub struct TraceFlags {
 
     #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", hide = true)]
     otlp_traces_endpoint: Option<String>,
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_CERTIFICATE", hide = true)]
+    otlp_certificate: Option<String>,
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", hide = true)]
+    otlp_traces_certificate: Option<String>,
     #[arg(long, env = "OTEL_TRACES_EXPORTER", hide = true)]
     traces_exporter: Option<String>,
     #[arg(long, env = "OTEL_SDK_DISABLED", hide = true)]
@@ -81,12 +85,20 @@ impl TraceFlags {
         });
         let queue = self.traces_queue.as_ref().and_then(|text| text.parse().ok());
         let delay_ms = self.traces_delay_ms.as_ref().and_then(|text| text.parse().ok());
+        let trust = match self.trust() {
+            Ok(trust) => trust,
+            Err(problem) => {
+                complain(&format!("{problem}; nothing is traced"));
+                return Arc::default();
+            }
+        };
         let target = export::Target {
             // The variable for traces alone goes before the one for everything; the exporter reads it.
             endpoint: self
                 .otlp_endpoint
                 .clone()
                 .filter(|_| !is_given(self.otlp_traces_endpoint.as_ref())),
+            trust,
             service,
             instance,
             version: env!("CARGO_PKG_VERSION"),
@@ -106,6 +118,21 @@ impl TraceFlags {
                 Arc::default()
             }
         }
+    }
+
+    /// Whom to trust of collectors, if the one that is named is behind TLS. What is for traces alone goes first.
+    fn trust(&self) -> Result<Option<export::Trust>, String> {
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let endpoint = given(&self.otlp_traces_endpoint).or_else(|| given(&self.otlp_endpoint));
+        let scheme = endpoint.as_ref().and_then(|endpoint| endpoint.split("://").next());
+        if !scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")) {
+            return Ok(None);
+        }
+        let file = given(&self.otlp_traces_certificate).or_else(|| given(&self.otlp_certificate));
+        let Some(file) = file else { return Ok(Some(export::Trust::System)) };
+        let pem = std::fs::read(&file)
+            .map_err(|error| format!("OTEL_EXPORTER_OTLP_CERTIFICATE: {file}: {error}"))?;
+        Ok(Some(export::Trust::Authorities(pem)))
     }
 
     fn is_on(&self) -> bool {

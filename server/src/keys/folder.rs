@@ -179,5 +179,4 @@ fn merge(
 }
 
 #[cfg(test)]
-#[path = "folder_tests.rs"]
 mod tests;

@@ -141,7 +141,3 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     }
     text
 }
-
-#[cfg(test)]
-#[path = "provider_tests.rs"]
-mod tests;

@@ -224,7 +224,8 @@ impl<R: Read> Simulation<R> {
                 Ok(Step::Ticked(tick))
             }
             Some(Record::End(end)) => Ok(Step::Ended(end)),
-            Some(Record::Unknown) => Ok(Step::Checked),
+            // Nothing of the game is in them.
+            Some(Record::Sessions(_) | Record::Unknown) => Ok(Step::Checked),
         }
     }
 

@@ -138,7 +138,8 @@ impl Core {
 
     /// Writes the tick that was made into the log. Apart from [`Self::tick`], so that players need not wait for it.
     pub fn note(&mut self) {
-        self.log.tick(self.tick, self.game.as_ref());
+        let sessions = self.seats.iter().filter_map(|(player, seat)| seat.session(*player));
+        self.log.tick(self.tick, self.game.as_ref(), self.next_player, sessions);
     }
 
     /// The game's rules panicked, in a tick or between two: the log says so, and ends.
@@ -215,11 +216,13 @@ impl Core {
         self.seats
             .insert(self.next_player, Seat::reserved(player_id, profile, self.tick, until_tick));
         self.next_player += 1;
+        self.log.sessions_changed();
         Ok(())
     }
 
     fn attach(&mut self, claim: Claim) -> Result<Attached, Error> {
         let tick = self.tick;
+        let mut has_new_token = false;
         let (player, seat) = match claim {
             Claim::Ticket { player_id, .. } if self.barred.has_player(&player_id, tick) => {
                 return Err(Error::Kicked);
@@ -228,7 +231,7 @@ impl Core {
             Claim::Ticket { player_id, token_hash } => {
                 let (player, seat) =
                     self.seat_by_player(&player_id).ok_or(Error::SessionNotFound)?;
-                seat.token_hash = Some(token_hash);
+                has_new_token = seat.token_hash.replace(token_hash) != Some(token_hash);
                 (player, seat)
             }
             Claim::Token(hash) => self.seat_by_token(hash).ok_or(Error::SessionNotFound)?,
@@ -246,6 +249,9 @@ impl Core {
         } else {
             self.log.connected(player, true);
             self.game.set_connected(player, true);
+        }
+        if has_new_token {
+            self.log.sessions_changed();
         }
         let seat = self.seat(player)?;
         Ok(Attached {

@@ -1,7 +1,7 @@
 //! What a room's log says of it: inputs as they happen, a record a tick, hashes and checkpoints now and then. No I/O here.
 
 use crate::game::{Controls, Game, Mark, Profile};
-use crate::store::{Checkpoint, Chunk, End, EndReason, InputRef, TickDraft};
+use crate::store::{Checkpoint, Chunk, End, EndReason, InputRef, SessionRef, Sessions, TickDraft};
 use bytes::BytesMut;
 
 /// How often a log does what, in ticks.
@@ -27,6 +27,8 @@ pub struct TickLog {
     last_tick: u32,
     has_end: bool,
     sealed: Option<Chunk>,
+    /// Somebody has a place, or a token, that no record of sessions tells of yet.
+    sessions_changed: bool,
 }
 
 impl TickLog {
@@ -42,6 +44,7 @@ impl TickLog {
             last_tick: 0,
             has_end: false,
             sealed: None,
+            sessions_changed: false,
         }
     }
 
@@ -49,7 +52,13 @@ impl TickLog {
     pub fn begin(rhythm: Rhythm, game: &dyn Game) -> Self {
         let mut log = Self { rhythm: Some(rhythm), ..Self::off() };
         log.checkpoint(game);
+        log.put_sessions(1, std::iter::empty());
         log
+    }
+
+    /// Somebody new has a place, or a token. What becomes of players later is in the inputs.
+    pub fn sessions_changed(&mut self) {
+        self.sessions_changed = true;
     }
 
     /// A player comes in.
@@ -78,8 +87,15 @@ impl TickLog {
         }
     }
 
-    /// A tick was made, and this is the game after it.
-    pub fn tick(&mut self, tick: u32, game: &dyn Game) {
+    /// A tick was made, and this is the game after it, and who has a place. Sessions are written with each checkpoint, and with
+    /// the next chunk when somebody is new.
+    pub fn tick<'a>(
+        &mut self,
+        tick: u32,
+        game: &dyn Game,
+        next_player: u32,
+        sessions: impl Iterator<Item = SessionRef<'a>>,
+    ) {
         let Some(rhythm) = self.rhythm else { return };
         self.marks.clear();
         game.marks(&mut self.marks);
@@ -89,8 +105,24 @@ impl TickLog {
         let hash = tick.is_multiple_of(rhythm.hash_ticks).then(|| game.state_hash());
         self.draft.finish(tick, hash, false, &mut self.records);
         self.last_tick = tick;
-        if tick.is_multiple_of(rhythm.checkpoint_ticks) {
+        let has_checkpoint = tick.is_multiple_of(rhythm.checkpoint_ticks);
+        if has_checkpoint {
             self.checkpoint(game);
+        }
+        if has_checkpoint || (self.sessions_changed && tick.is_multiple_of(rhythm.chunk_ticks)) {
+            self.put_sessions(next_player, sessions);
+        }
+    }
+
+    fn put_sessions<'a>(
+        &mut self,
+        next_player: u32,
+        sessions: impl Iterator<Item = SessionRef<'a>>,
+    ) {
+        // Without a log there is nothing that they could follow.
+        if self.rhythm.is_some() {
+            Sessions::put(self.last_tick, next_player, sessions, &mut self.records);
+            self.sessions_changed = false;
         }
     }
 

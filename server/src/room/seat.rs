@@ -2,6 +2,7 @@
 
 use super::handle::{Attachment, MOVES_WAITING_MAX, Move};
 use crate::game::{Profile, Refusal};
+use crate::store::{SessionRef, sessions};
 use fray_proto::hash::{MoveContent, applied_hash};
 use fray_proto::update::MoveAck;
 use std::collections::VecDeque;
@@ -107,6 +108,27 @@ impl Seat {
     pub fn enter(&mut self, presence: Presence, tick: u32) {
         self.presence = presence;
         self.since_tick = tick;
+    }
+
+    /// What the log says of it; nothing of who left.
+    pub fn session(&self, player: u32) -> Option<SessionRef<'_>> {
+        let presence = match self.presence {
+            Presence::Reserved { until_tick } => sessions::Presence::Reserved { until_tick },
+            Presence::Playing => sessions::Presence::Playing,
+            Presence::Dropped { until_tick } => sessions::Presence::Dropped { until_tick },
+            Presence::Left { .. } => return None,
+        };
+        Some(SessionRef {
+            player,
+            player_id: &self.player_id,
+            profile: &self.profile,
+            entity: self.entity,
+            token_hash: self.token_hash.as_ref(),
+            input_ack: self.ack.input_ack,
+            applied_count: self.ack.applied_count,
+            applied_hash: self.ack.applied_hash,
+            presence,
+        })
     }
 
     /// Gives the seat to a new stream; the one before is not listened to any more. What it sent and was not applied the

@@ -1,13 +1,16 @@
 //! `fray.v1.Peer`, and the door for it: what other servers of the fleet ask and carry here.
 
 use crate::room::RoomId;
-use crate::session::{Error, Lobby};
+use crate::session::onlooking::Onlookers;
+use crate::session::{Error, Lobby, telling};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use fray_proto::v1;
 use fray_proto::v1::lobby_server::LobbyServer;
 use fray_proto::v1::peer_server::PeerServer;
+use futures_util::{Stream, StreamExt as _};
+use std::pin::Pin;
 use std::sync::Arc;
 use tonic::Status;
 use tonic::service::Routes;
@@ -16,11 +19,12 @@ use tonic::service::Routes;
 const PEER_HEADER: &str = "x-fray-peer";
 
 /// What is served to other servers. Nothing that comes in here is passed on to a third.
-pub fn router(lobby: &Arc<Lobby>) -> axum::Router {
+pub fn router(lobby: &Arc<Lobby>, onlookers: &Arc<Onlookers>) -> axum::Router {
     let calls = lobby.sessions().metrics.rpc.clone();
     let traces = Arc::clone(&lobby.sessions().traces);
+    let service = Service { lobby: Arc::clone(lobby), onlookers: Arc::clone(onlookers) };
     let lobby_service = LobbyServer::new(super::lobby::Service::for_peers(Arc::clone(lobby)));
-    Routes::new(PeerServer::new(Service { lobby: Arc::clone(lobby) }))
+    Routes::new(PeerServer::new(service))
         .add_service(lobby_service)
         .add_service(super::play::Service::for_peers(Arc::clone(lobby)))
         .prepare()
@@ -43,10 +47,32 @@ async fn only_peers(State(lobby): State<Arc<Lobby>>, request: Request, next: Nex
 
 struct Service {
     lobby: Arc<Lobby>,
+    onlookers: Arc<Onlookers>,
 }
+
+type Events = Pin<Box<dyn Stream<Item = Result<v1::EventsResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl v1::peer_server::Peer for Service {
+    type EventsStream = Events;
+
+    async fn events(
+        &self,
+        request: tonic::Request<v1::EventsRequest>,
+    ) -> Result<tonic::Response<Events>, Status> {
+        let sessions = self.lobby.sessions();
+        let room = RoomId::parse(&request.get_ref().room_id);
+        let room = room.and_then(|room| sessions.rooms.get(&room));
+        let room = room.filter(|room| room.info().code.is_none()).ok_or(Error::RoomNotFound);
+        let reader = room.and_then(|room| self.onlookers.look_on(room)).map_err(|error| {
+            sessions.metrics.refused(error.reason());
+            Status::from(error)
+        })?;
+        let pieces = telling::pieces(sessions, reader);
+        let messages = pieces.map(|piece| Ok(v1::EventsResponse { piece }));
+        Ok(tonic::Response::new(Box::pin(messages)))
+    }
+
     async fn probe(
         &self,
         request: tonic::Request<v1::ProbeRequest>,

@@ -276,6 +276,8 @@ pub enum Method {
     Play,
     /// A spectator's.
     Watch,
+    /// Of a page that only looks on.
+    Events,
 }
 
 /// What became of a room.

@@ -1,4 +1,4 @@
-//! Who a player is, by an identity provider's word: OpenID Connect ID tokens, verified when a player joins.
+//! Who a player is, by an identity provider's word: `OpenID` Connect's ID tokens, verified when a player joins.
 //!
 //! Nothing here fetches keys: somebody else brings them, and is asked for newer ones by [`Provider`].
 
@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 
 /// No ID token is longer; what is, is not even looked at.
 pub const ID_TOKEN_BYTES_MAX: usize = 8 * 1024;
-/// The most bytes of `sub`, as OpenID Connect has it.
+/// The most bytes of `sub`, as `OpenID` Connect has it.
 const SUBJECT_BYTES_MAX: usize = 255;
 /// The most keys of a provider.
 const KEYS_MAX: usize = 64;
@@ -201,5 +201,4 @@ impl Policy {
 }
 
 #[cfg(test)]
-#[path = "identity_tests.rs"]
 mod tests;

@@ -5,6 +5,7 @@
 //! - [`ticket`]: what a ticket says and who signed it; [`token`]: how a session is resumed.
 //! - [`message`]: what clients and server tell each other, in our own types.
 //! - [`replays`]: recordings: found, fetched, verified. [`watch_past`]: a stream that looks back.
+//! - [`onlooking`]: what a room shows to pages that only look on.
 //! - [`play`]: a player's stream and a spectator's, whatever door they came by. [`player`] decides, [`play`] waits.
 //!
 //! Architecture Invariant: no transport is known here. Doors turn bytes into [`message::Incoming`] and [`message::Outgoing`] into bytes.
@@ -16,11 +17,14 @@ pub mod keyring;
 pub mod load;
 pub mod lobby;
 pub mod message;
+pub mod onlooking;
 pub mod placing;
 pub mod play;
 pub mod player;
 pub mod relay;
 pub mod replays;
+mod spectating;
+pub mod telling;
 pub mod ticket;
 pub mod token;
 pub mod watch_past;

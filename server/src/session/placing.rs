@@ -10,7 +10,6 @@ use super::ticket;
 use super::token::ResumeToken;
 use crate::room::registry::{Draft, NewRoom};
 use crate::room::{Handle, RoomId};
-use crate::store;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -127,25 +126,6 @@ impl Lobby {
         self.seat_at(place, spec, player_id).await
     }
 
-    pub(super) async fn spectate(&self, spec: JoinSpec) -> Result<Seated, Error> {
-        match self.find(&spec.room).await? {
-            Place::Here(room) => Ok(Seated {
-                ticket: self.ticket(&room, "")?,
-                room: listed(&room),
-                player_id: String::new(),
-            }),
-            Place::There(server, held) => {
-                let id = held.record.room.to_string();
-                let room = if matches!(spec.room, RoomChoice::Code(_)) {
-                    spec.room.clone()
-                } else {
-                    RoomChoice::Id(id)
-                };
-                self.pass_on(&server, &held, JoinSpec { room, ..spec }).await
-            }
-        }
-    }
-
     pub(super) async fn rejoin(&self, spec: JoinSpec) -> Result<Seated, Error> {
         let token = spec.resume_token.as_deref().and_then(ResumeToken::parse);
         let token = token.ok_or(Error::SessionNotFound)?;
@@ -210,13 +190,15 @@ impl Lobby {
                 Err(error) if GOES_ON_ELSEWHERE.contains(&error.reason()) => {}
                 // The same request made its room on a third server.
                 Err(error) if error.reason() == "WRONG_SERVER" => {
-                    return self.seat_again(&self.id_for(original), original, player_id).await;
+                    return self
+                        .seat_again(&self.id_for(original).await, original, player_id)
+                        .await;
                 }
                 there => return there,
             }
         }
         self.sessions.takes_players()?;
-        let id = self.id_for(original);
+        let id = self.id_for(original).await;
         let room = match self.open(self.sessions.rooms.draft(new.clone(), id.clone())).await {
             Ok(room) => room,
             // The same request was here or on another server before.
@@ -228,7 +210,7 @@ impl Lobby {
 
     /// The same request makes the same room, on whichever server it arrives, for as long as proxies may repeat it. Later it
     /// makes another one: ids are never used again.
-    fn id_for(&self, spec: &JoinSpec) -> RoomId {
+    async fn id_for(&self, spec: &JoinSpec) -> RoomId {
         if !spec.has_unique_id() {
             return RoomId::random();
         }
@@ -236,10 +218,11 @@ impl Lobby {
         let window = since_1970.as_secs() / REPEATED_WITHIN_S;
         let bits = self.sessions.token_key.derive("room", &format!("{window} {}", spec.request_id));
         let id = RoomId::from_bits(u128::from_str_radix(&bits, 16).unwrap_or_default());
-        let was_here = store::Name::parse(id.as_str())
-            .is_some_and(|name| self.sessions.rooms.store().find(&name).is_ok());
-        let is_here = self.directory().room(&id).is_some();
-        if was_here && !is_here { RoomId::random() } else { id }
+        if self.directory().room(&id).is_some() {
+            return id;
+        }
+        let was_here = self.recorded(id.as_str()).await.is_some();
+        if was_here { RoomId::random() } else { id }
     }
 
     /// Opens a room here, once the directory knows of it.
@@ -342,7 +325,7 @@ impl Lobby {
     }
 
     /// Lets the room's own server do it. If that is gone, it is found out what became of the room.
-    async fn pass_on(
+    pub(super) async fn pass_on(
         &self,
         server: &ServerRecord,
         held: &Held<RoomRecord>,
@@ -369,15 +352,16 @@ impl Lobby {
     }
 
     fn seated(&self, room: &Handle, player_id: String) -> Result<Seated, Error> {
-        let ticket = self.ticket(room, &player_id)?;
+        let ticket = self.ticket(&player_id, room.info().id.as_str())?;
         let code = room.info().code.clone();
         Ok(Seated { ticket, room: ListedRoom { code, ..listed(room) }, player_id })
     }
 
-    fn ticket(&self, room: &Handle, player_id: &str) -> Result<String, Error> {
+    /// A ticket that leads here.
+    pub(super) fn ticket(&self, player_id: &str, room: &str) -> Result<String, Error> {
         let fleet = &self.sessions.fleet;
         let (route, version) = (fleet.route.as_str(), fleet.release.as_str());
-        let draft = ticket::Draft { player_id, room: &room.info().id, route, version };
+        let draft = ticket::Draft { player_id, room, route, version };
         self.sessions.keys.sign(draft, self.sessions.limits.ticket_ttl)
     }
 

@@ -406,7 +406,7 @@ pub(super) fn ms(duration: std::time::Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
-fn end_reason(room: &Handle) -> Error {
+pub(super) fn end_reason(room: &Handle) -> Error {
     match room.ending() {
         Some(Ending::Over | Ending::Closed) => Error::RoomEnded,
         Some(Ending::Disowned) => Error::LeaseLost,

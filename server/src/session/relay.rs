@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 const MESSAGES_WAITING_MAX: usize = 32;
 
 /// Carries a stream on. `first` is what was read of it already.
-pub(super) fn relay(
+pub fn relay(
     sessions: Arc<Sessions>,
     server: Arc<ServerRecord>,
     method: Method,

@@ -1,7 +1,9 @@
 //! The input log and its checkpoints: what rooms play, kept, so that it can be played again.
 //!
 //! - [`record`]: what a log is made of, and its bytes; [`inputs`]: those of a tick. [`reader`]: records from bytes, in order.
-//! - [`memory`]: a store that is gone with the process; [`mod@file`]: one that is not.
+//!   [`sessions`]: who has a place in the room.
+//! - [`memory`]: a store that is gone with the process; [`mod@file`]: one that is not; [`jetstream`]: one that is outside of it,
+//!   for many servers.
 //!
 //! A room writes whole [`Chunk`]s of records as the [`Writer`] of its epoch, and never waits for the store. Everything else
 //! reads: recordings and verification, spectators of the past, and, on a cluster, whoever takes the room over.
@@ -11,16 +13,20 @@
 pub mod bytes;
 pub mod file;
 pub mod inputs;
+pub mod jetstream;
 pub mod memory;
 pub mod reader;
 pub mod record;
+pub mod sessions;
 
 pub use copy::Cutter;
 pub use file::FileStore;
 pub use inputs::InputRef;
+pub use jetstream::JetStreamStore;
 pub use memory::MemoryStore;
 pub use reader::{ReadError, Reader};
 pub use record::{Checkpoint, End, EndReason, Header, Record, Tick, TickDraft};
+pub use sessions::{SessionRef, Sessions, last_sessions};
 
 use ::bytes::{Bytes, BytesMut};
 use std::fmt;
@@ -72,7 +78,7 @@ pub enum Error {
     /// The store's own recording cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The disk says no.
+    /// The disk, or what is behind it, says no.
     #[error("the store cannot be used: {0}")]
     Io(#[from] io::Error),
 }

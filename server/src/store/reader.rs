@@ -186,6 +186,11 @@ impl Order {
                 }
                 self.last_tick = Some(tick.tick);
             }
+            Record::Sessions(sessions) => {
+                if last_tick != Some(sessions.tick) {
+                    return Err("sessions are out of order");
+                }
+            }
             Record::End(end) => {
                 if last_tick != Some(end.tick) {
                     return Err("the end is out of order");

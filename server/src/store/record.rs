@@ -8,6 +8,7 @@ use super::bytes::{
     take_u64, take_varint,
 };
 use super::inputs;
+use super::sessions::Sessions;
 use crate::game::{Input, Mark};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use std::fmt;
@@ -32,6 +33,7 @@ const HEADER: u8 = 1;
 const TICK: u8 = 2;
 const CHECKPOINT: u8 = 3;
 const END: u8 = 4;
+pub(super) const SESSIONS: u8 = 5;
 
 const UNCOMPRESSED: u8 = 0;
 const LZ4: u8 = 1;
@@ -50,6 +52,8 @@ pub enum Record {
     Checkpoint(Checkpoint),
     /// The log ends here, as it should.
     End(End),
+    /// Who has a place in the room after a tick. Never in what leaves the store.
+    Sessions(Box<Sessions>),
     /// Something that a newer version wrote, and that can be passed over.
     Unknown,
 }
@@ -383,6 +387,8 @@ impl Record {
             }
             CHECKPOINT => Self::Checkpoint(Checkpoint::take(payload)?),
             END => Self::End(End::take(payload)?),
+            SESSIONS => Sessions::take(payload)?
+                .map_or(Self::Unknown, |sessions| Self::Sessions(Box::new(sessions))),
             _ => Self::Unknown,
         })
     }
@@ -390,7 +396,7 @@ impl Record {
 
 /// Appends a record of this kind. Its payload must stay below [`PAYLOAD_BYTES_MAX`]: what the room writes is far below, by
 /// the limits of players, moves and states.
-fn framed(out: &mut BytesMut, kind: u8, payload: impl FnOnce(&mut BytesMut)) {
+pub(super) fn framed(out: &mut BytesMut, kind: u8, payload: impl FnOnce(&mut BytesMut)) {
     let start = out.len();
     out.put_bytes(0, HEAD_BYTES);
     payload(out);

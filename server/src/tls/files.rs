@@ -5,7 +5,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::time::Instant;
 
@@ -46,10 +46,10 @@ pub(super) struct Content {
 }
 
 impl Content {
-    fn read(path: &PathBuf) -> Result<Self, Error> {
+    fn read(path: &Path) -> Result<Self, Error> {
         let bytes = reload::read(path, FILE_BYTES_MAX);
-        let bytes = bytes.map_err(|error| Error::Io(path.clone(), error))?;
-        Ok(Self { path: path.clone(), bytes })
+        let bytes = bytes.map_err(|error| Error::Io(path.to_owned(), error))?;
+        Ok(Self { path: path.to_owned(), bytes })
     }
 
     pub(super) fn chain(&self) -> Result<Vec<CertificateDer<'static>>, Error> {
@@ -132,7 +132,7 @@ impl Reload for Reloader {
 }
 
 fn read(paths: &[PathBuf]) -> Result<Vec<Content>, Error> {
-    paths.iter().map(Content::read).collect()
+    paths.iter().map(|path| Content::read(path)).collect()
 }
 
 fn hash(contents: &[Content]) -> [u8; 32] {

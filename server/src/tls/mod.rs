@@ -43,6 +43,3 @@ pub fn trusting_the_system(secure: bool) -> std::io::Result<ClientConfig> {
     };
     Ok(builder.with_no_client_auth())
 }
-
-#[cfg(test)]
-mod tests;

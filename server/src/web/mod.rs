@@ -1,10 +1,13 @@
-//! What browsers need: the page, and the WebSocket that carries `Play`. And the public keys of tickets, for whoever verifies them.
+//! What browsers need: the page, the WebSocket that carries `Play`, events for pages that only look on. And the public keys of
+//! tickets, for whoever verifies them.
 
+pub mod events;
 mod jwks;
 pub mod page;
 pub mod websocket;
 
 use crate::session::Lobby;
+use crate::session::onlooking::Onlookers;
 use axum::Router;
 use axum::routing::get;
 use http::{HeaderMap, header};
@@ -47,20 +50,23 @@ fn is_local_name(host: &str) -> bool {
     name == "localhost" || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
 }
 
-/// The page at `/` and, since it knows by its address what to show, at `/replay`; the WebSocket at `/ws`; the public keys of
-/// tickets at `/.well-known/jwks.json`.
-pub fn router(lobby: &Arc<Lobby>, origins: Arc<Origins>) -> Router {
+/// The page at `/` and, since it knows by its address what to show, at `/replay`; the WebSocket at `/ws`; a room's events; the
+/// public keys of tickets at `/.well-known/jwks.json`.
+pub fn router(lobby: &Arc<Lobby>, origins: Arc<Origins>, onlookers: Arc<Onlookers>) -> Router {
     let pages = lobby.sessions().metrics.pages.clone();
     let page = get(async move || {
         pages.inc();
         page::serve()
     });
+    let events =
+        events::Door { lobby: Arc::clone(lobby), origins: Arc::clone(&origins), onlookers };
     let door = websocket::Door { lobby: Arc::clone(lobby), origins };
     Router::new()
         .route("/", page.clone())
         .route("/replay", page)
         .route("/.well-known/jwks.json", get(jwks::serve).with_state(Arc::clone(lobby)))
         .route("/ws", get(websocket::open).with_state(door))
+        .route("/rooms/{id}/events", get(events::open).with_state(events))
 }
 
 #[cfg(test)]

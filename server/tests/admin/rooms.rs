@@ -8,6 +8,7 @@ use fray_proto::v1::admin_player::State;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tonic::Code;
 
 #[tokio::test(start_paused = true)]
@@ -171,6 +172,11 @@ async fn a_room_whose_game_hangs_holds_up_nobody_who_asks() {
     let (held, begun) = (Arc::clone(&hangs), Arc::clone(&begins));
     let game = Hooked(Arc::new(move || {
         if begun.load(Ordering::Acquire) {
+            // Tasks for another thread, so that it wakes and sees to the clock: this one may have been the last to do so.
+            let mut others = JoinSet::new();
+            others.spawn(async {});
+            others.spawn(async {});
+            others.detach_all();
             let waits = held.0.lock().expect("no panic");
             drop(held.1.wait_while(waits, |hangs| *hangs).expect("no panic"));
         }

@@ -37,7 +37,7 @@ fn forged(file: &[u8], forged_tick: u32) -> Vec<u8> {
             }
             Record::Tick(tick) => tick.put(&mut out),
             Record::End(end) => end.put(&mut out),
-            Record::Unknown => {}
+            Record::Sessions(_) | Record::Unknown => {}
         }
     }
     out.to_vec()

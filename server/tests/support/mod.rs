@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
 
 pub mod captured;
+pub mod certificates;
+pub mod provider;
 pub mod recorded;
 
 use clap::Parser as _;
@@ -181,7 +183,12 @@ impl Net {
 
     /// Opens a stream that begins with this Hello, and takes its Welcome.
     pub async fn open(&self, hello: v1::Hello) -> Result<Player, Status> {
-        let mut raw = self.raw().await;
+        self.open_over(self.connect().await, hello).await
+    }
+
+    /// The same over a connection that is there.
+    pub async fn open_over(&self, channel: Channel, hello: v1::Hello) -> Result<Player, Status> {
+        let mut raw = Raw::over(channel).await;
         raw.send(Request::Hello(hello)).await;
         match raw.next().await? {
             Some(Response::Welcome(welcome)) => Ok(Player::new(raw, welcome)),
@@ -189,12 +196,29 @@ impl Net {
         }
     }
 
+    /// The response to a stream that says Hello and then neither anything more nor that it is done.
+    pub async fn silent_stream(&self) -> tonic::body::Body {
+        use futures_util::StreamExt as _;
+        use http_body_util::StreamBody;
+        use prost::Message as _;
+        use tower::{Service as _, ServiceExt as _};
+        let first = v1::PlayRequest { message: Some(Request::Hello(hello())) };
+        let mut framed = vec![0];
+        framed.extend((first.encoded_len() as u32).to_be_bytes());
+        framed.extend(first.encode_to_vec());
+        let hello = tokio_stream::once(Ok::<_, tonic::Status>(hyper::body::Frame::data(
+            bytes::Bytes::from(framed),
+        )));
+        let body =
+            tonic::body::Body::new(StreamBody::new(hello.chain(futures_util::stream::pending())));
+        let request = http::Request::post("/fray.v1.Play/Play").body(body).expect("a request");
+        let mut service = fray_server::rpc::play::Service::new(self.parts.lobby().clone());
+        service.ready().await.expect("ready").call(request).await.expect("answered").into_body()
+    }
+
     /// A stream on which nothing was said yet.
     pub async fn raw(&self) -> Raw {
-        let (requests, outgoing) = mpsc::channel(256);
-        let mut client = PlayClient::new(self.connect().await);
-        let response = client.play(ReceiverStream::new(outgoing)).await.expect("streams open");
-        Raw { requests: Some(requests), responses: response.into_inner() }
+        Raw::over(self.connect().await).await
     }
 }
 
@@ -233,6 +257,13 @@ pub struct Raw {
 }
 
 impl Raw {
+    pub async fn over(channel: Channel) -> Self {
+        let (requests, outgoing) = mpsc::channel(256);
+        let mut client = PlayClient::new(channel);
+        let response = client.play(ReceiverStream::new(outgoing)).await.expect("streams open");
+        Self { requests: Some(requests), responses: response.into_inner() }
+    }
+
     pub async fn send(&mut self, message: Request) {
         let requests = self.requests.as_ref().expect("still open");
         // Whether the server still listens shows in what it answers.

@@ -55,14 +55,14 @@ impl Channels {
         // No stream may starve its neighbours by not reading, so the connection's window has room for all of them.
         let streams = u32::try_from(streams_per_connection).unwrap_or(u32::MAX);
         let connection_window = STREAM_WINDOW_BYTES.saturating_mul(streams).min(i32::MAX as u32);
-        let endpoint = Endpoint::from_shared(url.to_owned())?
+        let endpoint = trust
+            .endpoint(url)?
             .tcp_nodelay(true)
             .connect_timeout(Duration::from_millis(CONNECT_MS))
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(connection_window)
             .http2_keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(20));
-        let endpoint = trust.checked_by(endpoint)?;
         Ok(Self { endpoint, connections: Vec::new(), streams_per_connection, tracer: None })
     }
 

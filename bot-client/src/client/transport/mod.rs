@@ -1,12 +1,12 @@
 //! Ways to a server: gRPC and WebSocket, and whatever else implements [`Server`] (tests bring one in memory).
 
 mod grpc;
-mod trust;
+mod tls;
 mod websocket;
 
 pub(crate) use grpc::with_ticket;
 pub use grpc::{Channels, GrpcServer};
-pub use trust::{InvalidAuthority, Trust};
+pub use tls::{Trust, explain};
 pub use websocket::{InvalidUrl, WebSocketServer, websocket_over};
 
 use super::Ended;

@@ -1,6 +1,6 @@
 //! `Play` over a WebSocket, as browsers do it: one binary message is one protobuf message.
 
-use super::{Answer, GrpcServer, Link, Message, Server, Trust};
+use super::{Answer, GrpcServer, Link, Message, Server, Trust, explain};
 use crate::client::Ended;
 use crate::client::connection::CONNECT_MS;
 use crate::client::tracing::Tracer;
@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
 use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message as Frame};
-use tokio_tungstenite::{WebSocketStream, client_async_tls_with_config, client_async_with_config};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use tonic::Code;
 
 /// How long connecting, and the handshake, may take.
@@ -49,7 +49,7 @@ impl WebSocketServer {
         Ok(Self { lobby, uri, trust: Trust::default() })
     }
 
-    /// With authorities for an `https` address.
+    /// With others to be trusted behind `https://`.
     #[must_use]
     pub fn trusting(self, trust: Trust) -> Self {
         Self { trust, ..self }
@@ -58,7 +58,7 @@ impl WebSocketServer {
 
 /// An address that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is no http address")]
+#[error("{0} is no http or https address")]
 pub struct InvalidUrl(String);
 
 impl Server for WebSocketServer {
@@ -67,19 +67,22 @@ impl Server for WebSocketServer {
     }
 
     fn play(&self, ticket: &str) -> Answer<Link> {
-        let (uri, ticket) = (self.uri.clone(), ticket.to_owned());
-        let connector = self.trust.of_websocket();
+        let (uri, ticket, trust) = (self.uri.clone(), ticket.to_owned(), self.trust.clone());
         Box::pin(async move {
-            let broken = |error: std::io::Error| Ended::broken(error.to_string());
-            let port = if uri.scheme_str() == Some("wss") { 443 } else { 80 };
+            let is_secure = uri.scheme_str() == Some("wss");
+            let port = if is_secure { 443 } else { 80 };
             let address = (host(&uri).to_owned(), uri.port_u16().unwrap_or(port));
+            let broken = |error| Ended::unreachable(&error);
+            let silent = |_| Ended::broken("nobody answers");
             let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
-            let socket =
-                connecting.map_err(|_| Ended::broken("nobody answers"))?.map_err(broken)?;
+            let socket = connecting.map_err(silent)?.map_err(broken)?;
             socket.set_nodelay(true).map_err(broken)?;
-            let request = request(uri, &ticket);
-            let config = Some(config());
-            opened(client_async_tls_with_config(request, socket, config, connector)).await
+            if !is_secure {
+                return websocket_over(socket, uri, &ticket).await;
+            }
+            let securing = timeout(CONNECT_TIMEOUT, trust.connect(host(&uri), socket)).await;
+            let socket = securing.map_err(silent)?.map_err(broken)?;
+            websocket_over(socket, uri, &ticket).await
         })
     }
 
@@ -98,31 +101,14 @@ pub async fn websocket_over<S>(socket: S, uri: Uri, ticket: &str) -> Result<Link
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    opened(client_async_with_config(request(uri, ticket), socket, Some(config()))).await
-}
-
-fn request(uri: Uri, ticket: &str) -> ClientRequestBuilder {
-    let request = ClientRequestBuilder::new(uri).with_sub_protocol("fray.v1");
-    if ticket.is_empty() {
-        return request;
+    let mut request = ClientRequestBuilder::new(uri).with_sub_protocol("fray.v1");
+    if !ticket.is_empty() {
+        request = request.with_sub_protocol(format!("ticket.{ticket}"));
     }
-    request.with_sub_protocol(format!("ticket.{ticket}"))
-}
-
-fn config() -> WebSocketConfig {
     let mut config = WebSocketConfig::default();
     config.max_message_size = Some(MESSAGE_BYTES_MAX);
     config.write_buffer_size = 0;
-    config
-}
-
-/// The stream, once the handshake is done.
-async fn opened<S, R>(
-    handshake: impl Future<Output = Result<(WebSocketStream<S>, R), Error>>,
-) -> Result<Link, Ended>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+    let handshake = client_async_with_config(request, socket, Some(config));
     let opened = timeout(CONNECT_TIMEOUT, handshake).await;
     let (socket, _) = opened
         .map_err(|_| Ended::timed_out("the WebSocket's handshake takes too long"))?
@@ -189,7 +175,7 @@ fn ended(error: &Error) -> Ended {
             let message = format!("the WebSocket is refused: {status} {body}");
             Ended { code, reason: String::new(), message }
         }
-        error => Ended::broken(error.to_string()),
+        error => Ended::broken(explain(error).unwrap_or_else(|| error.to_string())),
     }
 }
 

@@ -1,1 +1,196 @@
+use super::*;
+use std::sync::Arc;
 
+const ME: &str = "00000000000000aa";
+const OTHER: &str = "00000000000000bb";
+
+fn instance(id: &str) -> InstanceId {
+    InstanceId::parse(id).expect("an id")
+}
+
+fn id(room: &str) -> RoomId {
+    RoomId::parse(room).expect("an id")
+}
+
+fn record(room: &str, owner: &str, epoch: u64) -> Held<RoomRecord> {
+    let record = RoomRecord {
+        room: id(room),
+        owner: instance(owner),
+        epoch,
+        followers: Vec::new(),
+        game: "arena".into(),
+        sim_version: 1,
+        name: String::new(),
+        capacity: 8,
+        code_hash: None,
+        lost: None,
+    };
+    Held { record: Arc::new(record), revision: Revision(7) }
+}
+
+fn lost(room: &str, owner: &str) -> Held<RoomRecord> {
+    let mut held = record(room, owner, 2);
+    Arc::make_mut(&mut held.record).lost = Some("gone".into());
+    held
+}
+
+fn here(room: &str, is_frozen: bool) -> Here {
+    Here { room: id(room), epoch: 1, is_frozen }
+}
+
+struct Case {
+    here: Vec<Here>,
+    records: Vec<Held<RoomRecord>>,
+    standing: Standing,
+    is_sure: bool,
+    cut_off: BTreeSet<RoomId>,
+    gone_s: u64,
+}
+
+impl Default for Case {
+    fn default() -> Self {
+        Self {
+            here: Vec::new(),
+            records: Vec::new(),
+            standing: Standing::Held,
+            is_sure: true,
+            cut_off: BTreeSet::new(),
+            gone_s: 0,
+        }
+    }
+}
+
+impl Case {
+    fn steps(&self, accord: &mut Accord, now: Instant) -> Vec<Step> {
+        let me = instance(ME);
+        let scene = Scene {
+            me: &me,
+            here: &self.here,
+            records: &self.records,
+            standing: self.standing,
+            is_sure: self.is_sure,
+            cut_off: &self.cut_off,
+            gone_for: &|_| Duration::from_secs(self.gone_s),
+        };
+        accord.steps(&scene, now)
+    }
+
+    fn once(&self) -> Vec<Step> {
+        self.steps(&mut Accord::default(), Instant::now())
+    }
+}
+
+#[test]
+fn rooms_and_records_in_accord_need_nothing() {
+    let case = Case {
+        here: vec![here("one", false)],
+        records: vec![record("one", ME, 1), record("two", OTHER, 1), lost("three", OTHER)],
+        ..Case::default()
+    };
+    assert_eq!(case.once(), []);
+}
+
+#[test]
+fn a_record_without_a_room_is_removed_but_not_while_the_room_is_opened() {
+    let case = Case { records: vec![record("one", ME, 1)], ..Case::default() };
+    let (mut accord, now) = (Accord::default(), Instant::now());
+    assert_eq!(case.steps(&mut accord, now), []);
+    assert_eq!(case.steps(&mut accord, now + Duration::from_millis(4900)), []);
+    let steps = case.steps(&mut accord, now + OPENING_MAX);
+    assert_eq!(steps, [Step::Remove(record("one", ME, 1))]);
+    // Another record of that room has its own time.
+    let mut newer = record("one", ME, 1);
+    newer.revision = Revision(8);
+    let case = Case { records: vec![newer], ..Case::default() };
+    assert_eq!(case.steps(&mut accord, now + OPENING_MAX), []);
+}
+
+#[test]
+fn a_room_that_was_here_and_is_over_has_its_record_removed_at_once_and_again_until_it_is_gone() {
+    let mut case = Case {
+        here: vec![here("one", false)],
+        records: vec![record("one", ME, 1)],
+        ..Case::default()
+    };
+    let (mut accord, now) = (Accord::default(), Instant::now());
+    assert_eq!(case.steps(&mut accord, now), []);
+    case.here.clear();
+    for _ in 0..2 {
+        assert_eq!(case.steps(&mut accord, now), [Step::Remove(record("one", ME, 1))]);
+    }
+}
+
+#[test]
+fn a_room_that_had_to_end_is_declared_lost() {
+    let cut_off = BTreeSet::from([id("one")]);
+    let case = Case { records: vec![record("one", ME, 1)], cut_off, ..Case::default() };
+    assert_eq!(case.once(), [Step::Lose(record("one", ME, 1))]);
+}
+
+#[test]
+fn a_room_without_a_record_or_with_one_that_is_only_remembered_is_written_again() {
+    let mut case = Case { here: vec![here("one", false)], ..Case::default() };
+    assert_eq!(case.once(), [Step::Restore(id("one"))]);
+    let mut remembered = record("one", ME, 1);
+    remembered.revision = Revision::LOST;
+    case.records = vec![remembered];
+    assert_eq!(case.once(), [Step::Restore(id("one"))]);
+    // Nobody's business but the owner's.
+    case.here.clear();
+    case.records[0] = Held { revision: Revision::LOST, ..record("one", OTHER, 1) };
+    case.gone_s = 100;
+    assert_eq!(case.once(), []);
+}
+
+#[test]
+fn a_room_with_another_owner_a_later_epoch_or_declared_lost_ends_here() {
+    for record in [record("one", OTHER, 1), record("one", ME, 2), lost("one", ME)] {
+        for standing in [Standing::Held, Standing::AwayForAll, Standing::Frozen] {
+            let records = vec![record.clone()];
+            let here = vec![here("one", true)];
+            let case = Case { here, records, standing, ..Case::default() };
+            assert_eq!(case.once(), [Step::Disown(id("one"))], "{standing:?}");
+        }
+    }
+}
+
+#[test]
+fn what_stands_still_goes_on_when_the_lease_allows_it() {
+    let case = |standing| Case {
+        here: vec![here("one", true)],
+        records: vec![record("one", ME, 1)],
+        standing,
+        ..Case::default()
+    };
+    assert_eq!(case(Standing::Held).once(), [Step::ThawIfOwned(id("one"))]);
+    assert_eq!(case(Standing::AwayForAll).once(), [Step::Thaw(id("one"))]);
+    assert_eq!(case(Standing::Frozen).once(), []);
+    assert_eq!(case(Standing::Lost).once(), []);
+}
+
+#[test]
+fn rooms_of_a_server_that_is_long_gone_are_claimed_when_that_is_certain() {
+    let mut case = Case { records: vec![record("one", OTHER, 1)], ..Case::default() };
+    case.gone_s = 29;
+    assert_eq!(case.once(), []);
+    case.gone_s = 30;
+    assert_eq!(case.once(), [Step::Claim(record("one", OTHER, 1))]);
+    case.is_sure = false;
+    assert_eq!(case.once(), []);
+}
+
+#[test]
+fn lost_rooms_are_remembered_for_ten_minutes() {
+    let case = Case { records: vec![lost("one", OTHER)], ..Case::default() };
+    let (mut accord, now) = (Accord::default(), Instant::now());
+    assert_eq!(case.steps(&mut accord, now), []);
+    assert_eq!(case.steps(&mut accord, now + Duration::from_secs(599)), []);
+    assert_eq!(case.steps(&mut accord, now + LOST_KEPT), [Step::Forget(lost("one", OTHER))]);
+}
+
+#[test]
+fn much_is_done_in_parts() {
+    let here = (0..1000).map(|number| here(&format!("r{number}"), false)).collect();
+    let case = Case { here, ..Case::default() };
+    assert_eq!(case.once().len(), STEPS_MAX);
+}

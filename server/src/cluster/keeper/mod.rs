@@ -1,8 +1,8 @@
 //! Keeps this server's place in the fleet: renews its lease, and keeps its rooms and their records in accord.
 //!
-//! - [`renewal`]: one task that renews, asks, and lets rooms stand still or end. It waits for nothing else, so nothing can
+//! - `renewal`: one task that renews, asks, and lets rooms stand still or end. It waits for nothing else, so nothing can
 //!   delay it.
-//! - [`accord`]: what rooms and records need done. Pure. [`reconcile`]: the task that does it, at its own pace.
+//! - `accord`: what rooms and records need done. Pure. `reconcile`: the task that does it, at its own pace.
 
 mod accord;
 mod reconcile;

@@ -14,8 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 /// How often it looks, changes or not.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Changes within this time are looked at together.
-const GATHER: Duration = Duration::from_millis(50);
+/// Changes of rooms within this time are looked at together.
+const ROOMS_GATHERED: Duration = Duration::from_millis(50);
+/// The same, of records: each renewal of every server is one.
+const RECORDS_GATHERED: Duration = Duration::from_millis(250);
 /// How many requests are made at once.
 const AT_ONCE_MAX: usize = 16;
 
@@ -30,8 +32,8 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         loop {
             tokio::select! {
                 _ = looks.tick() => {}
-                () = changed(&mut rooms) => sleep(GATHER).await,
-                () = changed(&mut records) => sleep(GATHER).await,
+                () = changed(&mut rooms) => sleep(ROOMS_GATHERED).await,
+                () = changed(&mut records) => sleep(RECORDS_GATHERED).await,
                 () = changed(&mut standing) => {}
             }
             look(&shared, &mut accord).await;

@@ -86,7 +86,8 @@ impl Follower {
         let mut was_away = false;
         loop {
             let began = Instant::now();
-            let broken = stop.run_until_cancelled(self.reader.follow(&mut self.events)).await;
+            let follow = Box::pin(self.reader.follow(&mut self.events));
+            let broken = stop.run_until_cancelled(follow).await;
             let Some(Err(broken)) = broken else { return };
             match broken {
                 Break::NotConnected if was_away => {}
@@ -167,9 +168,6 @@ impl Reader {
                     }
                 }
                 _ = pulses.tick(), if matches!(*pulse, Either::Left(_)) => {
-                    if self.shared.state().view.forget(Instant::now()) {
-                        self.shared.changed();
-                    }
                     let known = self.shared.state().view.life();
                     pulse.set(Either::Right(Box::pin(self.pulse(known))));
                 }

@@ -1,9 +1,9 @@
 //! The directory that many servers share: two key-value buckets in NATS JetStream.
 //!
-//! - [`options`]: where NATS is, and how one gets in.
-//! - [`view`]: what this server knows of the directory. Pure.
-//! - [`follow`]: keeps the view as the buckets are; makes them, if they are not there.
-//! - [`request`]: single reads and writes, each with a deadline.
+//! - `options`: where NATS is, and how one gets in.
+//! - `view`: what this server knows of the directory. Pure.
+//! - `follow`: keeps the view as the buckets are; makes them, if they are not there.
+//! - `request`: single reads and writes, each with a deadline.
 //!
 //! A record is one JSON value. Rooms are in `<prefix>_rooms` under their ids, servers in `<prefix>_servers` under their
 //! instances' ids; a record's revision is its message's sequence number in the bucket's stream, so a compare-and-swap is a
@@ -146,7 +146,11 @@ impl NatsDirectory {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.view.forget(Instant::now()) {
+            self.changed();
+        }
+        state
     }
 
     fn take(&self, entry: Entry) {
@@ -332,3 +336,6 @@ impl Directory for NatsDirectory {
         })
     }
 }
+
+#[cfg(test)]
+mod simulation;

@@ -95,6 +95,31 @@ impl Options {
         &self,
         me: &InstanceId,
     ) -> Result<(Client, mpsc::Receiver<Event>), StartError> {
+        let (addresses, options) = self.prepared().await?;
+        let (note, events) = mpsc::channel(EVENTS_WAITING_MAX);
+        let client = options
+            .name(format!("fray-server {me}"))
+            .ping_interval(PING_EVERY)
+            .subscription_capacity(MESSAGES_WAITING_MAX)
+            .event_callback(move |event| {
+                let note = note.clone();
+                async move {
+                    // Whoever reads these looks at the newest state, too.
+                    let _ = note.try_send(event);
+                }
+            })
+            .connect(addresses)
+            .await?;
+        Ok((client, events))
+    }
+
+    /// A further client, for something else than the directory. It connects by itself, too.
+    pub async fn client(&self) -> Result<Client, StartError> {
+        let (addresses, options) = self.prepared().await?;
+        Ok(options.name("fray-server store").connect(addresses).await?)
+    }
+
+    async fn prepared(&self) -> Result<(Vec<ServerAddr>, ConnectOptions), StartError> {
         let (addresses, user) = addresses(&self.url)?;
         let mut options = ConnectOptions::new();
         match user {
@@ -115,24 +140,11 @@ impl Options {
         if let Some((certificate, key)) = &self.tls.certificate {
             options = options.add_client_certificate(certificate.clone(), key.clone());
         }
-        let (note, events) = mpsc::channel(EVENTS_WAITING_MAX);
-        let client = options
-            .name(format!("fray-server {me}"))
+        let options = options
             .retry_on_initial_connect()
             .connection_timeout(CONNECT_TIMEOUT)
-            .reconnect_delay_callback(pause)
-            .ping_interval(PING_EVERY)
-            .subscription_capacity(MESSAGES_WAITING_MAX)
-            .event_callback(move |event| {
-                let note = note.clone();
-                async move {
-                    // Whoever reads these looks at the newest state, too.
-                    let _ = note.try_send(event);
-                }
-            })
-            .connect(addresses)
-            .await?;
-        Ok((client, events))
+            .reconnect_delay_callback(pause);
+        Ok((addresses, options))
     }
 }
 
@@ -167,15 +179,12 @@ fn decoded(text: &str) -> String {
     while let Some((&first, after)) = rest.split_first() {
         let escaped = (first == b'%').then(|| after.get(..2)).flatten();
         let escaped = escaped.and_then(|digits| std::str::from_utf8(digits).ok());
-        match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(first);
-                rest = after;
-            }
+        if let Some(byte) = escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            bytes.push(byte);
+            rest = &after[2..];
+        } else {
+            bytes.push(first);
+            rest = after;
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 /// How long what is not in a directory that was found empty may still come back: owners write their records again.
 pub const SETTLE: Duration = Duration::from_secs(10);
 /// The most records of a kind. More are not looked at.
-pub const ROOMS_MAX: usize = 100_000;
+const ROOMS_MAX: usize = 100_000;
 /// See [`ROOMS_MAX`].
-pub const SERVERS_MAX: usize = 10_000;
+const SERVERS_MAX: usize = 10_000;
 /// If nothing is heard of this server's own renewals for so long, what was heard of others before counts no more.
 const HEARING_GAP_MAX: Duration = Duration::from_millis(2500);
 

@@ -38,7 +38,7 @@ pub(super) fn scan(from: impl Read) -> io::Result<Scan> {
                     Record::Checkpoint(checkpoint) => scan.last_tick = Some(checkpoint.tick),
                     Record::Tick(tick) => scan.last_tick = Some(tick.tick),
                     Record::End(_) => scan.has_end = true,
-                    Record::Unknown => {}
+                    Record::Sessions(_) | Record::Unknown => {}
                 }
             }
             Ok(None) => return Ok(scan),

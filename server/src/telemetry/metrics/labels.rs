@@ -20,7 +20,7 @@ pub struct Source {
 /// By which door something came in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Door {
-    /// "grpc", "websocket", "watch" or "replay".
+    /// "grpc", "websocket", "watch", "replay" or "events".
     pub door: &'static str,
 }
 

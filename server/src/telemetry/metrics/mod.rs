@@ -53,6 +53,10 @@ pub struct Metrics {
     pub capacity_connections: Gauge,
     /// Streams of spectators.
     pub spectators: Gauge,
+    /// Pages that look on.
+    pub onlookers: Gauge,
+    /// What they were sent.
+    pub events: Counter,
     /// Streams that show a recording.
     pub replays: Gauge,
     /// Jobs that wait for the threads of replays.
@@ -168,6 +172,8 @@ impl Metrics {
             connections: Gauge::default(),
             capacity_connections: Gauge::default(),
             spectators: Gauge::default(),
+            onlookers: Gauge::default(),
+            events: Counter::default(),
             replays: Gauge::default(),
             replay_jobs_waiting: Gauge::default(),
             replayed_ticks: Counter::default(),

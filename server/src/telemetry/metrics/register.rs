@@ -78,6 +78,8 @@ impl Metrics {
             "Streams carried on to the server that has their room",
             &self.relayed,
         );
+        count(r, "onlookers", "Pages that look on by server-sent events", &self.onlookers);
+        count(r, "events", "Server-sent events for pages that look on", &self.events);
         count(r, "updates", "Updates written", &self.updates);
         bytes(r, "update", "Bytes of updates written", &self.update_bytes);
         let help = "Updates held back for want of acknowledgements";
@@ -136,10 +138,10 @@ impl Metrics {
         for verdict in ["same", "differs", "damaged", "panicked"] {
             drop(self.verifications.get_or_create(&Verdict { verdict }));
         }
-        for door in ["grpc", "websocket", "watch", "replay"] {
+        for door in ["grpc", "websocket", "watch", "replay", "events"] {
             drop(self.streams.get_or_create(&Door { door }));
         }
-        for door in ["grpc", "websocket", "watch"] {
+        for door in ["grpc", "websocket", "watch", "events"] {
             drop(self.relayed.get_or_create(&Door { door }));
         }
         self.rpc.expect(super::rpc::WEBSOCKET);

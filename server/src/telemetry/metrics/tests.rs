@@ -103,7 +103,7 @@ fn the_process_is_told_of_in_the_usual_names() {
 fn known_series_are_there_from_the_start() {
     let metrics = Metrics::default();
     assert_eq!(lines(&metrics, "fray_incidents_total{reason=\"panic\"} 0").len(), 1);
-    assert_eq!(lines(&metrics, "fray_streams_total").len(), 4);
+    assert_eq!(lines(&metrics, "fray_streams_total").len(), 5);
 }
 
 #[test]

@@ -4,7 +4,10 @@
 
 use super::ids::{Decided, Ids};
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_otlp::{ExporterBuildError, SpanExporter as OtlpExporter, WithExportConfig as _};
+use opentelemetry_otlp::tonic_types::transport::{Certificate, ClientTlsConfig};
+use opentelemetry_otlp::{
+    ExporterBuildError, SpanExporter as OtlpExporter, WithExportConfig as _, WithTonicConfig as _,
+};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
@@ -21,6 +24,8 @@ use std::time::Duration;
 pub struct Target {
     /// The collector, such as `http://localhost:4317`; `None`: as `OTEL_EXPORTER_OTLP_*` say.
     pub endpoint: Option<String>,
+    /// Whom to trust, if the address says `https`.
+    pub trust: Option<Trust>,
     /// The service's name, unless `OTEL_SERVICE_NAME` gives another.
     pub service: &'static str,
     /// Which of the processes of that service; `service.instance.id`.
@@ -33,6 +38,15 @@ pub struct Target {
     pub delay: Duration,
     /// The most spans that wait, or are on their way.
     pub waiting_max: usize,
+}
+
+/// Whose certificate a collector may show.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// One that the system's authorities have signed.
+    System,
+    /// One that these have signed: PEM.
+    Authorities(Vec<u8>),
 }
 
 /// What became of spans, since the start.
@@ -57,6 +71,14 @@ pub fn provider(target: Target, counts: &Counts) -> Result<SdkTracerProvider, Er
     if let Some(endpoint) = &target.endpoint {
         otlp = otlp.with_endpoint(endpoint);
     }
+    otlp = match target.trust {
+        None => otlp,
+        Some(Trust::System) => otlp.with_tls_config(ClientTlsConfig::new().with_native_roots()),
+        Some(Trust::Authorities(pem)) => {
+            let authorities = Certificate::from_pem(pem);
+            otlp.with_tls_config(ClientTlsConfig::new().ca_certificate(authorities))
+        }
+    };
     let waiting = Arc::new(AtomicUsize::new(0));
     let exporter = Counted {
         inner: otlp.build()?,

@@ -11,7 +11,8 @@ fn room() -> RoomId {
 
 fn ticket(keys: &Keys) -> String {
     let room = room();
-    let draft = Draft { player_id: "p1", room: &room, route: "10.0.0.1:7777", version: "v1" };
+    let draft =
+        Draft { player_id: "p1", room: room.as_str(), route: "10.0.0.1:7777", version: "v1" };
     keys.sign(draft, Duration::from_secs(60)).expect("signed")
 }
 
