@@ -51,6 +51,8 @@ percentage of healthy servers below which health is ignored.
           "@type": type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest
           choice_count: 3
   common_lb_config:
+    # What health says counts at once, not after Envoy's second.
+    update_merge_window: 0s
     # Never new rooms for servers that drain.
     healthy_panic_threshold: { value: {{ .panic | default 0 }} }
     # Players may return to a server that drains.

@@ -119,7 +119,7 @@ local_reply_config:
 access_log_options: { flush_access_log_on_new_request: true, access_log_flush_interval: {{ $edge.accessLog.every }} }
 access_log:
 - name: envoy.access_loggers.stdout
-  filter: { not_health_check_filter: {} }
+  filter: { header_filter: { header: { name: ":path", string_match: { exact: /healthz }, invert_match: true } } }
   typed_config:
     "@type": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog
     log_format:

@@ -77,6 +77,7 @@ impl Edge {
             .args(["--config-path", "envoy.yaml", "--admin-address-path", "admin"])
             // Other tests have one, too.
             .args(["--disable-hot-restart", "--concurrency", "2", "--log-level", "warning"])
+            .args(["--file-flush-interval-msec", "100"])
             .current_dir(&folder)
             .stdin(Stdio::null())
             .stdout(log("access.log"))

@@ -17,6 +17,8 @@ async fn streams_are_logged_when_they_begin_meanwhile_and_when_they_end_without_
     let ticket = issuer.ticket(server.address);
     let bearer = format!("Bearer {ticket}");
     let mut client = Client::connect(edge.address).await;
+    // Before all others, so that it would be there when they are.
+    client.ask("GET", "/healthz", &[]).await;
     let path = format!("/fray.v1.Play/Play?ticket={ticket}");
     let mut stream = client.open(&path, &[("authorization", &bearer)]).await;
     stream.echo().await;
@@ -41,7 +43,6 @@ async fn streams_are_logged_when_they_begin_meanwhile_and_when_they_end_without_
     edge.logged(is("DownstreamEnd", "/ws")).await;
     client.ask("GET", &format!("/?ticket={ticket}"), &[]).await;
     edge.logged(is("DownstreamEnd", "/")).await;
-    client.ask("GET", "/healthz", &[]).await;
 
     let text = edge.log_text();
     for part in ticket.split('.') {
