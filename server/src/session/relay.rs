@@ -34,7 +34,11 @@ pub fn relay(
         let (messages, receiver) = mpsc::channel(MESSAGES_WAITING_MAX);
         // The channel is empty: there is room for one.
         let _ = messages.try_send(Written::Message(first));
-        let mut is_open = true;
+        // Of all but players there is one message. Some servers answer only once they have seen its end.
+        let mut is_open = method == Method::Play;
+        if !is_open {
+            let _ = messages.try_send(Written::End);
+        }
         let parse = entry.parse;
         let call = Carried { method, ticket: entry.ticket, trace: entry.trace };
         let outgoing = sessions.fleet.peers.carry(&server, call, written(receiver).boxed()).await;
