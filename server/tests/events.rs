@@ -8,13 +8,14 @@ use fray_proto::v1::join_request::Room;
 use fray_server::cluster::memory::MemoryDirectory;
 use fray_server::room::Ending;
 use fray_server::session::directory::{Directory as _, RoomRecord, ServerRecord};
-use fray_server::session::onlooking::{EVERY, READERS_MAX, READERS_PER_ROOM_MAX};
+use fray_server::session::onlooking::{EVERY, Event, Onlookers, READERS_MAX, READERS_PER_ROOM_MAX};
 use fray_server::session::telling::HEARTBEAT;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use support::{Net, Player, hello_with_ticket};
 use tokio::time::{Instant, timeout};
@@ -325,8 +326,6 @@ async fn so_many_look_on_at_a_room_and_a_place_comes_free() {
 
 #[tokio::test(start_paused = true)]
 async fn no_more_look_on_at_a_server_than_it_says() {
-    use fray_server::session::onlooking::Onlookers;
-    use std::sync::Arc;
     let net = Net::new(&["--room-ttl", "1h"]);
     let mut rooms = Vec::new();
     for _ in 0..=READERS_MAX / READERS_PER_ROOM_MAX {
@@ -380,15 +379,36 @@ async fn who_does_not_read_costs_nothing_and_loses_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_who_look_at_a_room_share_one_picture() {
+async fn all_who_look_at_a_room_share_one_picture_and_nothing_is_kept_when_nobody_does() {
     let net = Net::new(&[]);
     let (_ada, room) = opens(&net, "Ada", false).await;
-    let (mut one, mut other) =
-        (Reader::open(&net, &room.room_id).await, Reader::open(&net, &room.room_id).await);
+    let here = net.parts.sessions().rooms.all().remove(0);
+    let onlookers = Arc::new(Onlookers::new(net.parts.sessions()));
+    let mut one = onlookers.look_on(here.clone()).expect("a place");
+    let mut other = onlookers.look_on(here.clone()).expect("a place");
+    let boards = |events: Vec<Event>| {
+        let boards = events.into_iter().filter(|event| event.name == "scoreboard");
+        boards.map(|event| event.json.as_ptr()).collect::<Vec<_>>()
+    };
+    let now = Instant::now();
+    let first = boards(one.look(now));
+    // Much happens until the other one looks, but not enough time has gone by for another picture.
     let _bob = comes(&net, "Bob", &room.room_id).await;
-    for _ in 0..2 {
-        assert_eq!(one.next_of("scoreboard").await, other.next_of("scoreboard").await);
+    let mut frames = here.frames();
+    for _ in 0..3 {
+        frames.changed().await.expect("goes on");
     }
+    assert_eq!(boards(other.look(now + EVERY / 2)), first);
+    assert!(boards(one.look(now + EVERY)) != first && !boards(other.look(now + EVERY)).is_empty());
+
+    let info = Arc::downgrade(here.info());
+    here.end(Ending::Closed).expect("told");
+    while frames.changed().await.is_ok() {}
+    drop((frames, here, one));
+    tokio::time::sleep(EVERY).await;
+    assert!(info.upgrade().is_some(), "somebody has it before their eyes");
+    drop(other);
+    assert!(info.upgrade().is_none());
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,6 +23,7 @@ pub(super) fn alone(config: &Config, players: SocketAddr) -> Fleet {
         peers: Arc::new(NoPeers),
         route: config.fleet.advertise.unwrap_or(players).to_string(),
         release: config.fleet.release.clone(),
+        shares_store: config.fleet.store_nats,
         relays: config.fleet.relay,
     }
 }

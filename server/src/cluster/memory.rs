@@ -181,7 +181,7 @@ impl Peers for NoPeers {
         &self,
         _: &ServerRecord,
         _: Carried,
-        _: BoxStream<'static, Bytes>,
+        _: BoxStream<'static, Option<Bytes>>,
     ) -> BoxFuture<'_, Result<BoxStream<'static, Result<Bytes, Error>>, Error>> {
         Box::pin(async { Err(Error::OwnerUnreachable) })
     }

@@ -75,9 +75,11 @@ impl PeerClient {
             // Servers come and go; those of the past take their places with them.
             self.connections.retain(|_, connections| connections.is_in_use());
         }
+        if self.connections.len() >= SERVERS_MAX {
+            return Err(Error::OwnerUnreachable);
+        }
         let fresh = Arc::new(Connections::new(address, self.tls.clone())?);
-        self.connections.insert(address.to_owned(), Arc::clone(&fresh));
-        Ok(fresh)
+        Ok(Arc::clone(&self.connections.entry(address.to_owned()).or_insert(fresh)))
     }
 
     /// What every call carries.
@@ -89,7 +91,7 @@ impl PeerClient {
 
     async fn try_join(&self, address: &str, spec: JoinSpec) -> Result<Seated, Error> {
         let connections = self.connections(address)?;
-        let (channel, _lease) = connections.lease();
+        let channel = connections.calls.clone();
         let mut request = Request::new(wire::join_request(spec));
         self.credentials(request.metadata_mut())?;
         request.set_timeout(JOIN_TIMEOUT);
@@ -104,7 +106,7 @@ impl PeerClient {
         &self,
         address: &str,
         call: Carried,
-        incoming: BoxStream<'static, Bytes>,
+        incoming: BoxStream<'static, Option<Bytes>>,
     ) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
         let connections = self.connections(address)?;
         let (channel, lease) = connections.lease();
@@ -149,7 +151,7 @@ impl Probe for PeerClient {
             if self.credentials(request.metadata_mut()).is_err() {
                 return ProbeOutcome::Silent;
             }
-            let (channel, _lease) = connections.lease();
+            let channel = connections.calls.clone();
             let mut peer = v1::peer_client::PeerClient::new(channel);
             match tokio::time::timeout(PROBE_TIMEOUT, peer.probe(request)).await {
                 Ok(Ok(answer)) => answered(&answer.into_inner()),
@@ -204,7 +206,7 @@ impl Peers for FleetPeers {
         &self,
         server: &ServerRecord,
         call: Carried,
-        incoming: BoxStream<'static, Bytes>,
+        incoming: BoxStream<'static, Option<Bytes>>,
     ) -> BoxFuture<'_, Result<BoxStream<'static, Result<Bytes, Error>>, Error>> {
         let address = server.peer.clone();
         Box::pin(async move { self.client.try_carry(&address, call, incoming).await })
@@ -218,6 +220,8 @@ impl Peers for FleetPeers {
 /// The connections to one server, each shared by a number of streams.
 struct Connections {
     endpoint: Endpoint,
+    /// For calls, which must not wait for streams.
+    calls: Channel,
     open: Mutex<Vec<(Channel, Arc<AtomicUsize>)>>,
 }
 
@@ -237,7 +241,8 @@ impl Connections {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
-        Ok(Self { endpoint, open: Mutex::default() })
+        let calls = endpoint.connect_lazy();
+        Ok(Self { endpoint, calls, open: Mutex::default() })
     }
 
     /// A connection with a place for one more stream. It connects on first use, and again when it broke.
@@ -250,6 +255,8 @@ impl Connections {
         if let Some((channel, streams)) = free {
             return (channel.clone(), Lease(Arc::clone(streams)));
         }
+        // Those that a rush left behind.
+        open.retain(|(_, streams)| streams.load(Ordering::Relaxed) > 0);
         let (channel, streams) = (self.endpoint.connect_lazy(), Arc::new(AtomicUsize::new(1)));
         open.push((channel.clone(), Arc::clone(&streams)));
         (channel, Lease(streams))
@@ -278,6 +285,13 @@ fn passed(status: &Status) -> Error {
         tracing::debug!(%status, "another server does not answer");
         return Error::OwnerUnreachable;
     };
+    if info.reason == Error::PeerTokenInvalid.reason() {
+        tracing::warn!("another server does not know this one: --ticket-keys or the clocks differ");
+        return Error::OwnerUnreachable;
+    }
+    if info.reason == Error::DeadlineExceeded.reason() {
+        return Error::OwnerUnreachable;
+    }
     Error::Passed(Box::new(Passed {
         code: status.code() as i32,
         reason: Passed::known_reason(&info.reason),
@@ -298,7 +312,7 @@ fn traceparent(trace: Peer) -> Option<String> {
 struct Opaque;
 
 impl Codec for Opaque {
-    type Encode = Bytes;
+    type Encode = Option<Bytes>;
     type Decode = Bytes;
     type Encoder = Self;
     type Decoder = Self;
@@ -313,11 +327,12 @@ impl Codec for Opaque {
 }
 
 impl Encoder for Opaque {
-    type Item = Bytes;
+    type Item = Option<Bytes>;
     type Error = Status;
 
-    fn encode(&mut self, message: Bytes, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        into.put(message);
+    fn encode(&mut self, message: Option<Bytes>, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        // A body that fails is what makes the other server's half break: one that merely stops would look like a leave.
+        into.put(message.ok_or_else(|| Status::cancelled("the client's stream broke"))?);
         Ok(())
     }
 }

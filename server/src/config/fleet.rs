@@ -12,8 +12,8 @@ const PEER_PORT: u16 = 7779;
 #[command(next_help_heading = "Fleet")]
 pub struct FleetFlags {
     /// Share rooms with all servers at this NATS, for example <nats://127.0.0.1:4222> (JetStream is needed); several
-    /// addresses of one NATS cluster are separated by commas. Without it, the server is alone
-    #[arg(long, env = "FRAY_NATS", value_name = "URL")]
+    /// addresses of one NATS cluster are separated by commas. Without it, the server is alone. All servers need the same --ticket-keys and --session-key
+    #[arg(long, env = "FRAY_NATS", value_name = "URL", requires_all = ["ticket_keys", "session_key"])]
     pub nats: Option<String>,
 
     /// Keep what rooms play in that NATS, for all servers to read, and not in a folder or in memory

@@ -157,6 +157,9 @@ pub enum Error {
     /// An operator removed the player.
     #[error("an operator removed the player from this room")]
     Kicked,
+    /// A room of this id is here already.
+    #[error("there is such a room already")]
+    Exists,
     /// The server has all the rooms that it takes.
     #[error("the server has all the rooms that it takes")]
     RoomsExhausted,

@@ -188,6 +188,9 @@ impl Registry {
     /// Opens a room and starts its task.
     pub fn open(&self, draft: Draft) -> Result<Handle, Error> {
         let _one_at_a_time = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.rooms.contains_key(&draft.id) {
+            return Err(Error::Exists);
+        }
         if !self.has_place() {
             return Err(Error::RoomsExhausted);
         }

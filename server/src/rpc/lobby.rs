@@ -153,7 +153,7 @@ impl v1::lobby_server::Lobby for Service {
                     yield Err(Error::ShuttingDown.into());
                     return;
                 }
-                let news = changes(&mut known, lobby.listed());
+                let news = changes(&mut known, &lobby.listed_lately());
                 if is_first || !news.rooms.is_empty() || !news.ended_room_ids.is_empty() {
                     is_first = false;
                     yield Ok(news);
@@ -164,12 +164,9 @@ impl v1::lobby_server::Lobby for Service {
 }
 
 /// What is new since `known`, which is brought up to date.
-fn changes(
-    known: &mut BTreeMap<RoomId, v1::Room>,
-    rooms: Vec<ListedRoom>,
-) -> v1::WatchRoomsResponse {
+fn changes(known: &mut BTreeMap<RoomId, v1::Room>, rooms: &[ListedRoom]) -> v1::WatchRoomsResponse {
     let now: BTreeMap<RoomId, v1::Room> =
-        rooms.into_iter().map(|room| (room.id.clone(), room.into())).collect();
+        rooms.iter().map(|room| (room.id.clone(), room.clone().into())).collect();
     let is_news = |(id, room): &(&RoomId, &v1::Room)| known.get(*id) != Some(*room);
     let news = v1::WatchRoomsResponse {
         rooms: now.iter().filter(is_news).map(|(_, room)| room.clone()).collect(),

@@ -96,12 +96,12 @@ impl Service {
             let outgoing = watch_past::watch(sessions, past(request));
             return respond(outgoing.map(|item| item.map(wire::frame_watch)));
         }
-        let id = if is_elsewhere && request.code.is_empty() {
-            request.recording
-        } else {
-            request.room_id
-        };
-        let room = match (id, request.code) {
+        if is_elsewhere {
+            // Whether its code fits is for that server to say.
+            let outgoing = play::watch_elsewhere(self.lobby, entry, message, request.recording);
+            return respond(outgoing.map(|item| item.map(wire::frame_watch)));
+        }
+        let room = match (request.room_id, request.code) {
             (id, _) if !id.is_empty() => RoomChoice::Id(id),
             (_, code) if !code.is_empty() => RoomChoice::Code(code),
             _ => RoomChoice::Any,

@@ -245,12 +245,12 @@ pub trait Peers: Send + Sync + 'static {
     fn join(&self, server: &ServerRecord, spec: JoinSpec) -> BoxFuture<'_, Result<Seated, Error>>;
 
     /// Carries a stream on to another server: messages both ways, as they are. When `incoming` ends, so does the other
-    /// server's; dropping what is returned breaks the stream off, as a client that is gone would.
+    /// server's; `None` in it, and dropping what is returned, break the stream off, as a client that is gone would.
     fn carry(
         &self,
         server: &ServerRecord,
         call: Carried,
-        incoming: BoxStream<'static, Bytes>,
+        incoming: BoxStream<'static, Option<Bytes>>,
     ) -> BoxFuture<'_, Result<BoxStream<'static, Result<Bytes, Error>>, Error>>;
 
     /// Finds out what became of a room whose owner does not answer, and if the owner is gone for certain, says so in the
@@ -300,6 +300,8 @@ pub struct Fleet {
     pub route: String,
     /// Which release this server is.
     pub release: String,
+    /// All servers keep what rooms play in one place.
+    pub shares_store: bool,
     /// Streams whose room is on another server are carried on; else they are refused.
     pub relays: bool,
 }

@@ -257,6 +257,7 @@ impl From<room::Error> for Error {
             room::Error::Full => Self::RoomFull,
             room::Error::SessionNotFound => Self::SessionNotFound,
             room::Error::Ended => Self::RoomNotFound,
+            room::Error::Exists => Self::RoomExists,
             room::Error::Kicked => Self::Kicked,
             room::Error::Overloaded => Self::Overloaded,
             room::Error::RoomsExhausted => Self::RoomsExhausted,

@@ -5,23 +5,69 @@ use super::lobby::Lobby;
 use crate::room::Handle;
 use rand::RngExt as _;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// How many players a room is taken to have that its server has not spoken of yet.
 const NEW_ROOM_PLAYERS: u64 = 8;
+/// A server that has not renewed its lease for so long is not sent anybody who could go elsewhere.
+const SILENT_AFTER: Duration = Duration::from_millis(2500);
+/// Nor is one that did not answer this server, for so long.
+const UNREACHABLE_FOR: Duration = Duration::from_secs(5);
+/// Of so many servers that is remembered.
+pub(super) const UNREACHABLE_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
+/// How old the list may be that those see who watch it.
+const LIST_FRESH: Duration = Duration::from_millis(900);
+
+/// The rooms of all servers, and since when that is known.
+pub(super) type List = Option<(Instant, Arc<Vec<ListedRoom>>)>;
+
 impl Lobby {
+    /// Another server did not answer: for a while, nobody is sent there who could go elsewhere.
+    pub(super) fn note_unreachable(&self, server: &InstanceId) {
+        let mut unreachable = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner);
+        unreachable.put(server.clone(), Instant::now());
+    }
+
+    /// Whether another server is likely to answer.
+    fn answers(&self, server: &InstanceId) -> bool {
+        let silence = self.directory().silence(server);
+        let mut unreachable = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_silent = unreachable.get(server).is_some_and(|at| at.elapsed() < UNREACHABLE_FOR);
+        !was_silent && silence.is_some_and(|silence| silence < SILENT_AFTER)
+    }
+
+    /// The same as [`Self::listed`], made at most about once a second, however many watch it.
+    pub fn listed_lately(&self) -> Arc<Vec<ListedRoom>> {
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, fresh)) = list.as_ref().filter(|(at, _)| at.elapsed() < LIST_FRESH) {
+            return Arc::clone(fresh);
+        }
+        let fresh = Arc::new(self.listed());
+        *list = Some((Instant::now(), Arc::clone(&fresh)));
+        fresh
+    }
+
     /// The public rooms of all servers, in the order of their ids.
     pub fn listed(&self) -> Vec<ListedRoom> {
         let local = &self.sessions.rooms;
         let mut rooms: Vec<_> = local.public().iter().map(listed).collect();
         let me = self.directory().me();
+        let servers: HashMap<_, _> = self
+            .directory()
+            .servers()
+            .into_iter()
+            .map(|held| (held.record.instance.clone(), held.record))
+            .collect();
         for held in self.directory().rooms() {
             let record = &held.record;
             if record.owner == *me || record.code_hash.is_some() || record.lost.is_some() {
                 continue;
             }
-            if let Some(server) = self.directory().server(&record.owner) {
-                rooms.push(listed_there(record, &server.record));
+            if let Some(server) = servers.get(&record.owner) {
+                rooms.push(listed_there(record, server));
             }
         }
         rooms.sort_unstable_by(|a, b| a.id.cmp(&b.id));
@@ -36,7 +82,9 @@ impl Lobby {
         servers.retain(|held| {
             let server = &held.record;
             let has_place = (server.players.len() as u64) < u64::from(server.rooms_max);
-            !server.is_draining && has_place && server.release == fleet.release
+            let is_well =
+                server.instance == *fleet.directory.me() || self.answers(&server.instance);
+            !server.is_draining && has_place && server.release == fleet.release && is_well
         });
         if servers.is_empty() {
             return None;

@@ -1,6 +1,8 @@
 //! Asking for a room and a seat in it: what may be asked, and what was asked before. Where they are found: [`super::placing`].
 
-use super::directory::Seated;
+use super::directory::{InstanceId, Seated};
+use super::load::{List, UNREACHABLE_MAX};
+use super::spectating::ASKING_MAX;
 use super::{Error, Sessions};
 use crate::game::Profile;
 use crate::room::RoomId;
@@ -10,7 +12,7 @@ use rand::RngExt as _;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -22,6 +24,8 @@ pub const ROOM_NAME_CHARS_MAX: usize = 40;
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
 /// A request id of this many bytes is taken for one that nobody else has: then its player is the same on all servers.
 const REQUEST_ID_BYTES_UNIQUE: usize = 16;
+/// How long a request that is repeated is the same player and the same room on all servers, at most.
+const REPEATED_WITHIN_S: u64 = 120;
 /// How many joins are remembered to answer repetitions; the oldest are forgotten first.
 const JOINS_REMEMBERED_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 /// How long a join is remembered.
@@ -59,7 +63,7 @@ impl JoinSpec {
 impl fmt::Debug for JoinSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JoinSpec")
-            .field("request_id", &self.request_id)
+            .field("has_request_id", &!self.request_id.is_empty())
             .field("player_name", &self.player_name)
             .field("player_hue", &self.player_hue)
             .field("room", &self.room)
@@ -103,6 +107,12 @@ pub struct Lobby {
     remembered: Mutex<LruCache<String, Remembered>>,
     /// One at a time opens rooms on demand, so that a rush of players fills a new room instead of opening one each.
     pub(super) opening: tokio::sync::Mutex<()>,
+    /// Servers that did not answer lately, and when.
+    pub(super) unreachable: Mutex<LruCache<InstanceId, Instant>>,
+    /// What those see who watch the list of rooms.
+    pub(super) list: Mutex<List>,
+    /// Who asks all servers for a recording.
+    pub(super) asking: tokio::sync::Semaphore,
 }
 
 #[derive(Clone)]
@@ -119,6 +129,9 @@ impl Lobby {
             sessions,
             remembered: Mutex::new(LruCache::new(JOINS_REMEMBERED_MAX)),
             opening: tokio::sync::Mutex::new(()),
+            unreachable: Mutex::new(LruCache::new(UNREACHABLE_MAX)),
+            list: Mutex::default(),
+            asking: tokio::sync::Semaphore::new(ASKING_MAX),
         }
     }
 
@@ -129,6 +142,15 @@ impl Lobby {
 
     /// Finds or opens a room, reserves a seat in it, and signs a ticket for it.
     pub async fn join(&self, spec: JoinSpec) -> Result<Seated, Error> {
+        let joined = self.try_join(spec).await;
+        joined.map_err(|error| match error {
+            // Two requests crossed: the next try finds what the other has made.
+            Error::RoomExists => Error::Overloaded,
+            other => other,
+        })
+    }
+
+    async fn try_join(&self, spec: JoinSpec) -> Result<Seated, Error> {
         if spec.resume_token.is_some() {
             return self.rejoin(spec).await;
         }
@@ -138,10 +160,12 @@ impl Lobby {
             return self.spectate(spec).await;
         }
         // Whoever repeats somebody else's request, with another identity, is not seated as that player.
-        let request_of = format!("{} {}", identity.as_deref().unwrap_or("-"), spec.request_id);
+        // And what another server passes on is remembered apart: two servers that wait for each other would wait for long.
+        let by = if spec.passed_on { "peer" } else { "own" };
+        let who = identity.as_deref().unwrap_or("-");
+        let request_of = format!("{by} {who} {}", spec.request_id);
         let player_id = identity.unwrap_or_else(|| self.guest(&spec));
-        // What another server passes on it remembers itself; and two servers that wait for each other would wait for long.
-        if spec.request_id.is_empty() || spec.passed_on && spec.has_unique_id() {
+        if spec.request_id.is_empty() {
             return self.seat(&spec, &player_id).await;
         }
         let remembered = self.remember(&request_of);
@@ -167,7 +191,8 @@ impl Lobby {
     /// Who a guest is. The same request is the same player, on whichever server it arrives: proxies repeat requests elsewhere.
     fn guest(&self, spec: &JoinSpec) -> String {
         if spec.has_unique_id() {
-            return format!("guest-{}", self.sessions.token_key.derive("player", &spec.request_id));
+            let request = within_window(&spec.request_id);
+            return format!("guest-{}", self.sessions.token_key.derive("player", &request));
         }
         format!("guest-{:032x}", rand::rng().random::<u128>())
     }
@@ -186,6 +211,12 @@ impl Lobby {
     fn forget(&self, request_id: &str) {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner).pop(request_id);
     }
+}
+
+/// A request, for as long as it may be repeated: later the same id is another one, so that who learns it has nothing.
+pub(super) fn within_window(request_id: &str) -> String {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{} {request_id}", since_1970.as_secs() / REPEATED_WITHIN_S)
 }
 
 fn checked(mut spec: JoinSpec) -> Result<JoinSpec, Error> {

@@ -5,19 +5,16 @@ use super::directory::{
     Directory, Fate, Held, ListedRoom, RoomRecord, Seated, ServerRecord, code_hash,
 };
 use super::load::listed;
-use super::lobby::{JoinSpec, Lobby, RoomChoice, profile};
+use super::lobby::{JoinSpec, Lobby, RoomChoice, profile, within_window};
 use super::ticket;
 use super::token::ResumeToken;
 use crate::room::registry::{Draft, NewRoom};
 use crate::room::{Handle, RoomId};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// How many rooms are tried for somebody who takes any: what is known of others is a moment old, so they may be full.
 const ROOMS_TRIED_MAX: usize = 4;
-
-/// How long a request that is repeated makes the same room, at most.
-const REPEATED_WITHIN_S: u64 = 120;
 
 /// How soon a room is opened that the directory has been told of.
 const OPENED_WITHIN: Duration = Duration::from_secs(1);
@@ -33,7 +30,11 @@ const GOES_ON_ELSEWHERE: &[&str] = &[
     "DRAINING",
     "KICKED",
     "OVERLOADED",
+    "DIRECTORY_AWAY",
+    "LEASE_LOST",
 ];
+/// How long somebody who takes any room waits for one with others in it, before a new one is made.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where a room is.
 pub enum Place {
@@ -55,7 +56,7 @@ impl Lobby {
                         .map(Place::Here)
                         .ok_or(Error::RoomNotFound);
                 }
-                let held = self.known(&id)?;
+                let held = self.known(&id).await?;
                 if held.record.code_hash.is_some() {
                     return Err(Error::RoomNotFound);
                 }
@@ -82,7 +83,7 @@ impl Lobby {
     pub async fn whereabouts(&self, id: &RoomId) -> Result<Place, Error> {
         match self.sessions.rooms.get(id) {
             Some(room) => Ok(Place::Here(room)),
-            None => self.locate(self.known(id)?).await,
+            None => self.locate(self.known(id).await?).await,
         }
     }
 
@@ -106,7 +107,9 @@ impl Lobby {
                     return Ok(seated);
                 }
                 let _one_at_a_time = self.opening.lock().await;
-                if let Some(seated) = self.seat_in_any(spec, player_id).await? {
+                // Whoever waited here looks once more at what was opened meanwhile, but only at home: others take their time.
+                let at_home = JoinSpec { passed_on: true, ..spec.clone() };
+                if let Some(seated) = self.seat_in_any(&at_home, player_id).await? {
                     return Ok(seated);
                 }
                 self.seat_in_new(&NewRoom::default(), spec, player_id).await
@@ -159,15 +162,36 @@ impl Lobby {
         }
     }
 
-    /// A seat in the fullest public room that has one: full rooms are good rooms.
+    /// A seat in the fullest public room that has one: full rooms are good rooms. `None`: none was found in time.
     async fn seat_in_any(&self, spec: &JoinSpec, player_id: &str) -> Result<Option<Seated>, Error> {
-        for (_, held) in self.open_rooms(spec.passed_on, false).into_iter().take(ROOMS_TRIED_MAX) {
+        let search = tokio::time::timeout(SEARCH_TIMEOUT, self.search(spec, player_id));
+        search.await.unwrap_or(Ok(None))
+    }
+
+    async fn search(&self, spec: &JoinSpec, player_id: &str) -> Result<Option<Seated>, Error> {
+        let mut unreachable = Vec::new();
+        let mut tried = 0;
+        for (_, held) in self.open_rooms(spec.passed_on, false) {
+            let owner = held.record.owner.clone();
+            if unreachable.contains(&owner) {
+                continue;
+            }
+            if tried == ROOMS_TRIED_MAX {
+                break;
+            }
+            tried += 1;
             let room = RoomChoice::Id(held.record.room.to_string());
             let spec = JoinSpec { room, ..spec.clone() };
-            let Ok(place) = self.locate(held).await else { continue };
+            let seated = match self.locate(held).await {
+                Ok(place) => self.seat_at(place, &spec, player_id).await,
+                Err(error) => Err(error),
+            };
             // What is known from outside may be old: the room itself decides.
-            match self.seat_at(place, &spec, player_id).await {
+            match seated {
                 Ok(seated) => return Ok(Some(seated)),
+                Err(error) if error.reason() == Error::OwnerUnreachable.reason() => {
+                    unreachable.push(owner);
+                }
                 Err(error) if GOES_ON_ELSEWHERE.contains(&error.reason()) => {}
                 Err(error) => return Err(error),
             }
@@ -181,13 +205,18 @@ impl Lobby {
         original: &JoinSpec,
         player_id: &str,
     ) -> Result<Seated, Error> {
+        let id = self.id_for(original).await;
         if !original.passed_on
             && let Some(server) = self.roomiest()
         {
             let room = RoomChoice::New(new.clone());
             let spec = JoinSpec { room, passed_on: true, ..original.clone() };
             match self.sessions.fleet.peers.join(&server, spec).await {
-                Err(error) if GOES_ON_ELSEWHERE.contains(&error.reason()) => {}
+                Err(error) if GOES_ON_ELSEWHERE.contains(&error.reason()) => {
+                    if error.reason() == Error::OwnerUnreachable.reason() {
+                        self.note_unreachable(&server.instance);
+                    }
+                }
                 // The same request made its room on a third server.
                 Err(error) if error.reason() == "WRONG_SERVER" => {
                     return self
@@ -198,7 +227,6 @@ impl Lobby {
             }
         }
         self.sessions.takes_players()?;
-        let id = self.id_for(original).await;
         let room = match self.open(self.sessions.rooms.draft(new.clone(), id.clone())).await {
             Ok(room) => room,
             // The same request was here or on another server before.
@@ -214,9 +242,7 @@ impl Lobby {
         if !spec.has_unique_id() {
             return RoomId::random();
         }
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let window = since_1970.as_secs() / REPEATED_WITHIN_S;
-        let bits = self.sessions.token_key.derive("room", &format!("{window} {}", spec.request_id));
+        let bits = self.sessions.token_key.derive("room", &within_window(&spec.request_id));
         let id = RoomId::from_bits(u128::from_str_radix(&bits, 16).unwrap_or_default());
         if self.directory().room(&id).is_some() {
             return id;
@@ -228,6 +254,10 @@ impl Lobby {
     /// Opens a room here, once the directory knows of it.
     async fn open(&self, draft: Draft) -> Result<Handle, Error> {
         let rooms = &self.sessions.rooms;
+        // Whatever the directory says: after it was wiped, it may not know of the room yet.
+        if rooms.get(&draft.id).is_some() {
+            return Err(Error::RoomExists);
+        }
         if !rooms.has_place() {
             return Err(Error::RoomsExhausted);
         }
@@ -263,9 +293,16 @@ impl Lobby {
         }
     }
 
-    /// What the directory knows of a room that is not here.
-    fn known(&self, id: &RoomId) -> Result<Held<RoomRecord>, Error> {
-        self.directory().room(id).ok_or_else(|| self.unknown())
+    /// What the directory knows of a room that is not here. The view lags a moment behind: before somebody is told that there
+    /// is no such room, the directory itself is asked.
+    async fn known(&self, id: &RoomId) -> Result<Held<RoomRecord>, Error> {
+        if let Some(held) = self.directory().room(id) {
+            return Ok(held);
+        }
+        match self.directory().read(id).await {
+            Ok(held) => held.ok_or_else(|| self.unknown()),
+            Err(_) => Err(Error::DirectoryAway),
+        }
     }
 
     /// Of a room that the directory does not name.
@@ -342,6 +379,7 @@ impl Lobby {
             Err(error) if error.reason() == Error::OwnerUnreachable.reason() => {}
             answered => return answered,
         }
+        self.note_unreachable(&server.instance);
         match self.settled(held.clone()).await? {
             // It has another owner by now.
             Place::There(other, _) if other.instance != server.instance => {

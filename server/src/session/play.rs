@@ -37,8 +37,11 @@ pub struct Entry {
     /// Another server has carried it here: it goes no further.
     pub passed_on: bool,
     /// What the client's bytes say.
-    pub parse: fn(Bytes) -> Result<Incoming, Error>,
+    pub parse: Parse,
 }
+
+/// Parses a client's message.
+pub type Parse = fn(Bytes) -> Result<Incoming, Error>;
 
 /// A player's stream: from Hello to the status that ends it. Ending without an error is ending with OK.
 pub fn play(
@@ -96,6 +99,11 @@ pub fn play(
         let mut is_open = true;
         loop {
             let step = tokio::select! {
+                // A room that stands still makes no frame at which to look.
+                () = sessions.drained(), if *frozen.borrow() => {
+                    yield Ok(Outgoing::ShuttingDown);
+                    Err(Error::ShuttingDown)
+                }
                 Ok(()) = frozen.changed() => {
                     Ok(Step::Write(Outgoing::Frozen(*frozen.borrow_and_update())))
                 }
@@ -202,6 +210,41 @@ impl Drop for Life {
     }
 }
 
+/// A stream that looks back at a room which plays on another server.
+pub fn watch_elsewhere(
+    lobby: Arc<Lobby>,
+    entry: Entry,
+    request: Bytes,
+    room: String,
+) -> impl Stream<Item = Result<Outgoing, Error>> + Send + 'static {
+    stream! {
+        let sessions = Arc::clone(lobby.sessions());
+        let _open = sessions.streams.token();
+        let place = match RoomId::parse(&room) {
+            Some(room) => lobby.whereabouts(&room).await,
+            None => Err(Error::RecordingNotFound),
+        };
+        let server = match place {
+            Ok(Place::There(server, _)) if sessions.fleet.relays => server,
+            // It has come here meanwhile, or may not be reached from here: the client asks again.
+            Ok(_) => {
+                yield Err(note(&sessions, Error::WrongServer { room }));
+                return;
+            }
+            Err(error) => {
+                yield Err(note(&sessions, error));
+                return;
+            }
+        };
+        let nothing_more = futures_util::stream::empty();
+        let mut carried =
+            pin!(relay(Arc::clone(&sessions), server, Method::Watch, entry, request, nothing_more));
+        while let Some(message) = carried.next().await {
+            yield message.map(Outgoing::Passed);
+        }
+    }
+}
+
 /// A spectator's stream; `request` is what it asked for, as it came.
 pub fn watch(
     lobby: Arc<Lobby>,
@@ -239,11 +282,21 @@ pub fn watch(
         yield Ok(Outgoing::Welcome(Box::new(welcome(&sessions, &room, None))));
 
         let pause_ticks = sessions.rooms.settings().tick_rate_hz.div_ceil(WATCH_UPDATES_PER_S_MAX);
+        let mut frozen = room.frozen();
         let mut splicer = Splicer::default();
         let mut frames = room.frames();
         frames.mark_changed();
         loop {
-            let changed = frames.changed().await;
+            let changed = tokio::select! {
+                changed = frames.changed() => changed,
+                () = sessions.drained(), if *frozen.borrow() => Ok(()),
+                // What stands still is looked at again.
+                Ok(()) = frozen.changed() => {
+                    let is_frozen = *frozen.borrow_and_update();
+                    yield Ok(Outgoing::Frozen(is_frozen));
+                    continue;
+                }
+            };
             if sessions.is_draining() {
                 yield Ok(Outgoing::ShuttingDown);
                 yield Err(note(&sessions, Error::ShuttingDown));

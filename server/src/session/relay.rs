@@ -4,7 +4,8 @@
 //! port-forward reaches any server, and this makes all of them good ones. One hop, never two.
 
 use super::directory::{Carried, Method, ServerRecord};
-use super::play::{Counted, Entry, note};
+use super::message::Incoming;
+use super::play::{Counted, Entry, Parse, note};
 use super::{Error, Sessions};
 use crate::telemetry::metrics::labels::Door;
 use async_stream::stream;
@@ -34,6 +35,7 @@ pub fn relay(
         // The channel is empty: there is room for one.
         let _ = messages.try_send(Written::Message(first));
         let mut is_open = true;
+        let parse = entry.parse;
         let call = Carried { method, ticket: entry.ticket, trace: entry.trace };
         let outgoing = sessions.fleet.peers.carry(&server, call, written(receiver).boxed()).await;
         let mut outgoing = match outgoing {
@@ -56,7 +58,11 @@ pub fn relay(
                     return;
                 }
                 read = read, if is_open => match read {
-                    Some((place, Some(Ok(message)))) => place.send(Written::Message(message)),
+                    Some((place, Some(Ok(message)))) => {
+                        // After a leave nothing counts any more, not even how the client's half ends.
+                        is_open = !is_leave(method, parse, &message);
+                        place.send(Written::Message(message));
+                    }
                     // The client's half is over, in order.
                     Some((place, None)) => {
                         place.send(Written::End);
@@ -89,14 +95,26 @@ enum Written {
     End,
 }
 
-fn written(mut receiver: mpsc::Receiver<Written>) -> impl Stream<Item = Bytes> + Send + 'static {
+fn written(
+    mut receiver: mpsc::Receiver<Written>,
+) -> impl Stream<Item = Option<Bytes>> + Send + 'static {
     stream! {
         loop {
             match receiver.recv().await {
-                Some(Written::Message(message)) => yield message,
+                Some(Written::Message(message)) => yield Some(message),
                 Some(Written::End) => return,
-                None => std::future::pending().await,
+                None => {
+                    yield None;
+                    return;
+                }
             }
         }
     }
+}
+
+/// Whether a player goes. A message that says so is a few bytes long, so no other is looked into.
+fn is_leave(method: Method, parse: Parse, message: &Bytes) -> bool {
+    const LEAVE_BYTES_MAX: usize = 16;
+    let may_be = method == Method::Play && message.len() <= LEAVE_BYTES_MAX;
+    may_be && parse(message.clone()) == Ok(Incoming::Leave)
 }

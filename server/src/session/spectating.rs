@@ -10,8 +10,16 @@ use super::lobby::{JoinSpec, Lobby, RoomChoice};
 use super::placing::Place;
 use crate::room::RoomId;
 use crate::store::{Name, Summary};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 
+/// How many at once may have all servers asked for a recording.
+pub(super) const ASKING_MAX: usize = 8;
+/// How long they have to answer.
+const ASKED_WITHIN: Duration = Duration::from_secs(1);
 /// How many other servers are asked for a recording that is not here.
 const SERVERS_ASKED_MAX: usize = 32;
 
@@ -56,15 +64,29 @@ impl Lobby {
             return Err(Error::RoomNotFound);
         }
         let fleet = &self.sessions.fleet;
+        if fleet.shares_store {
+            // They have no other recordings than this one.
+            return Err(Error::RoomNotFound);
+        }
+        let _one_of_few = self.asking.try_acquire().map_err(|_| Error::Overloaded)?;
         let mut servers = fleet.directory.servers();
         servers.retain(|held| held.record.instance != *fleet.directory.me());
-        for held in servers.into_iter().take(SERVERS_ASKED_MAX) {
-            let spec = JoinSpec { passed_on: true, ..spec.clone() };
-            if let Ok(seated) = fleet.peers.join(&held.record, spec).await {
-                return Ok(seated);
+        let mut answers: FuturesUnordered<_> = servers
+            .iter()
+            .take(SERVERS_ASKED_MAX)
+            .map(|held| {
+                fleet.peers.join(&held.record, JoinSpec { passed_on: true, ..spec.clone() })
+            })
+            .collect();
+        let found = async {
+            while let Some(answer) = answers.next().await {
+                if answer.is_ok() {
+                    return answer;
+                }
             }
-        }
-        Err(Error::RoomNotFound)
+            Err(Error::RoomNotFound)
+        };
+        timeout(ASKED_WITHIN, found).await.unwrap_or(Err(Error::RoomNotFound))
     }
 
     /// What this server's store knows of a recording. Stores may take their time.

@@ -1,13 +1,11 @@
 //! Who gets in where operators change something.
 
-use super::Net;
-use super::support::captured::Captured;
+use super::{Net, calls, logged};
 use bytes::Bytes;
 use clap::Parser as _;
 use fray_proto::v1;
 use fray_proto::v1::admin_client::AdminClient;
 use fray_server::config::Config;
-use fray_server::telemetry::log::{self, Format, Settings};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
@@ -18,7 +16,6 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
 };
-use tracing_subscriber::layer::SubscriberExt as _;
 
 fn drain_request() -> http::request::Builder {
     http::Request::post("http://127.0.0.1/fray.v1.Admin/Drain")
@@ -109,11 +106,7 @@ fn unless_told_otherwise_only_this_machine_reaches_them() {
 
 #[tokio::test]
 async fn the_log_says_from_where_a_server_was_told() {
-    let captured = Captured::default();
-    let settings = Settings { filter: "info".into(), format: Format::Json, is_limited: false };
-    let part = log::lines(&settings, None, captured.writer(), false).expect("a filter");
-    let subscriber = tracing_subscriber::registry().with(vec![part]);
-    let _guard = tracing::subscriber::set_default(subscriber);
+    logged();
     let any = "127.0.0.1:0";
     let config =
         Config::parse_from(["fray-server", "--listen", any, "--admin", any, "--control", any]);
@@ -125,11 +118,14 @@ async fn the_log_says_from_where_a_server_was_told() {
     })]);
     let mut admin = AdminClient::connect(format!("http://{address}")).await.expect("connected");
     admin.drain(v1::DrainRequest { off: false }).await.expect("told");
-    let text = captured.text();
-    let line = text.lines().find(|line| line.contains("an operator's call")).expect("a line");
-    let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
-    assert_eq!((&line["fields"]["verb"], &line["level"]), (&"Drain".into(), &"WARN".into()));
-    let peer = line["fields"]["peer"].as_str().expect("an address");
+    // Other tests' calls come from nowhere.
+    let calls = calls(|fields| fields["peer"] != "unknown");
+    assert_eq!(calls.len(), 1, "{calls:?}");
+    assert_eq!(
+        (&calls[0]["fields"]["verb"], &calls[0]["level"]),
+        (&"Drain".into(), &"WARN".into())
+    );
+    let peer = calls[0]["fields"]["peer"].as_str().expect("an address");
     let peer: std::net::SocketAddr = peer.parse().expect("an address");
     assert!(peer.ip().is_loopback() && peer.port() != address.port(), "{peer}");
     stop.send(()).expect("it runs");

@@ -10,8 +10,34 @@ mod rooms;
 
 use fray_proto::v1::join_request::Room;
 use fray_proto::v1::{self, JoinRequest};
+use fray_server::telemetry::log::{self, Format, Settings};
+use serde_json::Value;
+use std::sync::OnceLock;
+use support::captured::Captured;
 use support::{Net, Player, hello_with_ticket, reason};
 use tonic::{Code, Status};
+use tracing_subscriber::layer::SubscriberExt as _;
+
+/// What is logged from now on, by all tests: what one thread alone listens to may be passed over while others begin and end.
+fn logged() -> &'static Captured {
+    static LOGGED: OnceLock<Captured> = OnceLock::new();
+    LOGGED.get_or_init(|| {
+        let captured = Captured::default();
+        let settings = Settings { filter: "info".into(), format: Format::Json, is_limited: false };
+        let part = log::lines(&settings, None, captured.writer(), false).expect("a filter");
+        let subscriber = tracing_subscriber::registry().with(vec![part]);
+        tracing::subscriber::set_global_default(subscriber).expect("the only one");
+        captured
+    })
+}
+
+/// The lines about operators' calls in which something holds.
+fn calls(holds: impl Fn(&Value) -> bool) -> Vec<Value> {
+    let text = logged().text();
+    let lines = text.lines().filter(|line| line.contains("an operator's call"));
+    let lines = lines.map(|line| serde_json::from_str(line).expect("JSON"));
+    lines.filter(|line: &Value| holds(&line["fields"])).collect()
+}
 
 /// A request for a new room.
 fn create(name: &str, private: bool) -> JoinRequest {

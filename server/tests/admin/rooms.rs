@@ -1,8 +1,7 @@
 //! What there is, and rooms that are closed.
 
-use super::support::captured::Captured;
 use super::support::recorded::Hooked;
-use super::{Net, because, create, into, join, plays, refusal, room_id};
+use super::{Net, because, calls, create, into, join, logged, plays, refusal, room_id};
 use fray_proto::v1;
 use fray_proto::v1::admin_player::State;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,6 +41,7 @@ async fn all_rooms_are_listed_in_pages_private_ones_without_their_code() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     let frozen = net.parts.sessions().rooms.all().remove(0);
     frozen.freeze().expect("told");
+    frozen.frozen().wait_for(|frozen| *frozen).await.expect("stands still");
 
     let mut listed = Vec::new();
     let mut page_token = String::new();
@@ -164,6 +164,16 @@ async fn a_room_that_stands_still_can_be_closed_too() {
     assert_eq!(refusal(&ended), because(Code::Aborted, "ROOM_ENDED"));
 }
 
+/// Lets the game go on, also when the test fails.
+struct Releases(Arc<(Mutex<bool>, Condvar)>);
+
+impl Drop for Releases {
+    fn drop(&mut self) {
+        *self.0.0.lock().expect("no panic") = false;
+        self.0.1.notify_all();
+    }
+}
+
 /// In real time: a game that hangs holds up a thread.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_room_whose_game_hangs_holds_up_nobody_who_asks() {
@@ -181,6 +191,7 @@ async fn a_room_whose_game_hangs_holds_up_nobody_who_asks() {
             drop(held.1.wait_while(waits, |hangs| *hangs).expect("no panic"));
         }
     }));
+    let _releases = Releases(hangs);
     let net = Net::with_game(&[], Arc::new(game));
     let joined = join(&net, create("Hung", false)).await.expect("joined");
     let room_id = joined.room.expect("a room").room_id;
@@ -191,22 +202,15 @@ async fn a_room_whose_game_hangs_holds_up_nobody_who_asks() {
     while tokio::time::timeout(Duration::from_secs(1), frames.changed()).await.is_ok() {}
 
     let request = v1::ListPlayersRequest { room_id };
-    let late = net.admin().await.list_players(request).await.expect_err("it hangs");
+    let mut admin = net.admin().await;
+    let late = tokio::time::timeout(Duration::from_secs(30), admin.list_players(request)).await;
+    let late = late.expect("an answer").expect_err("it hangs");
     assert_eq!(refusal(&late), because(Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
-    *hangs.0.lock().expect("no panic") = false;
-    hangs.1.notify_all();
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_call_is_counted_and_logged_with_what_became_of_it() {
-    use fray_server::telemetry::log::{self, Format, Settings};
-    use tracing_subscriber::layer::SubscriberExt as _;
-    let captured = Captured::default();
-    let settings = Settings { filter: "info".into(), format: Format::Json, is_limited: false };
-    let part = log::lines(&settings, None, captured.writer(), false).expect("a filter");
-    let subscriber = tracing_subscriber::registry().with(vec![part]);
-    let _guard = tracing::subscriber::set_default(subscriber);
-
+    logged();
     let net = Net::new(&[]);
     let ada = net.player("Ada").await;
     let room_id = room_id(&ada);
@@ -215,12 +219,7 @@ async fn each_call_is_counted_and_logged_with_what_became_of_it() {
     let kick = v1::KickRequest { room_id: room_id.clone(), who };
     admin.kick(kick.clone()).await.expect("kicked");
     admin.kick(kick).await.expect_err("gone");
-    let text = captured.text();
-    let calls: Vec<serde_json::Value> = text
-        .lines()
-        .filter(|line| line.contains("an operator's call"))
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect();
+    let calls = calls(|fields| fields["room"] == room_id);
     let said = |call: &serde_json::Value| {
         ["verb", "room", "peer", "answer"]
             .map(|field| call["fields"][field].as_str().map(str::to_owned))
@@ -231,6 +230,7 @@ async fn each_call_is_counted_and_logged_with_what_became_of_it() {
         calls.iter().map(said).collect::<Vec<_>>(),
         [expected("OK"), expected("SESSION_NOT_FOUND")]
     );
+    let text = logged().text();
     assert!(text.contains(&ada.welcome.player_id), "who it was: {text}");
     assert!(!text.contains(&ada.welcome.resume_token));
 

@@ -8,7 +8,7 @@ mod fleet;
 
 use fleet::{Fleet, Server, soon};
 use fray_server::cluster::lease::{CLAIM_AFTER, DISOWN_AFTER, FREEZE_AFTER, Standing};
-use fray_server::room::Ending;
+use fray_server::room::{Ending, Handle};
 use fray_server::session::Error;
 use fray_server::session::directory::{Directory as _, Fate, RoomRecord};
 use std::time::Duration;
@@ -94,16 +94,22 @@ async fn cut_off_alone_its_rooms_freeze_end_and_are_declared_lost_in_this_order(
     one.open("def").await;
 }
 
+/// A room of a server that is cut off so long that it stands still, and at which tick.
+async fn frozen_room(server: &Server) -> (Handle, u32) {
+    let room = server.open("abc").await;
+    sleep(s(10.0)).await;
+    server.cut(true);
+    soon("it stands still", || *room.frozen().borrow()).await;
+    let frozen_at = room.frames().borrow().tick;
+    (room, frozen_at)
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_that_comes_back_in_time_goes_on_where_it_stood() {
     let fleet = Fleet::new(2);
     let (one, two) = (fleet.server(0), fleet.server(1));
     let _running = [one.run(), two.run()];
-    let room = one.open("abc").await;
-    sleep(s(10.0)).await;
-    one.cut(true);
-    soon("it stands still", || *room.frozen().borrow()).await;
-    let frozen_at = room.frames().borrow().tick;
+    let (room, frozen_at) = frozen_room(&one).await;
     one.cut(false);
     soon("it goes on", || !*room.frozen().borrow()).await;
     sleep(s(1.0)).await;
@@ -120,11 +126,7 @@ async fn a_server_that_comes_back_to_a_room_of_another_owner_ends_it_without_a_t
         let fleet = Fleet::new(2);
         let (one, two) = (fleet.server(0), fleet.server(1));
         let _running = [one.run(), two.run()];
-        let room = one.open("abc").await;
-        sleep(s(10.0)).await;
-        one.cut(true);
-        soon("it stands still", || *room.frozen().borrow()).await;
-        let frozen_at = room.frames().borrow().tick;
+        let (room, frozen_at) = frozen_room(&one).await;
         // However that came about.
         let held = two.directory.room(&room.info().id).expect("a record");
         let owner = two.directory.me().clone();

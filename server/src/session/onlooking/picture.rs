@@ -274,13 +274,14 @@ mod tests {
     fn the_board_has_the_best_first_and_all_else_as_the_game_shows_it() {
         let round = Entity { id: 9, kind: 17, attributes: [1; 8], ..Entity::default() };
         let hostile = "</script>\n\u{2028}data: x";
-        let said = json(&[entry(1, 5, "Ada"), entry(2, 50, hostile), round]);
+        let said = json(&[entry(1, 5, "Ada"), entry(2, 50, hostile), entry(3, 7, ""), round]);
         assert_eq!(
             said,
             serde_json::json!({
                 "tick": 7,
                 "players": [
                     {"player": 2, "name": hostile, "score": 50, "attributes": [2, 0, 50, 0, 0, 0, 0, 0]},
+                    {"player": 3, "name": "", "score": 7, "attributes": [3, 0, 7, 0, 0, 0, 0, 0]},
                     {"player": 1, "name": "Ada", "score": 5, "attributes": [1, 0, 5, 0, 0, 0, 0, 0]},
                 ],
                 "players_left_out": 0,
