@@ -1,6 +1,7 @@
 //! Real servers behind the edge, and real players before it.
 
 use crate::envoy::{Edge, PATIENCE, values};
+use crate::http::Client;
 use crate::servers::{Fleet, Running};
 use fray_bot::client::transport::{GrpcServer, Server, WebSocketServer};
 use fray_bot::client::{Controls, Event, Options, Player};
@@ -66,6 +67,10 @@ async fn players_are_where_their_rooms_are_and_stay_there_for_20_s_without_a_wor
     rooms.message().await.expect("the rooms").expect("the rooms");
     let seat = players[0].seat().expect("it has one").clone();
     let room_id = seat.room.expect("a room").room_id;
+    let mut page = Client::connect(edge.address).await;
+    let mut events = page.open(&format!("/rooms/{room_id}/events"), &[]).await;
+    let first = events.chunk().await;
+    assert_eq!(events.headers["content-type"], "text/event-stream", "{first:?}");
     let mut request = Request::new(WatchRequest { room_id, ..WatchRequest::default() });
     let bearer = format!("Bearer {}", seat.ticket).parse().expect("a header");
     request.metadata_mut().insert("authorization", bearer);
@@ -75,10 +80,8 @@ async fn players_are_where_their_rooms_are_and_stay_there_for_20_s_without_a_wor
     let listened = join_all(players.iter_mut().map(async |player: &mut Player| {
         let _ = timeout(ALONE, async {
             loop {
-                match player.next().await.expect("the session lives").expect("it goes on") {
-                    Event::Welcomed { .. } => panic!("the stream was opened again"),
-                    _ => {}
-                }
+                let event = player.next().await.expect("the session lives").expect("it goes on");
+                assert!(!matches!(event, Event::Welcomed { .. }), "the stream was opened again");
             }
         })
         .await;
@@ -98,7 +101,11 @@ async fn players_are_where_their_rooms_are_and_stay_there_for_20_s_without_a_wor
             }
         }
     };
-    tokio::join!(listened, quiet, ended);
+    let shown = async {
+        let end = timeout(ALONE, events.end()).await;
+        assert!(end.is_err(), "the page's events ended: {end:?}");
+    };
+    tokio::join!(listened, quiet, ended, shown);
     let welcomes: Vec<_> = join_all(players.iter_mut().map(plays)).await;
     assert_eq!(welcomes, [0; 12], "each on its one stream");
 

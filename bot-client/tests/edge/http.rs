@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -130,7 +131,7 @@ impl Client {
                 }
             }
         };
-        tokio::time::timeout(ANSWER_TIMEOUT, answer).await.expect("an answer in time")
+        timeout(ANSWER_TIMEOUT, answer).await.expect("an answer in time")
     }
 
     fn request(
@@ -196,7 +197,7 @@ pub struct Reply {
 impl Reply {
     pub async fn of(response: Response<Incoming>) -> Self {
         let (head, body) = response.into_parts();
-        let body = tokio::time::timeout(ANSWER_TIMEOUT, body.collect()).await;
+        let body = timeout(ANSWER_TIMEOUT, body.collect()).await;
         let body = body.expect("an end in time").expect("a whole answer");
         let trailers = body.trailers().cloned().unwrap_or_default();
         Self { status: head.status.into(), headers: head.headers, body: body.to_bytes(), trailers }
@@ -246,6 +247,12 @@ pub enum End {
 }
 
 impl Open {
+    /// Bytes as they come, for what is neither gRPC nor an event.
+    pub async fn chunk(&mut self) -> Option<Bytes> {
+        let frame = timeout(ANSWER_TIMEOUT, self.body.frame()).await.expect("in time");
+        frame?.ok()?.into_data().ok()
+    }
+
     /// The next message, or the end.
     pub async fn next(&mut self) -> Result<Bytes, End> {
         loop {
@@ -284,7 +291,7 @@ impl Open {
 
     /// What the upstream says that it was sent: its first message.
     pub async fn echo(&mut self) -> Value {
-        let first = tokio::time::timeout(ANSWER_TIMEOUT, self.next()).await.expect("in time");
+        let first = timeout(ANSWER_TIMEOUT, self.next()).await.expect("in time");
         serde_json::from_slice(&first.expect("a message")).expect("an echo")
     }
 
@@ -298,7 +305,7 @@ impl Open {
     /// Ends this side, and waits for the other.
     pub async fn finish(mut self) -> End {
         self.requests = None;
-        tokio::time::timeout(ANSWER_TIMEOUT, self.end()).await.expect("an end in time")
+        timeout(ANSWER_TIMEOUT, self.end()).await.expect("an end in time")
     }
 
     /// Waits for the end.

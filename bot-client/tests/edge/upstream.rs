@@ -58,6 +58,7 @@ pub struct Does {
     /// What is served as its keys.
     pub jwks: Mutex<String>,
     seen: Mutex<Vec<Value>>,
+    sockets: Mutex<JoinSet<()>>,
 }
 
 impl Does {
@@ -134,7 +135,7 @@ async fn answer(does: Arc<Does>, request: Request<Incoming>) -> Result<Response<
         std::future::pending::<()>().await;
     }
     if path == "/ws" {
-        return Ok(upgrade(request, echo));
+        return Ok(upgrade(&does, request, echo));
     }
     let is_grpc = path.starts_with("/fray.v1.");
     if does.is_unavailable.load(Ordering::Relaxed) {
@@ -204,7 +205,7 @@ async fn health(does: &Does, request: Request<Incoming>) -> Response<Body> {
 }
 
 /// A WebSocket that says the same, and then gives back what it gets.
-fn upgrade(mut request: Request<Incoming>, echo: Value) -> Response<Body> {
+fn upgrade(does: &Does, mut request: Request<Incoming>, echo: Value) -> Response<Body> {
     let key = request.headers().get("sec-websocket-key").map(|key| key.as_bytes().to_owned());
     let Some(key) = key else {
         return Response::builder()
@@ -213,8 +214,7 @@ fn upgrade(mut request: Request<Incoming>, echo: Value) -> Response<Body> {
             .expect("a response");
     };
     let upgrade = hyper::upgrade::on(&mut request);
-    // Ends with its connection.
-    tokio::spawn(async move {
+    does.sockets.lock().expect("no panic").spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
         let socket = TokioIo::new(upgraded);
         let mut socket = WebSocketStream::from_raw_socket(socket, Role::Server, None).await;
