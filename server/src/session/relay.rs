@@ -32,9 +32,13 @@ pub fn relay(
         sessions.metrics.relayed.get_or_create(&Door { door: entry.door }).inc();
         let _counted = Counted::new(&sessions.metrics.relays);
         let (messages, receiver) = mpsc::channel(MESSAGES_WAITING_MAX);
-        // The channel is empty: there is room for one.
+        // The channel is empty: there is room for two.
         let _ = messages.try_send(Written::Message(first));
-        let mut is_open = true;
+        // A page says nothing more, and the other server answers only when it knows that.
+        let mut is_open = !matches!(method, Method::Events);
+        if !is_open {
+            let _ = messages.try_send(Written::End);
+        }
         let parse = entry.parse;
         let call = Carried { method, ticket: entry.ticket, trace: entry.trace };
         let outgoing = sessions.fleet.peers.carry(&server, call, written(receiver).boxed()).await;
