@@ -285,7 +285,8 @@ impl Open {
         } else {
             let end = self.rest.windows(2).position(|two| two == b"\n\n")?;
             let event = self.rest.split_to(end + 2).freeze();
-            Some(event.slice(b"data: ".len()..end))
+            let begin = if event.starts_with(b"data: ") { b"data: ".len() } else { 0 };
+            Some(event.slice(begin..end))
         }
     }
 
