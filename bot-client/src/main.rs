@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     // First of all: libraries would each choose their own.
-    fray_server::tls::install_provider();
+    // None yet: nobody was before us.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = cli::Cli::parse();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -35,7 +35,15 @@ impl Running {
         let ca = folder.write("ca.pem", &authority.pem()).display().to_string();
         let more: Vec<&str> =
             more.iter().map(|&flag| if flag == "CA" { &ca } else { flag }).collect();
-        let flags = ["fray-server", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        let flags = [
+            "fray-server",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+            "--control",
+            "127.0.0.1:0",
+        ];
         let flags = [&flags[..], &["--tls-cert", &cert, "--tls-key", &key], &more].concat();
         let server = Server::builder().config(Config::parse_from(flags));
         let app = server.build().await.expect("a server");
@@ -158,7 +166,15 @@ async fn who_speaks_no_tls_or_wants_certificates_says_so() {
     assert!(said.contains("only clients with a certificate"), "{said}");
     server.end().await;
 
-    let plain = ["fray-server", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let plain = [
+        "fray-server",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--control",
+        "127.0.0.1:0",
+    ];
     let app = Server::builder().config(Config::parse_from(plain)).build().await.expect("a server");
     let url = format!("https://localhost:{}", app.listen_addr().port());
     let stop = CancellationToken::new();

@@ -33,7 +33,7 @@ own_server() {
     FRAY_SERVER_BIN=${CARGO_TARGET_DIR:-$root/target}/debug/fray-server
     FRAY_BOT_BIN=${CARGO_TARGET_DIR:-$root/target}/debug/fray-bot
   fi
-  "$FRAY_SERVER_BIN" --listen 127.0.0.1:0 --admin 127.0.0.1:0 >"$build/server.log" 2>&1 &
+  "$FRAY_SERVER_BIN" --listen 127.0.0.1:0 --admin 127.0.0.1:0 --control 127.0.0.1:0 >"$build/server.log" 2>&1 &
   server=$!
   for _ in $(seq 200); do
     url=$(sed -n 's/.*play at \(http:[^ ]*[0-9]\)\/.*/\1/p' "$build/server.log")

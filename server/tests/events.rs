@@ -413,7 +413,7 @@ async fn all_who_look_at_a_room_share_one_picture_and_nothing_is_kept_when_nobod
 
 #[tokio::test(start_paused = true)]
 async fn a_room_of_another_server_is_named_as_such() {
-    let net = Net::new(&[]);
+    let net = Net::new(&["--relay", "false"]);
     let (_ada, here) = opens(&net, "Ada", false).await;
     let other = MemoryDirectory::alone();
     let directory = &net.parts.sessions().fleet.directory;

@@ -8,7 +8,9 @@ use crate::cluster::memory::{MemoryDirectory, NoPeers};
 use crate::cluster::nats::{self, Follower, NatsDirectory};
 use crate::cluster::peer::{FleetPeers, PeerClient};
 use crate::config::Config;
-use crate::session::directory::{Directory, Fleet, InstanceId};
+use crate::room::RoomId;
+use crate::room::registry::OnEnd;
+use crate::session::directory::{Directory, Fleet, InstanceId, Peers};
 use crate::session::{Keys, Sessions};
 use crate::store::Store;
 use crate::store::jetstream::{self, JetStreamStore};
@@ -16,11 +18,23 @@ use crate::telemetry::{Health, Telemetry};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Of a server alone.
-pub(super) fn alone(config: &Config, players: SocketAddr) -> Fleet {
+/// Of a server alone, whose directory has the rooms that it has.
+pub(super) fn alone(config: &Config, players: SocketAddr) -> (Fleet, OnEnd) {
+    let directory = Arc::new(MemoryDirectory::alone());
+    let rooms = Arc::clone(&directory);
+    let on_end = Box::new(move |room: &RoomId| rooms.forget(room));
+    (fleet(config, players, directory, Arc::new(NoPeers)), on_end)
+}
+
+fn fleet(
+    config: &Config,
+    players: SocketAddr,
+    directory: Arc<dyn Directory>,
+    peers: Arc<dyn Peers>,
+) -> Fleet {
     Fleet {
-        directory: Arc::new(MemoryDirectory::alone()),
-        peers: Arc::new(NoPeers),
+        directory,
+        peers,
         route: config.fleet.advertise.unwrap_or(players).to_string(),
         release: config.fleet.release.clone(),
         shares_store: config.fleet.store_nats,
@@ -93,7 +107,7 @@ pub(super) fn join(
         Arc::clone(&telemetry.metrics),
     );
     let peers_of = FleetPeers { client: Arc::clone(&client), fates };
-    let fleet = Fleet { directory, peers: Arc::new(peers_of), ..alone(config, players) };
+    let fleet = fleet(config, players, directory, Arc::new(peers_of));
     let card = Card {
         name: config.server_name(),
         route: fleet.route.clone(),

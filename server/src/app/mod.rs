@@ -156,18 +156,22 @@ impl App {
         } else {
             open_store(&config)?
         };
-        let (fleet, membership) = match directory.zip(peers.as_ref()) {
-            Some((directory, peers)) => {
-                let addresses = (players.address(), peers.address());
-                let keys = &credentials.keys;
-                let (fleet, membership) =
-                    fleet::join(&config, keys, directory, addresses, telemetry);
-                (fleet, Some(membership))
-            }
-            None => (fleet::alone(&config, players.address()), None),
+        let addresses = peers.as_ref().map(|peers| (players.address(), peers.address()));
+        let (fleet, membership, on_end) = if let Some((directory, addresses)) =
+            directory.zip(addresses)
+        {
+            let keys = &credentials.keys;
+            let (fleet, membership) = fleet::join(&config, keys, directory, addresses, telemetry);
+            (fleet, Some(membership), None)
+        } else {
+            let (fleet, on_end) = fleet::alone(&config, players.address());
+            (fleet, None, Some(on_end))
         };
         let threads = Pool::threads_by_default();
         let parts = Parts::in_fleet(&config, game, store, threads, telemetry, credentials, fleet)?;
+        if let Some(on_end) = on_end {
+            parts.sessions.rooms.tell_of_ends(on_end);
+        }
         let connections = parts.sessions.metrics.connections.clone();
         let players = Listener::new(players, parts.players, parts.tuning, parts.tls, connections);
         let operators =

@@ -78,9 +78,12 @@ impl Parts {
         replay_threads: usize,
         telemetry: &Telemetry,
     ) -> Result<Self, Error> {
-        let fleet = fleet::alone(config, config.listen);
+        let (fleet, on_end) = fleet::alone(config, config.listen);
         let credentials = credentials::read(config, &telemetry.metrics)?;
-        Self::in_fleet(config, game, store, replay_threads, telemetry, credentials, fleet)
+        let parts =
+            Self::in_fleet(config, game, store, replay_threads, telemetry, credentials, fleet)?;
+        parts.sessions.rooms.tell_of_ends(on_end);
+        Ok(parts)
     }
 
     /// With other servers around it.

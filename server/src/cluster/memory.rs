@@ -54,6 +54,12 @@ impl MemoryDirectory {
         Self { me: InstanceId::random(), shared: Arc::clone(&self.shared) }
     }
 
+    /// A room is over: of a server alone, nobody else keeps its records.
+    pub fn forget(&self, room: &RoomId) {
+        self.state().rooms.remove(room);
+        self.changed();
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -13,7 +13,7 @@ use crate::telemetry::{Metrics, Telemetry, Traces, spawn_named};
 use dashmap::DashMap;
 use rand::RngExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +57,9 @@ pub struct Recording {
     pub is_on: bool,
 }
 
+/// Is told of each room that is not here any more.
+pub type OnEnd = Box<dyn Fn(&RoomId) + Send + Sync>;
+
 /// The rooms, and the tasks that run them.
 pub struct Registry {
     settings: Settings,
@@ -73,6 +76,7 @@ pub struct Registry {
     stop: CancellationToken,
     permit: Arc<Permit>,
     changes: watch::Sender<u64>,
+    on_end: Arc<OnceLock<OnEnd>>,
     metrics: Arc<Metrics>,
     traces: Arc<Traces>,
 }
@@ -102,6 +106,7 @@ impl Registry {
             stop: CancellationToken::new(),
             permit: Arc::new(Permit::unlimited()),
             changes: watch::Sender::new(0),
+            on_end: Arc::default(),
             metrics: Arc::clone(&telemetry.metrics),
             traces: Arc::clone(&telemetry.traces),
         }
@@ -180,6 +185,11 @@ impl Registry {
         self.changes.subscribe()
     }
 
+    /// Tells of each room that is not here any more; of the first who asks.
+    pub fn tell_of_ends(&self, on_end: OnEnd) {
+        let _ = self.on_end.set(on_end);
+    }
+
     /// Whether one more room fits.
     pub fn has_place(&self) -> bool {
         self.rooms.len() < self.rooms_max
@@ -227,6 +237,7 @@ impl Registry {
             info: Arc::clone(handle.info()),
             metrics: Arc::clone(&self.metrics),
             changes: self.changes.clone(),
+            on_end: Arc::clone(&self.on_end),
         };
         spawn_named(&self.tasks, "room", async move {
             let _entry = entry;
@@ -294,11 +305,15 @@ struct Entry {
     info: Arc<RoomInfo>,
     metrics: Arc<Metrics>,
     changes: watch::Sender<u64>,
+    on_end: Arc<OnceLock<OnEnd>>,
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
         self.rooms.remove(&self.info.id);
+        if let Some(on_end) = self.on_end.get() {
+            on_end(&self.info.id);
+        }
         self.metrics.rooms.dec();
         if self.info.ended.get().is_none() {
             self.metrics.rooms_failed.inc();
