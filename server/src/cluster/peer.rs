@@ -5,7 +5,7 @@ use super::probe::{Probe, ProbeOutcome};
 use crate::room::RoomId;
 use crate::session::Error;
 use crate::session::directory::{
-    Carried, Fate, Held, InstanceId, Method, Peers, RoomRecord, Seated, ServerRecord,
+    Carried, Fate, Held, InstanceId, Method, PEER_HEADER, Peers, RoomRecord, Seated, ServerRecord,
 };
 use crate::session::error::Passed;
 use crate::session::lobby::JoinSpec;
@@ -28,9 +28,6 @@ use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
-
-/// The header by which servers of a fleet know each other.
-pub const PEER_HEADER: &str = "x-fray-peer";
 
 /// Streams that share a connection. As many as an edge puts on one.
 const STREAMS_PER_CONNECTION: usize = 100;

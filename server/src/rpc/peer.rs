@@ -1,6 +1,7 @@
 //! `fray.v1.Peer`, and the door for it: what other servers of the fleet ask and carry here.
 
 use crate::room::RoomId;
+use crate::session::directory::PEER_HEADER;
 use crate::session::onlooking::Onlookers;
 use crate::session::{Error, Lobby, telling};
 use axum::extract::{Request, State};
@@ -14,9 +15,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use tonic::Status;
 use tonic::service::Routes;
-
-/// The header by which servers of a fleet know each other.
-const PEER_HEADER: &str = "x-fray-peer";
 
 /// What is served to other servers. Nothing that comes in here is passed on to a third.
 pub fn router(lobby: &Arc<Lobby>, onlookers: &Arc<Onlookers>) -> axum::Router {

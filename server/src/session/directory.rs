@@ -238,6 +238,9 @@ pub struct Seated {
     pub player_id: String,
 }
 
+/// The header by which servers of a fleet know each other.
+pub const PEER_HEADER: &str = "x-fray-peer";
+
 /// The other servers, for what they must be asked.
 pub trait Peers: Send + Sync + 'static {
     /// Lets another server give the seat: it looks at its own rooms only.

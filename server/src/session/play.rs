@@ -93,6 +93,8 @@ pub fn play(
         let mut frames = room.frames();
         frames.mark_changed();
         let mut frozen = room.frozen();
+        // As last told: a look at the watch takes a lock, and this is asked for each frame and message.
+        let mut is_frozen = false;
         if *frozen.borrow() {
             frozen.mark_changed();
         }
@@ -100,12 +102,13 @@ pub fn play(
         loop {
             let step = tokio::select! {
                 // A room that stands still makes no frame at which to look.
-                () = sessions.drained(), if *frozen.borrow() => {
+                () = sessions.drained(), if is_frozen => {
                     yield Ok(Outgoing::ShuttingDown);
                     Err(Error::ShuttingDown)
                 }
                 Ok(()) = frozen.changed() => {
-                    Ok(Step::Write(Outgoing::Frozen(*frozen.borrow_and_update())))
+                    is_frozen = *frozen.borrow_and_update();
+                    Ok(Step::Write(Outgoing::Frozen(is_frozen)))
                 }
                 message = incoming.next(), if is_open => match message.map(|message| message.and_then(parse)) {
                     Some(Ok(message)) => {
@@ -283,16 +286,17 @@ pub fn watch(
 
         let pause_ticks = sessions.rooms.settings().tick_rate_hz.div_ceil(WATCH_UPDATES_PER_S_MAX);
         let mut frozen = room.frozen();
+        let mut is_frozen = *frozen.borrow();
         let mut splicer = Splicer::default();
         let mut frames = room.frames();
         frames.mark_changed();
         loop {
             let changed = tokio::select! {
                 changed = frames.changed() => changed,
-                () = sessions.drained(), if *frozen.borrow() => Ok(()),
+                () = sessions.drained(), if is_frozen => Ok(()),
                 // What stands still is looked at again.
                 Ok(()) = frozen.changed() => {
-                    let is_frozen = *frozen.borrow_and_update();
+                    is_frozen = *frozen.borrow_and_update();
                     yield Ok(Outgoing::Frozen(is_frozen));
                     continue;
                 }
