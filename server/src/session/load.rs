@@ -134,7 +134,8 @@ impl Lobby {
             } else {
                 let server = fleet.directory.server(&record.owner);
                 let server = server.filter(|held| {
-                    held.record.release == fleet.release && (full_too || !held.record.is_draining)
+                    let may_seat = !held.record.is_draining && self.answers(&record.owner);
+                    held.record.release == fleet.release && (full_too || may_seat)
                 });
                 server.map(|held| held.record.players.get(&record.room).copied().unwrap_or(0))
             };

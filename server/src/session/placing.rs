@@ -219,9 +219,7 @@ impl Lobby {
                 }
                 // The same request made its room on a third server.
                 Err(error) if error.reason() == "WRONG_SERVER" => {
-                    return self
-                        .seat_again(&self.id_for(original).await, original, player_id)
-                        .await;
+                    return self.seat_again(&id, original, player_id).await;
                 }
                 there => return there,
             }
