@@ -99,6 +99,8 @@ step "Prometheus rules, tried out" promtool test rules helm/rules/tests/fray.tes
 step "the edge's configuration" envoy/check.sh
 step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
 step "dependencies" cargo deny --locked check bans licenses sources
+# The fuzz targets' own lock file, which only the last step would miss.
+step "dependencies of the fuzz targets" in_dir fuzz cargo fetch --locked
 
 if [ -f web/package.json ]; then
   step "web: dependencies" in_dir web npm ci --no-fund --no-audit
