@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # What the edge carries: three servers, NATS and Envoy with TLS on this machine, and swarms through them.
 #   benches/edge.sh crowd    300 bots at 20 Hz, then 1,000 at 5 Hz, in 60 rooms, through Envoy; then the first through the
-#                            plain port of one server. Each SECONDS long (120)
-#   benches/edge.sh slow     of 300 players half stop reading: ROUNDS (4) times, alternating with rounds in which all read;
-#                            the gap of those who read, and everybody's memory. Each SECONDS long (20)
-#   benches/edge.sh control  the same with Envoy's default windows
+#                            plain port of one server. Each SECONDS_EACH long (120)
+#   benches/edge.sh slow     of 300 players in ROOMS (6) rooms half stop reading, and lie about it, so that the server goes on
+#                            writing: ROUNDS (4) times, alternating with rounds in which all read; the gap of those who
+#                            read, and everybody's memory. Each SECONDS_EACH long (150: it takes over a minute to fill
+#                            what is between). LIE='' for players who do not lie: their streams are not written to
+#   benches/edge.sh control  half stop reading, with Envoy's default windows: they are so large that it takes minutes (of SECONDS_EACH,
+#                            420) until whoever shares a connection with the stalled stands still, too
 # Prints its conditions and figures; exits 1 when something was lost or relayed that must not be.
 # Build first: cargo build --release -p fray-server -p fray-bot
 set -euo pipefail
@@ -31,14 +34,14 @@ trap 'fleet_ends; rm -rf "$folder" "$folder".*' EXIT
 swarm() { # PLAYERS RATE SECONDS NAME [FLAGS...]
   local players=$1 rate=$2 seconds=$3 name=$4
   shift 4
-  "$bin/fray-bot" swarm --players "$players" --rooms 60 --rate "$rate" --duration "${seconds}s" --ramp 10s \
+  "$bin/fray-bot" swarm --players "$players" --rooms "${ROOMS:-60}" --rate "$rate" --duration "${seconds}s" --ramp 10s \
     --ca "$folder/tls/ca.crt" --streams-per-connection 30 --json "$folder.$name.json" --quiet "$@" \
     --max-disconnects 0 --max-sessions-lost 0 >"$folder.$name.txt" 2>&1 || { cat "$folder.$name.txt"; return 1; }
 }
 figure() { # NAME FIELD...
   local name=$1
   shift
-  node -e 'const r = JSON.parse(require("fs").readFileSync(process.argv[1])).report;
+  node -e 'const r = JSON.parse(require("fs").readFileSync(process.argv[1]));
     console.log(process.argv.slice(2).map(f => f + " " + f.split(".").reduce((o, k) => o?.[k], r)).join(", "))' "$folder.$name.json" "$@"
 }
 relays() {
@@ -49,7 +52,7 @@ relays() {
   done
   echo $sum
 }
-rss() { # of Envoy and the servers, in MB
+rss() { # of the servers and Envoy, in MB
   local pid
   for pid in $(pgrep -f -- "$folder" | sort -n); do
     awk -v name="$(tr '\0' ' ' <"/proc/$pid/cmdline" | grep -oE 'envoy|--name [a-z]+' | head -1)" \
@@ -78,7 +81,11 @@ crowd)
   [ "$(relays)" = 0 ]
   ;;
 slow | control)
-  seconds=${SECONDS_EACH:-20}
+  seconds=${SECONDS_EACH:-150} rounds=${ROUNDS:-4} ROOMS=${ROOMS:-6}
+  # One thread of Envoy's, so one connection to each server that all of its streams share.
+  export ENVOY_THREADS=1
+  [ "$kind" = slow ] || { seconds=${SECONDS_EACH:-420} rounds=${ROUNDS:-1}; }
+  fields=(updates bytes_per_update update_gap_ms.p50 update_gap_ms.p99 update_gap_ms.max staleness_ms.p99 desyncs disconnects)
   config=''
   if [ "$kind" = control ]; then
     config=$folder.default-windows.yaml
@@ -87,11 +94,14 @@ slow | control)
       -e "s/port_value: 7778 /port_value: $((server_port + 1)) /" -e "s/port_value: 7779 /port_value: $((server_port + 2)) /" envoy/envoy.yaml >"$config"
   fi
   fleet_starts 20 "$config"
-  for round in $(seq "${ROUNDS:-4}"); do
-    swarm 300 20 "$seconds" "all$round" --url "$url" || true
-    echo "round $round, all read:       $(figure "all$round" update_gap_ms.p50 update_gap_ms.p99 update_gap_ms.max desyncs disconnects); $(rss)"
-    swarm 300 20 "$seconds" "half$round" --url "$url" --stall 0.5 || true
-    echo "round $round, half do not:    $(figure "half$round" update_gap_ms.p50 update_gap_ms.p99 update_gap_ms.max desyncs disconnects); $(rss)"
+  for round in $(seq "$rounds"); do
+    if [ "$kind" = slow ]; then
+      swarm 300 20 "$seconds" "all$round" --url "$url" || true
+      echo "round $round, all read:       $(figure "all$round" "${fields[@]}"); $(rss)"
+    fi
+    # shellcheck disable=SC2086 # a flag, or none
+    swarm 300 20 "$seconds" "half$round" --url "$url" --stall 0.5 ${LIE---stall-lies} || true
+    echo "round $round, half do not:    $(figure "half$round" "${fields[@]}" stalled.players); $(rss)"
   done
   ;;
 *) echo "benches/edge.sh crowd | slow | control" >&2; exit 2 ;;

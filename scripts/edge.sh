@@ -9,6 +9,7 @@
 #   SERVER_FLAGS                 more flags for the servers
 #   EDGE_VALUES                  a file of values for the chart's edge, on top of envoy/local-values.yaml; needs helm
 #   ENVOY_CONFIG                 a configuration of your own, instead
+#   ENVOY_THREADS                (2)
 #   OTLP                         the servers' collector, HOST:PORT
 #   FOLDER                       where keys, certificates and logs go (target/edge)
 # Build first: `make edge` does both.
@@ -96,7 +97,7 @@ for file in envoy.yaml edge-certificate.yaml; do
     -e "s/port_value: 7779 /port_value: $((server_port + 2)) /" "$rendered/$file" >"$folder/$file"
 done
 [ -z "${ENVOY_CONFIG:-}" ] || cp "$ENVOY_CONFIG" "$folder/envoy.yaml"
-start envoy bash -c "cd '$folder' && exec envoy --config-path envoy.yaml --disable-hot-restart --concurrency 2 --log-level warning"
+start envoy bash -c "cd '$folder' && exec envoy --config-path envoy.yaml --disable-hot-restart --concurrency ${ENVOY_THREADS:-2} --log-level warning"
 wait_ready envoy "http://127.0.0.1:$edge_admin_port/ready"
 since=$SECONDS
 until answers --fail --cacert "$folder/tls/ca.crt" "$url/"; do

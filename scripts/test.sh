@@ -114,6 +114,10 @@ fi
 step "tests" env FRAY_REQUIRE_TOOLS=1 cargo test --locked --workspace
 step "determinism in release" cargo test --locked --release -p fray-server \
   --test determinism --test golden_recordings --test recorded_play
+# What players and examples are tried against.
+step "programs in release" cargo build --locked --release -p fray-server -p fray-bot
+programs=$(cd "${CARGO_TARGET_DIR:-target}/release" && pwd)
+export FRAY_SERVER_BIN=$programs/fray-server FRAY_BOT_BIN=$programs/fray-bot
 if [ -x web/e2e/run.sh ]; then
   step "browser end to end" web/e2e/run.sh
 else

@@ -88,6 +88,9 @@ struct SwarmArgs {
     /// This share of the players, 0 to 1, stops reading after 2 s but goes on sending moves, with a frozen acknowledgement
     #[arg(long, value_name = "FRACTION", default_value_t = 0.0)]
     stall: f64,
+    /// Those who stop reading acknowledge all the same, so that the server goes on writing to them
+    #[arg(long, requires = "stall")]
+    stall_lies: bool,
     /// This share of the players, 0 to 1, drops the stream every 2 to 8 s without a word, and resumes
     #[arg(long, value_name = "FRACTION", num_args = 0..=1, default_value_t = 0.0, default_missing_value = "1")]
     churn: f64,
@@ -232,6 +235,7 @@ async fn run_swarm(
         rate_hz: args.rate,
         seed: args.seed,
         stall: args.stall,
+        stall_lies: args.stall_lies,
         churn: args.churn,
         ..Plan::default()
     };

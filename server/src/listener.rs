@@ -25,6 +25,9 @@ use tokio_util::task::TaskTracker;
 /// What a peer may send before it is read, per stream: moves are small. A connection takes as much for each of its streams,
 /// so that those whose reader stalls cannot use up what the others need.
 const STREAM_WINDOW_BYTES: u32 = 16 * 1024;
+/// How much larger a connection's window is than those of its streams together, which are what bounds it. h2 gives small
+/// frames that wait a budget of half the connection's window, and ends a connection that uses it up.
+const SMALL_FRAMES_FACTOR: u32 = 8;
 /// What may wait in memory to be sent, per stream.
 const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
@@ -158,15 +161,21 @@ pub(crate) fn http(tuning: Tuning) -> auto::Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(
-            STREAM_WINDOW_BYTES.saturating_mul(tuning.streams_per_connection_max),
-        )
+        .initial_connection_window_size(connection_window_bytes(tuning.streams_per_connection_max))
         .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
         .max_concurrent_streams(tuning.streams_per_connection_max)
         .max_header_list_size(HEADER_BYTES_MAX)
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
     builder
+}
+
+fn connection_window_bytes(streams: u32) -> u32 {
+    // HTTP/2 has no larger ones.
+    STREAM_WINDOW_BYTES
+        .saturating_mul(SMALL_FRAMES_FACTOR)
+        .saturating_mul(streams)
+        .min(i32::MAX as u32)
 }
 
 /// What allows a connection to be there, and counts it. It goes with every request, so that it outlives an upgrade; and with it

@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("room", &["game", "replication", "store", "telemetry"]),
     ("session", &["game", "replay", "replication", "room", "store", "telemetry"]),
     // Implements what the session asks of a fleet.
-    ("cluster", &["room", "session", "store", "telemetry", "wire"]),
+    ("cluster", &["room", "session", "store", "telemetry", "tls", "wire"]),
     ("wire", &["game", "room", "session"]),
     ("rpc", &["replay", "room", "session", "store", "telemetry", "wire"]),
     ("web", &["listener", "rpc", "session", "telemetry", "wire"]),

@@ -156,6 +156,22 @@ async fn those_who_watch_the_list_hear_of_rooms_that_open_fill_and_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_who_watch_a_list_without_news_hear_that_too() {
+    let net = Net::new(&[]);
+    let mut lobby = net.lobby().await;
+    let mut watched =
+        lobby.watch_rooms(v1::WatchRoomsRequest {}).await.expect("watches").into_inner();
+    watched.message().await.expect("goes on").expect("the list");
+    let since = tokio::time::Instant::now();
+    for round in 1..=4 {
+        let news = watched.message().await.expect("goes on").expect("a sign of life");
+        assert!(news.rooms.is_empty() && news.ended_room_ids.is_empty());
+        let seconds = since.elapsed().as_secs();
+        assert!((round * 30..round * 32).contains(&seconds), "{round}: {seconds}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn names_that_cannot_be_are_refused() {
     let net = Net::new(&[]);
     let mut lobby = net.lobby().await;

@@ -98,7 +98,7 @@ async fn the_numbers_are_those_of_the_rooms() {
     );
     assert_eq!(
         now["health"],
-        serde_json::json!({"live": true, "ready": true, "serving": true, "draining": false})
+        serde_json::json!({"live": true, "ready": true, "serving": true, "drained": false, "draining": false})
     );
     assert_eq!(now["rooms_left_out"], 0);
     assert!(cfg!(not(target_os = "linux")) || totals["rss_bytes"].as_u64() > Some(1 << 20));

@@ -561,6 +561,23 @@ async fn a_spectator_sees_the_room_a_few_times_a_second() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_spectator_who_comes_to_a_room_that_stands_still_is_told_so() {
+    let net = Net::new(&[]);
+    let _player = net.player("Ada").await;
+    let room = net.parts.sessions().rooms.all().remove(0);
+    room.freeze().expect("told");
+    room.frozen().wait_for(|frozen| *frozen).await.expect("stands still");
+    let mut watched = net.watch(v1::WatchRequest::default()).await.expect("watches").responses;
+    let kind = loop {
+        let message = watched.message().await.expect("goes on").and_then(|message| message.message);
+        if let v1::watch_response::Message::Notice(notice) = message.expect("a message") {
+            break notice.kind();
+        }
+    };
+    assert_eq!(kind, v1::notice::Kind::RoomFrozen);
+}
+
 impl Player {
     /// Applies an update without acknowledging it.
     fn take_quietly(&mut self, update: &v1::Update) {

@@ -153,6 +153,7 @@ impl Bot {
         if stalls {
             session.unacknowledged_max = STALLED_MOVES_MAX;
             session.idle_timeout = false;
+            session.acknowledges_unread = shared.plan.stall_lies;
         }
         let options = Options { session, ..Options::default() };
         let seed = shared.plan.seed;

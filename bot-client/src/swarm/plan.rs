@@ -19,6 +19,8 @@ pub struct Plan {
     pub seed: u64,
     /// How many of the players stop reading, from 0 to 1.
     pub stall: f64,
+    /// Whether those acknowledge what they do not read.
+    pub stall_lies: bool,
     /// How many of the players drop their stream again and again and come back, from 0 to 1.
     pub churn: f64,
     /// How long players may take to leave at the end.
@@ -35,6 +37,7 @@ impl Default for Plan {
             rate_hz: None,
             seed: 1,
             stall: 0.0,
+            stall_lies: false,
             churn: 0.0,
             leave_timeout: Duration::from_secs(10),
         }

@@ -3,6 +3,9 @@
 
 #![allow(unreachable_pub, missing_docs, reason = "nobody but this test uses its modules")]
 
+#[path = "../../../server/tests/support/certificates.rs"]
+mod certificates;
+mod secrecy;
 mod servers;
 
 use fray_bot::client::{Controls, Event, Options, Player};

@@ -1,5 +1,6 @@
 //! From flags to what the server proves itself by, and what it verifies others by; and what keeps all that up to date.
 
+use crate::cluster::peer::PeerTls;
 use crate::config::Config;
 use crate::config::keys::KeyFlags;
 use crate::config::tls::TlsFlags;
@@ -12,7 +13,7 @@ use crate::session::keyring::KeyError;
 use crate::session::token::TokenKey;
 use crate::session::{self, ticket};
 use crate::telemetry::{Metrics, spawn_named};
-use crate::tls::{self, Acceptor, HandshakeError, Reloader};
+use crate::tls::{self, Acceptor, Authority, Connector, HandshakeError, Reloader};
 use futures_util::future::BoxFuture;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,8 +30,8 @@ pub enum Error {
     #[error("{0}: {1}")]
     Keys(&'static str, keys::Error),
     /// No TLS.
-    #[error("--tls-cert: {0}")]
-    Tls(#[from] tls::Error),
+    #[error("{0}: {1}")]
+    Tls(&'static str, tls::Error),
 }
 
 /// Runs until it is told to stop.
@@ -65,6 +66,7 @@ impl Keepers {
 pub(super) struct Credentials {
     pub(super) keys: session::Keys,
     pub(super) tls: Option<Arc<Acceptor>>,
+    pub(super) peer_tls: Option<(Arc<Acceptor>, PeerTls)>,
     pub(super) keepers: Keepers,
 }
 
@@ -86,7 +88,8 @@ pub(super) fn read(config: &Config, metrics: &Arc<Metrics>) -> Result<Credential
         },
     };
     let tls = acceptor(&config.tls, metrics, &mut keepers)?;
-    Ok(Credentials { keys, tls, keepers })
+    let peer_tls = peer_tls(&config.tls, metrics, &mut keepers)?;
+    Ok(Credentials { keys, tls, peer_tls, keepers })
 }
 
 fn tickets(
@@ -138,7 +141,30 @@ fn acceptor(
         return Ok(None);
     };
     let certificate = tls::Certificate { chain, key };
-    let (acceptor, files) = Acceptor::open(&certificate, flags.tls_client_ca.clone(), metrics)?;
+    let opened = Acceptor::open(&certificate, flags.tls_client_ca.clone(), metrics);
+    let (acceptor, files) = opened.map_err(|error| Error::Tls("--tls-cert", error))?;
     keepers.keep("certificates", files, metrics);
     Ok(Some(acceptor))
+}
+
+/// Both sides of what servers say to each other.
+fn peer_tls(
+    flags: &TlsFlags,
+    metrics: &Arc<Metrics>,
+    keepers: &mut Keepers,
+) -> Result<Option<(Arc<Acceptor>, PeerTls)>, Error> {
+    let own = flags.peer_tls_cert.clone().zip(flags.peer_tls_key.clone());
+    let Some(((chain, key), authority)) = own.zip(flags.peer_tls_ca.clone()) else {
+        return Ok(None);
+    };
+    let failed = |error| Error::Tls("--peer-tls-cert", error);
+    let certificate = tls::Certificate { chain, key };
+    let (acceptor, files) =
+        Acceptor::open(&certificate, Some(authority.clone()), metrics).map_err(failed)?;
+    keepers.keep("peers' certificates", files, metrics);
+    let (connector, files) =
+        Connector::open(&Authority(authority), Some(&certificate)).map_err(failed)?;
+    keepers.keep("certificate for peers", files, metrics);
+    let name = flags.peer_tls_name.clone();
+    Ok(Some((acceptor, PeerTls { connector, name })))
 }

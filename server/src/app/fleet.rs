@@ -1,6 +1,7 @@
 //! What a server needs to be one of several.
 
 use super::Error;
+use super::credentials::Credentials;
 use super::parts::FILE_STORE_MIB;
 use crate::cluster::fate::{Fates, SharedWitness};
 use crate::cluster::keeper::{self, Card, Keeper};
@@ -10,8 +11,8 @@ use crate::cluster::peer::{FleetPeers, PeerClient};
 use crate::config::Config;
 use crate::room::RoomId;
 use crate::room::registry::OnEnd;
+use crate::session::Sessions;
 use crate::session::directory::{Directory, Fleet, InstanceId, Peers};
-use crate::session::{Keys, Sessions};
 use crate::store::Store;
 use crate::store::jetstream::{self, JetStreamStore};
 use crate::telemetry::{Health, Telemetry};
@@ -91,14 +92,15 @@ pub(super) struct Membership {
 /// Of one of several that share a directory.
 pub(super) fn join(
     config: &Config,
-    keys: &Keys,
+    credentials: &Credentials,
     directory: Arc<dyn Directory>,
     (players, peers): (SocketAddr, SocketAddr),
     telemetry: &Telemetry,
 ) -> (Fleet, Membership) {
-    let tickets = Arc::clone(&keys.tickets);
+    let tickets = Arc::clone(&credentials.keys.tickets);
     let me = directory.me().clone();
-    let client = Arc::new(PeerClient::new(Box::new(move || tickets.sign_peer(&me).ok()), None));
+    let tls = credentials.peer_tls.as_ref().map(|(_, tls)| tls.clone());
+    let client = Arc::new(PeerClient::new(Box::new(move || tickets.sign_peer(&me).ok()), tls));
     let witness = SharedWitness::default();
     let fates = Fates::new(
         Arc::clone(&directory),

@@ -157,17 +157,17 @@ impl App {
             open_store(&config)?
         };
         let addresses = peers.as_ref().map(|peers| (players.address(), peers.address()));
-        let (fleet, membership, on_end) = if let Some((directory, addresses)) =
-            directory.zip(addresses)
-        {
-            let keys = &credentials.keys;
-            let (fleet, membership) = fleet::join(&config, keys, directory, addresses, telemetry);
-            (fleet, Some(membership), None)
-        } else {
-            let (fleet, on_end) = fleet::alone(&config, players.address());
-            (fleet, None, Some(on_end))
-        };
+        let (fleet, membership, on_end) =
+            if let Some((directory, addresses)) = directory.zip(addresses) {
+                let (fleet, membership) =
+                    fleet::join(&config, &credentials, directory, addresses, telemetry);
+                (fleet, Some(membership), None)
+            } else {
+                let (fleet, on_end) = fleet::alone(&config, players.address());
+                (fleet, None, Some(on_end))
+            };
         let threads = Pool::threads_by_default();
+        let peer_tls = credentials.peer_tls.as_ref().map(|(tls, _)| Arc::clone(tls));
         let parts = Parts::in_fleet(&config, game, store, threads, telemetry, credentials, fleet)?;
         if let Some(on_end) = on_end {
             parts.sessions.rooms.tell_of_ends(on_end);
@@ -177,8 +177,9 @@ impl App {
         let operators =
             Listener::new(operators, parts.operators, parts.tuning, None, Gauge::default());
         let control = Listener::new(control, parts.control, CONTROL, None, Gauge::default());
-        let peers = peers
-            .map(|peers| Listener::new(peers, parts.peers, parts.tuning, None, Gauge::default()));
+        let peers = peers.map(|peers| {
+            Listener::new(peers, parts.peers, parts.tuning, peer_tls, Gauge::default())
+        });
         let keeper = membership.map(|place| place.keeper(&parts.sessions, &parts.health));
         parts.health.bound();
         Ok(Self {
@@ -278,6 +279,8 @@ impl App {
             stop_players.cancel();
             players.close();
             players.wait().await;
+            sessions.readers.close();
+            sessions.readers.wait().await;
             sessions.rooms.close().await;
             stop_fleet.cancel();
             fleet.close();

@@ -139,7 +139,7 @@ impl Parts {
             ticket_ttl: RESERVATION,
             allow_guests: config.allows_guests(),
         };
-        let Credentials { keys, tls, keepers } = credentials;
+        let Credentials { keys, tls, keepers, peer_tls: _ } = credentials;
         let sessions = Arc::new(Sessions::new(
             Arc::new(rooms),
             keys,

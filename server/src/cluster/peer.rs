@@ -10,6 +10,7 @@ use crate::session::directory::{
 use crate::session::error::Passed;
 use crate::session::lobby::JoinSpec;
 use crate::telemetry::traces::Peer;
+use crate::tls::Connector;
 use crate::wire;
 use bytes::{Buf as _, BufMut as _, Bytes};
 use dashmap::DashMap;
@@ -18,14 +19,17 @@ use fray_proto::v1::lobby_client::LobbyClient;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};
+use http::Uri;
 use http::uri::PathAndQuery;
+use hyper_util::rt::TokioIo;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 
@@ -33,8 +37,10 @@ use tonic_types::StatusExt as _;
 const STREAMS_PER_CONNECTION: usize = 100;
 /// What may be under way to one stream: a reader that stalls holds this much, and no more.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-/// Room for all of a connection's streams, so that those which stall cannot use up what the others need.
-const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * STREAMS_PER_CONNECTION as u32;
+/// Room for all of a connection's streams, so that those which stall cannot use up what the others need; and 32 times as much,
+/// since h2 ends a connection on which small messages wait that cost more than half of its window, at 256 bytes each. So
+/// streams that are full of messages of 16 bytes do not get there. What waits is bounded by the streams' windows.
+const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * STREAMS_PER_CONNECTION as u32 * 32;
 /// Servers that connections are kept to.
 const SERVERS_MAX: usize = 256;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -48,16 +54,26 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Signs what this server shows to others; `None`: it cannot be signed just now.
 pub type Sign = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// How servers speak TLS among themselves.
+#[derive(Clone)]
+pub struct PeerTls {
+    /// Whom this server trusts, and what it shows.
+    pub connector: Arc<Connector>,
+    /// The name in every server's certificate: they are known by addresses, which change.
+    pub name: String,
+}
+
 /// The other servers, over gRPC.
 pub struct PeerClient {
     sign: Sign,
-    tls: Option<ClientTlsConfig>,
+    tls: Option<PeerTls>,
     connections: DashMap<String, Arc<Connections>>,
 }
 
 impl PeerClient {
-    /// Asks nobody yet. With `tls`, as it says.
-    pub fn new(sign: Sign, tls: Option<ClientTlsConfig>) -> Self {
+    /// Asks nobody yet. Without `tls` in cleartext.
+    pub fn new(sign: Sign, tls: Option<PeerTls>) -> Self {
         Self { sign, tls, connections: DashMap::new() }
     }
 
@@ -217,20 +233,18 @@ impl Peers for FleetPeers {
 /// The connections to one server, each shared by a number of streams.
 struct Connections {
     endpoint: Endpoint,
+    tls: Option<PeerTls>,
     /// For calls, which must not wait for streams.
     calls: Channel,
     open: Mutex<Vec<(Channel, Arc<AtomicUsize>)>>,
 }
 
 impl Connections {
-    fn new(address: &str, tls: Option<ClientTlsConfig>) -> Result<Self, Error> {
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"));
+    fn new(address: &str, tls: Option<PeerTls>) -> Result<Self, Error> {
+        // With TLS, too: that is the connector's affair.
+        let endpoint = Endpoint::from_shared(format!("http://{address}"));
         // What the directory says of a server's address may be anything.
-        let mut endpoint = endpoint.map_err(|_| Error::OwnerUnreachable)?;
-        if let Some(tls) = tls {
-            endpoint = endpoint.tls_config(tls).map_err(|_| Error::OwnerUnreachable)?;
-        }
+        let endpoint = endpoint.map_err(|_| Error::OwnerUnreachable)?;
         let endpoint = endpoint
             .tcp_nodelay(true)
             .connect_timeout(CONNECT_TIMEOUT)
@@ -238,8 +252,8 @@ impl Connections {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
-        let calls = endpoint.connect_lazy();
-        Ok(Self { endpoint, calls, open: Mutex::default() })
+        let calls = lazy(&endpoint, tls.as_ref());
+        Ok(Self { endpoint, tls, calls, open: Mutex::default() })
     }
 
     /// A connection with a place for one more stream. It connects on first use, and again when it broke.
@@ -254,7 +268,8 @@ impl Connections {
         }
         // Those that a rush left behind.
         open.retain(|(_, streams)| streams.load(Ordering::Relaxed) > 0);
-        let (channel, streams) = (self.endpoint.connect_lazy(), Arc::new(AtomicUsize::new(1)));
+        let channel = lazy(&self.endpoint, self.tls.as_ref());
+        let streams = Arc::new(AtomicUsize::new(1));
         open.push((channel.clone(), Arc::clone(&streams)));
         (channel, Lease(streams))
     }
@@ -263,6 +278,20 @@ impl Connections {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.iter().any(|(_, streams)| streams.load(Ordering::Relaxed) > 0)
     }
+}
+
+/// A connection that is made when it is needed.
+fn lazy(endpoint: &Endpoint, tls: Option<&PeerTls>) -> Channel {
+    let Some(tls) = tls.cloned() else { return endpoint.connect_lazy() };
+    endpoint.connect_with_connector_lazy(tower::service_fn(move |address: Uri| {
+        let tls = tls.clone();
+        async move {
+            let address = address.authority().map(http::uri::Authority::as_str);
+            let stream = TcpStream::connect(address.unwrap_or_default()).await?;
+            stream.set_nodelay(true)?;
+            tls.connector.connect(&tls.name, stream).await.map(TokioIo::new)
+        }
+    }))
 }
 
 /// A stream's place on a connection.

@@ -12,12 +12,15 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 const PAGE_SIZE_DEFAULT: i32 = 100;
 const PAGE_SIZE_MAX: i32 = 500;
 /// How often the list of rooms is looked at for those who watch it.
 const ROOMS_WATCHED_EVERY: Duration = Duration::from_secs(1);
+/// When nothing was new for so long, that is said, too.
+const ROOMS_QUIET_MAX: Duration = Duration::from_secs(30);
 /// Unary calls take no longer than this, whatever the client allows.
 const DEADLINE_MAX: Duration = Duration::from_secs(10);
 
@@ -145,6 +148,7 @@ impl v1::lobby_server::Lobby for Service {
         Ok(Response::new(Box::pin(stream! {
             let mut known = BTreeMap::new();
             let mut is_first = true;
+            let mut told = Instant::now();
             let mut looks = tokio::time::interval(ROOMS_WATCHED_EVERY);
             looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
@@ -154,8 +158,9 @@ impl v1::lobby_server::Lobby for Service {
                     return;
                 }
                 let news = changes(&mut known, &lobby.listed_lately());
-                if is_first || !news.rooms.is_empty() || !news.ended_room_ids.is_empty() {
-                    is_first = false;
+                let is_news = is_first || !news.rooms.is_empty() || !news.ended_room_ids.is_empty();
+                if is_news || told.elapsed() >= ROOMS_QUIET_MAX {
+                    (is_first, told) = (false, Instant::now());
                     yield Ok(news);
                 }
             }

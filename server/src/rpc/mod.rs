@@ -12,6 +12,7 @@ mod measure;
 pub mod peer;
 pub mod play;
 pub mod replays;
+mod requests;
 pub mod status;
 mod trace;
 

@@ -1,8 +1,9 @@
 //! `fray.v1.Play`: streams whose responses are ready-framed bytes.
 //!
 //! tonic's codec would copy every update through a buffer per stream. Here the response's body is our own: the bytes that
-//! replication made leave as they are, and the moves are read by the same task that writes.
+//! replication made leave as they are.
 
+use super::requests::read_always;
 use super::status::from_transport;
 use crate::session::lobby::RoomChoice;
 use crate::session::play::{self, Entry};
@@ -66,6 +67,7 @@ impl Service {
         let entry = self.entry("grpc", request.headers());
         let incoming =
             messages(request).map(|message| message.map_err(|status| from_transport(&status)));
+        let incoming = read_always(incoming, &self.lobby.sessions().readers);
         let outgoing = play::play(Arc::clone(&self.lobby), entry, incoming);
         respond(outgoing.map(|item| item.map(|outgoing| Some(wire::frame_play(outgoing)))))
     }

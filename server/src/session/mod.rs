@@ -91,6 +91,8 @@ pub struct Sessions {
     pub server_name: String,
     /// Every open stream holds a token of it.
     pub streams: TaskTracker,
+    /// The tasks that read players' requests; each ends with its stream.
+    pub readers: TaskTracker,
     /// What was played, and the threads that play it again.
     pub replays: Arc<Replays>,
     draining: CancellationToken,
@@ -119,6 +121,7 @@ impl Sessions {
             fleet,
             server_name,
             streams: TaskTracker::new(),
+            readers: TaskTracker::new(),
             replays,
             draining: CancellationToken::new(),
         }

@@ -409,3 +409,15 @@ impl Lobby {
 fn is_public(room: &Handle) -> bool {
     room.info().code.is_none()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reasons_that_send_players_elsewhere_are_reasons() {
+        for reason in GOES_ON_ELSEWHERE {
+            assert!(Error::REASONS.contains(reason), "{reason}");
+        }
+    }
+}

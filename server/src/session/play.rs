@@ -286,7 +286,10 @@ pub fn watch(
 
         let pause_ticks = sessions.rooms.settings().tick_rate_hz.div_ceil(WATCH_UPDATES_PER_S_MAX);
         let mut frozen = room.frozen();
-        let mut is_frozen = *frozen.borrow();
+        let mut is_frozen = false;
+        if *frozen.borrow() {
+            frozen.mark_changed();
+        }
         let mut splicer = Splicer::default();
         let mut frames = room.frames();
         frames.mark_changed();

@@ -48,6 +48,8 @@ pub struct States {
     pub ready: bool,
     /// Rooms that exist can be reached.
     pub serving: bool,
+    /// Takes no new rooms: an operator said so.
+    pub drained: bool,
     /// About to end.
     pub draining: bool,
 }
@@ -179,6 +181,7 @@ impl Sampler {
                 live: health.is_live(),
                 ready: health.takes_rooms(),
                 serving: health.serves_rooms(),
+                drained: health.is_drained(),
                 draining: health.is_draining(),
             },
             totals,

@@ -150,6 +150,13 @@ impl Net {
         channel(self.pipe()).await
     }
 
+    /// The same, with so little under way to each stream before it is read.
+    pub async fn connect_with(&self, stream_window_bytes: u32) -> Channel {
+        let endpoint = Endpoint::from_static("http://memory");
+        let endpoint = endpoint.initial_stream_window_size(stream_window_bytes);
+        over(endpoint.initial_connection_window_size(64 << 20), self.pipe()).await
+    }
+
     /// A connection to where operators change something, as bytes.
     pub fn control_pipe(&self) -> DuplexStream {
         let (client, server) = tokio::io::duplex(64 * 1024);
@@ -223,12 +230,15 @@ impl Net {
 }
 
 async fn channel(pipe: DuplexStream) -> Channel {
+    over(Endpoint::from_static("http://memory"), pipe).await
+}
+
+async fn over(endpoint: Endpoint, pipe: DuplexStream) -> Channel {
     let mut pipe = Some(pipe);
     let connector = tower::service_fn(move |_: Uri| {
         let pipe = pipe.take().ok_or(std::io::ErrorKind::NotConnected);
         async { Ok::<_, std::io::Error>(TokioIo::new(pipe?)) }
     });
-    let endpoint = Endpoint::from_static("http://memory");
     endpoint.connect_with_connector(connector).await.expect("memory can be connected to")
 }
 

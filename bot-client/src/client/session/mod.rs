@@ -32,6 +32,8 @@ const RESYNC_AGAIN: Duration = Duration::from_secs(1);
 pub struct Config {
     /// How many moves may wait for their acknowledgement. More than the rule's 64 is for tests of servers.
     pub unacknowledged_max: usize,
+    /// Says that it has seen whatever the server wrote, read or not: a client that lies, to try servers and proxies.
+    pub acknowledges_unread: bool,
     /// Whether a silent server is taken for dead.
     pub idle_timeout: bool,
     /// Count moved entities in every update, this kind apart from the others; `None` saves the time.
@@ -42,6 +44,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             unacknowledged_max: UNACKNOWLEDGED_MAX,
+            acknowledges_unread: false,
             idle_timeout: true,
             entity_ticks_apart: None,
         }

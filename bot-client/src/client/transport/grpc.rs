@@ -52,8 +52,9 @@ impl Channels {
         trust: &Trust,
     ) -> Result<Self, tonic::transport::Error> {
         let streams_per_connection = streams_per_connection.max(1);
-        // No stream may starve its neighbours by not reading, so the connection's window has room for all of them.
-        let streams = u32::try_from(streams_per_connection).unwrap_or(u32::MAX);
+        // No stream may starve its neighbours by not reading, so the connection's window has room for all of them. And for more:
+        // h2 ends connections on which small messages wait that cost half of it, at 256 bytes each.
+        let streams = u32::try_from(streams_per_connection).unwrap_or(u32::MAX).saturating_mul(32);
         let connection_window = STREAM_WINDOW_BYTES.saturating_mul(streams).min(i32::MAX as u32);
         let endpoint = trust
             .endpoint(url)?

@@ -7,7 +7,7 @@ use rustls::{CertificateError, ClientConfig, RootCertStore};
 use std::error::Error as StdError;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -19,6 +19,8 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 pub struct Trust {
     /// PEM.
     authority: Option<Arc<[u8]>>,
+    /// For HTTP/1.1, made when it is first needed: there may be hundreds of authorities.
+    http1: Arc<OnceLock<Arc<ClientConfig>>>,
 }
 
 impl Trust {
@@ -31,7 +33,7 @@ impl Trust {
                 "there is no certificate in it",
             ));
         }
-        Ok(Self { authority: Some(pem.into()) })
+        Ok(Self { authority: Some(pem.into()), http1: Arc::default() })
     }
 
     /// An address for gRPC; with TLS if it says `https`.
@@ -53,6 +55,18 @@ impl Trust {
         name: &str,
         stream: TcpStream,
     ) -> io::Result<TlsStream<TcpStream>> {
+        let config = match self.http1.get() {
+            Some(config) => Arc::clone(config),
+            None => {
+                let config = Arc::new(self.http1()?);
+                Arc::clone(self.http1.get_or_init(|| config))
+            }
+        };
+        let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+        TlsConnector::from(config).connect(name, stream).await
+    }
+
+    fn http1(&self) -> io::Result<ClientConfig> {
         let mut roots = RootCertStore::empty();
         match &self.authority {
             None => {
@@ -71,8 +85,7 @@ impl Trust {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+        Ok(config)
     }
 }
 

@@ -1,0 +1,99 @@
+//! A stream's requests, read whether or not its answers can be written.
+//!
+//! hyper asks for more of an answer only when the peer takes some. Whoever reads requests between two answers reads none, then,
+//! while the peer does not read; and what a peer goes on sending piles up in the connection. HTTP/2 bounds its bytes per
+//! stream, but small frames cost more than their bytes, and h2 ends a *connection* on which too many wait
+//! (`ENHANCE_YOUR_CALM`, "too_many_data_frames"): with it the streams of a hundred other players, if it is an edge's.
+
+use crate::session::Error;
+use crate::telemetry::spawn_named;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
+use std::pin::pin;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio_util::task::TaskTracker;
+
+/// What may wait while the stream's own task cannot write. A client that keeps the rules has 64 moves under way and four
+/// acknowledgements a second: it gets there in 48 s, and is given up before.
+const WAITING_MAX: usize = 256;
+
+/// The same requests, read by a task of their own. Beyond [`WAITING_MAX`] that nobody took, they end with an error.
+pub(super) fn read_always(
+    requests: impl Stream<Item = Result<Bytes, Error>> + Send + 'static,
+    readers: &TaskTracker,
+) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'static {
+    // One place more, for the word that there were too many.
+    let (sender, mut receiver) = mpsc::channel(WAITING_MAX + 1);
+    spawn_named(readers, "requests", read(requests, sender));
+    stream::poll_fn(move |cx| receiver.poll_recv(cx))
+}
+
+async fn read(
+    requests: impl Stream<Item = Result<Bytes, Error>> + Send,
+    sender: mpsc::Sender<Result<Bytes, Error>>,
+) {
+    let Ok(last) = sender.clone().reserve_owned().await else { return };
+    let mut last = Some(last);
+    let mut requests = pin!(requests);
+    loop {
+        let request = tokio::select! {
+            biased;
+            () = sender.closed() => return,
+            request = requests.next() => request,
+        };
+        let Some(request) = request else { return };
+        if last.is_none() {
+            // Nobody will look at it. But h2 takes the cost of a frame that comes for a reader who is gone for good.
+            continue;
+        }
+        match sender.try_send(request) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                last = last.and_then(|last| {
+                    last.send(Err(Error::MoveFlood));
+                    None
+                });
+            }
+            Err(TrySendError::Closed(_)) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+
+    fn request() -> Result<Bytes, Error> {
+        Ok(Bytes::from_static(b"m"))
+    }
+
+    #[tokio::test]
+    async fn what_nobody_takes_is_bounded_and_then_an_error() {
+        let readers = TaskTracker::new();
+        let many = stream::repeat_with(request).take(10 * WAITING_MAX);
+        let mut taken = pin!(read_always(many, &readers));
+        readers.close();
+        // All of them are read, all the same.
+        readers.wait().await;
+        for _ in 0..WAITING_MAX {
+            assert!(matches!(taken.next().await, Some(Ok(_))));
+        }
+        assert!(matches!(taken.next().await, Some(Err(Error::MoveFlood))));
+        assert!(taken.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_requests_is_the_end_and_who_takes_no_more_ends_the_task() {
+        let readers = TaskTracker::new();
+        let mut taken = pin!(read_always(stream::iter([request()]), &readers));
+        assert!(matches!(taken.next().await, Some(Ok(_))));
+        assert!(taken.next().await.is_none());
+        let quiet = read_always(stream::pending(), &readers);
+        readers.close();
+        assert!(readers.wait().now_or_never().is_none());
+        drop(quiet);
+        readers.wait().await;
+    }
+}
