@@ -3,7 +3,7 @@
 //! hyper asks for more of an answer only when the peer takes some. Whoever reads requests between two answers reads none, then,
 //! while the peer does not read; and what a peer goes on sending piles up in the connection. HTTP/2 bounds its bytes per
 //! stream, but small frames cost more than their bytes, and h2 ends a *connection* on which too many wait
-//! (`ENHANCE_YOUR_CALM`, "too_many_data_frames"): with it the streams of a hundred other players, if it is an edge's.
+//! (`ENHANCE_YOUR_CALM`, `too_many_data_frames`): with it the streams of a hundred other players, if it is an edge's.
 
 use crate::session::Error;
 use crate::telemetry::spawn_named;
@@ -65,14 +65,12 @@ mod tests {
     use super::*;
     use futures_util::FutureExt as _;
 
-    fn request() -> Result<Bytes, Error> {
-        Ok(Bytes::from_static(b"m"))
-    }
+    const REQUEST: Result<Bytes, Error> = Ok(Bytes::from_static(b"m"));
 
     #[tokio::test]
     async fn what_nobody_takes_is_bounded_and_then_an_error() {
         let readers = TaskTracker::new();
-        let many = stream::repeat_with(request).take(10 * WAITING_MAX);
+        let many = stream::repeat_with(|| REQUEST).take(10 * WAITING_MAX);
         let mut taken = pin!(read_always(many, &readers));
         readers.close();
         // All of them are read, all the same.
@@ -87,7 +85,7 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_the_requests_is_the_end_and_who_takes_no_more_ends_the_task() {
         let readers = TaskTracker::new();
-        let mut taken = pin!(read_always(stream::iter([request()]), &readers));
+        let mut taken = pin!(read_always(stream::iter([REQUEST]), &readers));
         assert!(matches!(taken.next().await, Some(Ok(_))));
         assert!(taken.next().await.is_none());
         let quiet = read_always(stream::pending(), &readers);

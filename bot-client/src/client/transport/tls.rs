@@ -55,12 +55,11 @@ impl Trust {
         name: &str,
         stream: TcpStream,
     ) -> io::Result<TlsStream<TcpStream>> {
-        let config = match self.http1.get() {
-            Some(config) => Arc::clone(config),
-            None => {
-                let config = Arc::new(self.http1()?);
-                Arc::clone(self.http1.get_or_init(|| config))
-            }
+        let config = if let Some(config) = self.http1.get() {
+            Arc::clone(config)
+        } else {
+            let config = Arc::new(self.http1()?);
+            Arc::clone(self.http1.get_or_init(|| config))
         };
         let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
         TlsConnector::from(config).connect(name, stream).await
