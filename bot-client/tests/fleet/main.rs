@@ -3,7 +3,11 @@
 
 #![allow(unreachable_pub, missing_docs, reason = "nobody but this test uses its modules")]
 
+#[path = "../../../server/tests/support/flags.rs"]
+mod flags;
+#[allow(dead_code, reason = "each test uses its own part of it")]
 mod servers;
+mod slow;
 
 use fray_bot::client::{Controls, Event, Options, Player};
 use fray_proto::v1::join_request::Room;

@@ -32,7 +32,7 @@ use tonic_types::StatusExt as _;
 /// Streams that share a connection. As many as an edge puts on one.
 const STREAMS_PER_CONNECTION: usize = 100;
 /// What may be under way to one stream: a reader that stalls holds this much, and no more.
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+pub const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// Room for all of a connection's streams, so that those which stall cannot use up what the others need.
 const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * STREAMS_PER_CONNECTION as u32;
 /// Servers that connections are kept to.
