@@ -71,7 +71,7 @@ async fn comes_back(player: &mut Player) -> Counters {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_whose_ticket_expired_long_ago_goes_on_as_the_same_player() {
     let Some(nats) = Nats::start() else { return };
-    let fleet = Fleet::at_nats(&nats.url(), &[&["--ticket-ttl", "2s"]; 2]).await;
+    let fleet = Fleet::at_nats(&nats.url(), &[&["--ticket-ttl", "2s"][..]; 2]).await;
     let Some(gate) = Gate::before(&fleet.addresses(), |_| ()).await else { return };
     let mut players = Vec::new();
     for (door, name) in gate.doors().into_iter().zip(["by gRPC", "by WebSocket"]) {
@@ -112,7 +112,7 @@ async fn a_session_whose_ticket_expired_long_ago_goes_on_as_the_same_player() {
     }
     for counters in counted {
         assert!(!counters.has_faults(), "{counters:?}");
-        assert_eq!(counters.moves, MOVES.iter().sum::<i32>().unsigned_abs().into());
+        assert_eq!(counters.moves, u64::from(MOVES.iter().sum::<i32>().unsigned_abs()));
         assert!(counters.checksums > 0, "{counters:?}");
     }
     let relayed: Vec<u64> = fleet.servers.iter().map(by_ticket_relayed).collect();

@@ -124,7 +124,7 @@ async fn channel_to(server: &Running) -> Channel {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_played_is_fetched_and_watched_through_the_edge_wherever_it_is_kept() {
     let Some(nats) = Nats::start() else { return };
-    let fleet = Fleet::at_nats(&nats.url(), &[&["--room-ttl", "1s"]; 2]).await;
+    let fleet = Fleet::at_nats(&nats.url(), &[&["--room-ttl", "1s"][..]; 2]).await;
     let Some(gate) = Gate::before(&fleet.addresses(), |_| ()).await else { return };
     // Until each server has one of a public room and one of a private one.
     let mut kept: BTreeMap<(usize, bool), Past> = BTreeMap::new();

@@ -3,6 +3,7 @@
 
 #![allow(unreachable_pub, missing_docs, reason = "nobody but this test uses its modules")]
 
+mod chatty;
 #[path = "../../../server/tests/support/flags.rs"]
 mod flags;
 #[allow(dead_code, reason = "each test uses its own part of it")]

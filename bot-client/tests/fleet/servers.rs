@@ -5,6 +5,8 @@ use fray_bot::client::transport::GrpcServer;
 use fray_proto::v1::lobby_client::LobbyClient;
 use fray_server::Server;
 use fray_server::cluster::memory::MemoryDirectory;
+use fray_server::game::GameFactory;
+use fray_server::game::arena::Arena;
 use fray_server::telemetry::Telemetry;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -44,8 +46,14 @@ pub struct Running {
 impl Fleet {
     /// So many servers with these flags.
     pub async fn of(count: usize, flags: &[&str]) -> Self {
+        Self::of_game(Arena::default(), count, flags).await
+    }
+
+    /// The same with another game.
+    pub async fn of_game(game: impl GameFactory + Clone, count: usize, flags: &[&str]) -> Self {
         let directory = MemoryDirectory::alone();
-        Self::start(&vec![flags; count], |server| server.directory(directory.another())).await
+        let finish = |server: Server| server.game(game.clone()).directory(directory.another());
+        Self::start(&vec![flags; count], finish).await
     }
 
     /// Servers that find each other at a NATS; each with flags of its own.

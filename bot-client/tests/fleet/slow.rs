@@ -1,5 +1,6 @@
 //! Players who do not read, behind a relay and without one: what waits for them is bounded, and nobody else waits.
 
+use crate::chatty::Chatty;
 use crate::servers::{Fleet, Running};
 use crate::{PATIENCE, create, joins, seat};
 use fray_bot::client::{Event, Options, Player};
@@ -23,13 +24,13 @@ const OWN_WINDOW_BYTES: u32 = 4 * 1024;
 const FRAME_BYTES_MAX: usize = 16 * 1024;
 /// Messages that are held one at a time: at the room's server and at the one that relays, each in its hand and with HTTP/2.
 const MESSAGES_HELD_MAX: usize = 4;
-/// For how many ticks they do not read.
-const TICKS: u32 = 400;
+/// For how many ticks they do not read: long enough for more updates than all that is on the way can hold.
+const TICKS: u32 = 300;
+const TICK_RATE_HZ: &str = "60";
 /// Whoever reads misses less than a second.
-const MISSED_TICKS_MAX: u32 = 20;
+const MISSED_TICKS_MAX: u32 = 60;
 
-/// A client that does not read, says that it has read everything, and wants keyframes again and again: so that the server goes on
-/// sending until nothing more goes in.
+/// A client that does not read, and says that it has read everything.
 struct Stalled {
     updates: Streaming<PlayResponse>,
     /// It talks on its own.
@@ -55,7 +56,6 @@ impl Stalled {
             loop {
                 beat.tick().await;
                 say(&requests, Request::Ping(v1::Ping { seen_tick: u32::MAX, echo: 0 })).await;
-                say(&requests, Request::Resync(v1::Resync::default())).await;
             }
         });
         stalled
@@ -113,7 +113,10 @@ struct Waited {
 #[derive(Debug, Default)]
 struct Got {
     updates: u32,
+    /// Over all updates but the first: how many ticks they span.
+    spanned: u32,
     missed_max: u32,
+    first: u32,
     tick: u32,
 }
 
@@ -128,8 +131,11 @@ async fn listens(player: &mut Player, until: impl Fn(u32) -> bool) -> Got {
                 continue;
             };
             got.updates += 1;
-            if got.tick > 0 {
+            if got.tick == 0 {
+                got.first = update.tick;
+            } else {
                 assert!(!update.is_fresh, "it starts again");
+                got.spanned += update.ticks;
                 got.missed_max = got.missed_max.max(update.ticks);
             }
             got.tick = update.tick;
@@ -141,8 +147,10 @@ async fn listens(player: &mut Player, until: impl Fn(u32) -> bool) -> Got {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_read_behind_a_relay_holds_up_nobody_and_goes_on_with_the_newest() {
-    // Who is silent for longer than this is gone, and this is not about that.
-    let fleet = Fleet::of(2, &["--idle-timeout", "120s"]).await;
+    // The server holds updates back from whoever has not acknowledged a second's worth, and ends whoever says nothing. Neither is what
+    // this is about: with such times, only what is on the way holds anybody back.
+    let flags = ["--tick-rate", TICK_RATE_HZ, "--staleness-window", "1h", "--idle-timeout", "1h"];
+    let fleet = Fleet::of_game(Chatty, 2, &flags).await;
     let made = seat(&fleet.servers[0], create("Shared", false)).await;
     let mut players = Vec::new();
     for server in &fleet.servers {
@@ -164,8 +172,10 @@ async fn who_does_not_read_behind_a_relay_holds_up_nobody_and_goes_on_with_the_n
         tokio::join!(listens(direct, |tick| tick >= end), listens(relayed, |tick| tick >= end));
     println!("who reads: {by_room:?} {by_relay:?}");
     for got in [&by_room, &by_relay] {
+        assert_eq!(got.spanned, got.tick - got.first, "nothing is left out: {got:?}");
         assert!(got.missed_max < MISSED_TICKS_MAX, "{got:?}");
-        assert!(got.updates > TICKS / 2, "{got:?}");
+        // One for each tick, but on a machine that has no time for that.
+        assert!(got.updates > TICKS / 10, "{got:?}");
     }
 
     // Those who read go on while the others read what waited for them.
@@ -176,10 +186,12 @@ async fn who_does_not_read_behind_a_relay_holds_up_nobody_and_goes_on_with_the_n
         _ = others => unreachable!("they listen for ever"),
     };
     println!("who did not: {near:?} {far:?}");
-    for (waited, on_the_way) in [(near, 0), (far, STREAM_WINDOW_BYTES as usize + FRAME_BYTES_MAX)] {
+    for (waited, on_the_way) in [(near, 0), (far, STREAM_WINDOW_BYTES as usize)] {
         let held = MESSAGES_HELD_MAX * waited.longest;
         let bytes_max = OWN_WINDOW_BYTES as usize + FRAME_BYTES_MAX + on_the_way + held;
         assert!(waited.bytes <= bytes_max, "{waited:?} of {bytes_max}");
+        // All of it was full; the last message did not fit.
+        assert!(waited.bytes + 2 * waited.longest >= on_the_way, "{waited:?} of {on_the_way}");
     }
     drop(players);
     fleet.stop().await;
