@@ -22,7 +22,8 @@ async fn a_join_is_one_trace_through_the_edge_and_so_is_a_move() {
     let endpoint = jaeger.endpoint();
     // Of the server's own accord nothing is traced: what clients began is carried on.
     let flags = ["--trace-moves", "0", "--trace-ticks", "0", "--trace-budget", "10000"];
-    let flags = [&["--otlp-endpoint", &endpoint], &flags[..]].concat();
+    // With this seed the two see each other.
+    let flags = [&["--otlp-endpoint", &endpoint, "--seed", "7"], &flags[..]].concat();
     let server = ServerProcess::start(&folder, "server", &flags).await;
     let Some(gate) = Gate::before(&[server.players], |values| {
         let collector = endpoint.replace("http://", "");
