@@ -3,7 +3,7 @@
 use crate::envoy::PATIENCE;
 use crate::gate::{Gate, asks, doors_of, moves, new_room, opened, route_of, with_ticket};
 use crate::nats::Nats;
-use crate::server_process::ServerProcess;
+use crate::server_process::{Folder, ServerProcess};
 use crate::servers::write_keys;
 use fray_bot::client::transport::Server;
 use fray_bot::client::{Ended, Options, Player};
@@ -11,7 +11,6 @@ use fray_proto::v1::join_request::Room;
 use fray_proto::v1::play_client::PlayClient;
 use fray_proto::v1::replays_client::ReplaysClient;
 use fray_proto::v1::{DownloadRequest, JoinRequest, WatchRequest};
-use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tonic::transport::Channel;
@@ -53,24 +52,11 @@ async fn looks(channel: &Channel, ticket: &str, room: &str) -> [Status; 2] {
     [watched.expect_err("nobody is there"), fetched.expect_err("nobody is there")]
 }
 
-/// A folder that stays if the test fails: logs are in it.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("what the servers logged is in {}", self.0.display());
-        } else {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_servers_tickets_open_nothing_and_its_players_are_told_that_their_room_is_lost() {
     let Some(nats) = Nats::start() else { return };
     let nats_url = nats.url();
-    let folder = Folder(crate::envoy::folder());
+    let folder = Folder::new();
     let keys = write_keys(&folder.0);
     let mut flags: Vec<&str> = keys.iter().map(String::as_str).collect();
     flags.extend(["--nats", &nats_url]);

@@ -3,7 +3,7 @@
 use crate::gate::Gate;
 use crate::jaeger_support::Jaeger;
 use crate::jaeger_support::way::{self, Witness, a_move_is_whole, joining_is_one_trace, traces};
-use crate::server_process::ServerProcess;
+use crate::server_process::{Folder, ServerProcess};
 use fray_bot::client::tracing::Tracer;
 use serde_json::json;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_join_is_one_trace_through_the_edge_and_so_is_a_move() {
     let Some(jaeger) = Jaeger::start().await else { return };
-    let folder = crate::envoy::folder();
+    let folder = Folder::new();
     let endpoint = jaeger.endpoint();
     // Of the server's own accord nothing is traced: what clients began is carried on.
     let flags = ["--trace-moves", "0", "--trace-ticks", "0", "--trace-budget", "10000"];
     // With this seed the two see each other.
     let flags = [&["--otlp-endpoint", &endpoint, "--seed", "7"], &flags[..]].concat();
-    let server = ServerProcess::start(&folder, "server", &flags).await;
+    let server = ServerProcess::start(&folder.0, "server", &flags).await;
     let Some(gate) = Gate::before(&[server.players], |values| {
         let collector = endpoint.replace("http://", "");
         values["edge"]["tracing"] =
@@ -55,5 +55,4 @@ async fn a_join_is_one_trace_through_the_edge_and_so_is_a_move() {
     joining_is_one_trace(&jaeger, &first.joined(), &["fray-edge", "fray-edge"]).await;
     joining_is_one_trace(&jaeger, &second.joined(), &["fray-edge", "fray-edge"]).await;
     a_move_is_whole(&jaeger, (&first, mover), (&second, other)).await;
-    std::fs::remove_dir_all(&folder).expect("its folder");
 }

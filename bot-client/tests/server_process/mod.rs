@@ -30,6 +30,28 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const FLAGS: &str = "FRAY_TEST_SERVER_FLAGS";
 const SAYS: &str = "FRAY_TEST_SERVER_SAYS";
 
+/// A folder that goes with the test, unless it fails: logs are in it.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        let name = format!("fray-servers-{:016x}", rand::random::<u64>());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        Self(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("what the servers logged is in {}", self.0.display());
+        } else {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
 /// A server that ends with the test, however the test ends.
 pub struct ServerProcess {
     pub name: String,
