@@ -1,11 +1,12 @@
 //! `fray-bot admin` against a server: what it does, prints, and returns.
 
-use clap::Parser as _;
+#[path = "../../server/tests/support/flags.rs"]
+mod flags;
+
 use fray_bot::client::transport::GrpcServer;
 use fray_bot::client::{Ended, Options, Player};
 use fray_proto::v1;
 use fray_proto::v1::lobby_client::LobbyClient;
-use fray_server::config::Config;
 use fray_server::{App, Server};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -24,9 +25,7 @@ struct Running {
 
 impl Running {
     async fn new() -> Self {
-        let any = "127.0.0.1:0";
-        let flags = ["fray-server", "--listen", any, "--admin", any, "--control", any];
-        let config = Config::parse_from(flags.iter().chain(&["--name", "ada", "--rooms-max", "9"]));
+        let config = flags::config(&["--name", "ada", "--rooms-max", "9"]);
         let app: App = Server::builder().config(config).build().await.expect("a server");
         let (players, control) = (app.listen_addr(), app.control_addr());
         let (stop, stopped) = oneshot::channel::<()>();

@@ -2,128 +2,25 @@
 //!
 //! To see it fail: leave out any of the spans, give one another parent, or let the server ignore the client's context.
 
+#[path = "../../server/tests/support/flags.rs"]
+mod flags;
 mod jaeger_support;
 mod programs;
 
-use clap::Parser as _;
-use fray_bot::client::tracing::{AcknowledgedMove, AnsweredCall, AppliedMove, Tracer};
+use fray_bot::client::tracing::Tracer;
 use fray_bot::client::transport::Channels;
-use fray_bot::client::{Controls, Event, Options, Player};
-use fray_bot::traces::Exporter;
-use fray_proto::trace::TraceContext;
+use fray_bot::client::{Controls, Options, Player};
 use fray_proto::v1;
 use fray_server::Server;
-use fray_server::config::Config;
 use fray_server::telemetry::traces::{Settings, export};
 use fray_server::telemetry::{Telemetry, Traces, log};
+use jaeger_support::way::{self, Witness, a_move_is_whole, joining_is_one_trace, traces};
 use jaeger_support::{Jaeger, Span};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::layer::SubscriberExt as _;
-
-/// The way of a move, in order; each span's parent is the one before.
-const WAY: [&str; 7] = [
-    "fray.move",
-    "fray.move.receive",
-    "fray.move.queue",
-    "fray.move.tick",
-    "fray.move.encode",
-    "fray.move.send",
-    "fray.move.apply",
-];
-const MOVES: u32 = 20;
-
-fn traces(jaeger: &Jaeger, service: &'static str, instance: &str) -> Arc<Traces> {
-    let target = export::Target {
-        endpoint: Some(jaeger.endpoint()),
-        trust: None,
-        service,
-        instance: instance.into(),
-        version: "test",
-        sampler: export::default_sampler(),
-        delay: Duration::from_millis(100),
-        waiting_max: 10_000,
-    };
-    let provider = export::provider(target, &export::Counts::default()).expect("a provider");
-    Arc::new(Traces::on(provider, Settings { moves: 1.0, ticks: 0.0, peers_per_s: 10_000 }))
-}
-
-/// Remembers which moves it was told of.
-#[derive(Debug)]
-struct Witness {
-    exporter: Exporter,
-    begun: Mutex<Vec<TraceContext>>,
-    applied: Mutex<Vec<AppliedMove>>,
-    joined: Mutex<Option<TraceContext>>,
-}
-
-impl Witness {
-    fn new(traces: Arc<Traces>) -> Arc<Self> {
-        let exporter = Exporter(traces);
-        Arc::new(Self {
-            exporter,
-            begun: Mutex::default(),
-            applied: Mutex::default(),
-            joined: Mutex::default(),
-        })
-    }
-}
-
-impl Tracer for Witness {
-    fn begin(&self) -> Option<TraceContext> {
-        let context = self.exporter.begin();
-        self.begun.lock().expect("no panic").extend(context);
-        context
-    }
-
-    fn begin_call(&self) -> Option<TraceContext> {
-        self.exporter.begin_call()
-    }
-
-    fn answered(&self, call: &AnsweredCall) {
-        self.exporter.answered(call);
-        *self.joined.lock().expect("no panic") = Some(call.context);
-    }
-
-    fn acknowledged(&self, sent: &AcknowledgedMove) {
-        self.exporter.acknowledged(sent);
-    }
-
-    fn applied(&self, applied: &AppliedMove) {
-        self.applied.lock().expect("no panic").push(*applied);
-        self.exporter.applied(applied);
-    }
-}
-
-async fn join(url: &str, witness: &Arc<Witness>, name: &str) -> Player {
-    let tracer = Arc::clone(witness) as Arc<dyn Tracer>;
-    let mut channels = Channels::new(url, 1).expect("a url").traced(Some(tracer));
-    let request = v1::JoinRequest { player_name: name.into(), ..Default::default() };
-    Player::join(Arc::new(channels.next(0)), request, Options::default()).await.expect("a seat")
-}
-
-/// Lets both play until the first has its moves acknowledged and the second has seen one of them.
-async fn play(mover: &mut Player, other: &mut Player, seen: &Witness) {
-    let mut moves = 0;
-    while moves < MOVES
-        || mover.session().unacknowledged() > 0
-        || seen.applied.lock().expect("no panic").is_empty()
-    {
-        tokio::select! {
-            event = mover.next() => {
-                let event = event.expect("a stream");
-                if let Some(Event::Updated(_)) = event && moves < MOVES {
-                    moves += 1;
-                    let axis_x = if moves % 2 == 0 { 127 } else { -127 };
-                    mover.steer(Controls { axis_x, ..Controls::default() }).expect("room for it");
-                }
-            }
-            event = other.next() => { event.expect("a stream"); }
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_move_is_one_trace_from_the_client_that_made_it_to_the_one_that_saw_it() {
@@ -135,19 +32,7 @@ async fn a_move_is_one_trace_from_the_client_that_made_it_to_the_one_that_saw_it
     let spans = log::traces(server_traces.tracer().expect("tracing is on"));
     let subscriber = tracing_subscriber::registry().with(vec![spans]);
     tracing::subscriber::set_global_default(subscriber).expect("nobody else here");
-    let flags = [
-        "fray-server",
-        "--listen",
-        "127.0.0.1:0",
-        "--admin",
-        "127.0.0.1:0",
-        "--control",
-        "127.0.0.1:0",
-        "--seed",
-        "7",
-    ];
-    let config = Config::parse_from(flags);
-    let server = Server::builder().config(config);
+    let server = Server::builder().config(flags::config(&["--seed", "7"]));
     let telemetry = Telemetry { traces: Arc::clone(&server_traces), ..Telemetry::default() };
     let server = server.telemetry(telemetry);
     let app = server.build().await.expect("a server");
@@ -158,77 +43,34 @@ async fn a_move_is_one_trace_from_the_client_that_made_it_to_the_one_that_saw_it
 
     let (first, second) =
         (Witness::new(Arc::clone(&first_traces)), Witness::new(Arc::clone(&second_traces)));
-    let mut mover = join(&url, &first, "mover").await;
-    let mut other = join(&url, &second, "other").await;
-    tokio::time::timeout(Duration::from_secs(60), play(&mut mover, &mut other, &second))
+    let way_of = |witness: &Arc<Witness>| {
+        let tracer = Arc::clone(witness) as Arc<dyn Tracer>;
+        Channels::new(&url, 1).expect("a url").traced(Some(tracer)).next(0)
+    };
+    let mut mover = way::join(way_of(&first), "mover").await;
+    let mut other = way::join(way_of(&second), "other").await;
+    tokio::time::timeout(Duration::from_secs(60), way::play(&mut mover, &mut other, &second))
         .await
         .expect("moves are seen");
-    let player = |player: &Player| player.session().welcome().map_or(0, |welcome| welcome.player);
-    let (mover, other) = (player(&mover), player(&other));
+    let (mover, other) = (way::number(&mover), way::number(&other));
     stop.cancel();
     let ended = running.join_next().await.expect("the server").expect("no panic");
     ended.expect("an orderly end");
     for traces in [server_traces, first_traces, second_traces] {
-        tokio::task::spawn_blocking(move || traces.shut_down(Duration::from_secs(20)))
-            .await
-            .expect("no panic");
+        way::sent(traces).await;
     }
 
-    let joined = first.joined.lock().expect("no panic").expect("a sampled call").trace_id_hex();
-    joining_is_one_trace(&jaeger, &joined).await;
-    let seen = second.applied.lock().expect("no panic")[0];
-    let begun = first.begun.lock().expect("no panic").clone();
-    let context =
-        begun.into_iter().find(|context| context.trace_id == seen.traced.context.trace_id);
-    let id = context.expect("the trace is the client's").trace_id_hex();
-    let spans = jaeger.trace(&id, |spans| spans.len() >= WAY.len()).await;
-
-    assert_eq!(spans.len(), WAY.len(), "each once: {spans:#?}");
-    let way = WAY.map(|name| spans.iter().find(|span| span.name == name).expect(name));
-    assert_eq!(way[0].parent, None);
-    for pair in way.windows(2) {
-        assert_eq!(
-            pair[1].parent.as_ref(),
-            Some(&pair[0].id),
-            "{} -> {}",
-            pair[0].name,
-            pair[1].name
-        );
-    }
-    let [made, received, queued, ticked, encoded, sent, applied] = way;
-    for span in [received, queued, ticked, encoded, sent] {
-        assert_eq!((span.service.as_str(), span.instance.as_str()), ("fray-server", "server"));
-        assert_eq!(span.tag("fray.player"), mover);
-    }
-    assert_eq!((made.service.as_str(), made.instance.as_str()), ("fray-bot", "first"));
-    assert_eq!((applied.service.as_str(), applied.instance.as_str()), ("fray-bot", "second"));
-    assert_eq!(made.tag("fray.player"), mover);
-    assert_eq!(
-        (applied.tag("fray.player"), applied.tag("fray.mover")),
-        (other.into(), mover.into())
-    );
-    assert_eq!(ticked.tag("fray.tick.number"), applied.tag("fray.tick.number"));
+    joining_is_one_trace(&jaeger, &first.joined(), &[]).await;
+    let way = a_move_is_whole(&jaeger, (&first, mover), (&second, other)).await;
     times_are_consistent(&way);
+    let [_, _, _, ticked, _, sent, _] = &way;
     let (tick_trace, _) = ticked.links.first().expect("a link to the tick's own trace");
     the_tick_is_a_trace_of_its_own(&jaeger, tick_trace, sent).await;
 }
 
-/// The context went with the call's metadata.
-async fn joining_is_one_trace(jaeger: &Jaeger, id: &str) {
-    let spans = jaeger.trace(id, |spans| spans.len() >= 2).await;
-    let of = |service: &str| spans.iter().find(|span| span.service == service).expect("a span");
-    let (asked, answered) = (of("fray-bot"), of("fray-server"));
-    assert_eq!(
-        (asked.name.as_str(), answered.name.as_str()),
-        ("fray.v1.Lobby/Join", "fray.v1.Lobby/Join")
-    );
-    assert_eq!((asked.parent.as_ref(), answered.parent.as_ref()), (None, Some(&asked.id)));
-    assert_eq!(answered.tag("rpc.response.status_code"), "OK");
-}
-
 /// One after the other, and together no longer than the whole. All clocks are this machine's, so a ms is for rounding only.
-fn times_are_consistent(way: &[&Span; 7]) {
-    let [made, received, queued, ticked, encoded, sent, applied] = *way;
+fn times_are_consistent(way: &[Span; 7]) {
+    let [made, received, queued, ticked, encoded, sent, applied] = way;
     for pair in way.windows(2) {
         assert!(pair[0].began_us <= pair[1].began_us + 1000, "{pair:#?}");
     }
@@ -283,16 +125,7 @@ async fn a_collector_that_hangs_or_is_gone_costs_spans_and_nothing_else() {
     let every = Settings { moves: 1.0, ticks: 1.0, peers_per_s: 0 };
     let traces = Arc::new(Traces::on(provider, every));
     let telemetry = Telemetry { traces: Arc::clone(&traces), ..Telemetry::default() };
-    let flags = [
-        "fray-server",
-        "--listen",
-        "127.0.0.1:0",
-        "--admin",
-        "127.0.0.1:0",
-        "--control",
-        "127.0.0.1:0",
-    ];
-    let server = Server::builder().config(Config::parse_from(flags)).telemetry(telemetry);
+    let server = Server::builder().config(flags::config(&[])).telemetry(telemetry);
     let app = server.build().await.expect("a server");
     let url = format!("http://{}", app.listen_addr());
     let stop = CancellationToken::new();

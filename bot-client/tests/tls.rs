@@ -3,14 +3,14 @@
 
 #[path = "../../server/tests/support/certificates.rs"]
 mod certificates;
+#[path = "../../server/tests/support/flags.rs"]
+mod flags;
 
 use certificates::{Authority, Folder, Leaf};
-use clap::Parser as _;
 use fray_bot::client::transport::{Channels, GrpcServer, Server as _, Trust, WebSocketServer};
 use fray_bot::client::{Controls, Event, Options, Player};
 use fray_proto::v1;
 use fray_server::Server;
-use fray_server::config::Config;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,17 +35,8 @@ impl Running {
         let ca = folder.write("ca.pem", &authority.pem()).display().to_string();
         let more: Vec<&str> =
             more.iter().map(|&flag| if flag == "CA" { &ca } else { flag }).collect();
-        let flags = [
-            "fray-server",
-            "--listen",
-            "127.0.0.1:0",
-            "--admin",
-            "127.0.0.1:0",
-            "--control",
-            "127.0.0.1:0",
-        ];
-        let flags = [&flags[..], &["--tls-cert", &cert, "--tls-key", &key], &more].concat();
-        let server = Server::builder().config(Config::parse_from(flags));
+        let more = [&["--tls-cert", &cert, "--tls-key", &key], &more[..]].concat();
+        let server = Server::builder().config(flags::config(&more));
         let app = server.build().await.expect("a server");
         assert!(app.url().starts_with("https://"), "it says what it speaks");
         let url = format!("https://localhost:{}", app.listen_addr().port());
@@ -166,16 +157,7 @@ async fn who_speaks_no_tls_or_wants_certificates_says_so() {
     assert!(said.contains("only clients with a certificate"), "{said}");
     server.end().await;
 
-    let plain = [
-        "fray-server",
-        "--listen",
-        "127.0.0.1:0",
-        "--admin",
-        "127.0.0.1:0",
-        "--control",
-        "127.0.0.1:0",
-    ];
-    let app = Server::builder().config(Config::parse_from(plain)).build().await.expect("a server");
+    let app = Server::builder().config(flags::config(&[])).build().await.expect("a server");
     let url = format!("https://localhost:{}", app.listen_addr().port());
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use prost::Message as _;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
-use support::{Net, hello, hello_with_ticket, hello_with_token};
+use support::{Net, flags, hello, hello_with_ticket, hello_with_token};
 use tokio::io::DuplexStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -311,18 +311,7 @@ async fn reflection_lists_the_services_in_both_versions() {
 
 #[tokio::test]
 async fn everybody_is_told_when_the_server_ends_and_nobody_holds_it_up() {
-    use clap::Parser as _;
-    let flags = [
-        "fray-server",
-        "--listen",
-        "127.0.0.1:0",
-        "--admin",
-        "127.0.0.1:0",
-        "--control",
-        "127.0.0.1:0",
-        "--allow-guests",
-    ];
-    let config = fray_server::config::Config::parse_from(flags);
+    let config = flags::config(&["--allow-guests"]);
     let app = fray_server::Server::builder().config(config).build().await.expect("a server");
     let address = app.listen_addr();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -391,7 +380,7 @@ async fn a_request_that_cannot_be_decoded_is_the_sender_s_mistake() {
 #[test]
 fn the_process_ends_in_order_on_sigterm_and_answers_probes_until_then() {
     let mut server = Command::new(env!("CARGO_BIN_EXE_fray-server"))
-        .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--control", "127.0.0.1:0"])
+        .args(flags::FREE_PORTS)
         .env("NO_COLOR", "1")
         .stderr(Stdio::piped())
         .spawn()

@@ -234,17 +234,8 @@ async fn a_provider_behind_tls_is_verified_by_the_systems_authorities() {
     });
     let starts = |authorities: &std::path::Path| {
         let mut server = Command::new(env!("CARGO_BIN_EXE_fray-server"))
-            .args([
-                "--listen",
-                "127.0.0.1:0",
-                "--admin",
-                "127.0.0.1:0",
-                "--control",
-                "127.0.0.1:0",
-                "--id-issuer",
-                ISSUER,
-            ])
-            .args(["--id-audience", AUDIENCE, "--id-jwks"])
+            .args(support::flags::FREE_PORTS)
+            .args(["--id-issuer", ISSUER, "--id-audience", AUDIENCE, "--id-jwks"])
             .arg(format!("https://localhost:{port}/keys"))
             .env("SSL_CERT_FILE", authorities)
             .env_remove("SSL_CERT_DIR")

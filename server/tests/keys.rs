@@ -137,15 +137,8 @@ fn files_that_are_no_keys_are_clear_errors_at_the_start() {
     let short = folder.write("short.key", "too short");
     let starts = |flag: &str, path: &std::path::Path| {
         let ended = Command::new(env!("CARGO_BIN_EXE_fray-server"))
-            .args([
-                "--listen",
-                "127.0.0.1:0",
-                "--admin",
-                "127.0.0.1:0",
-                "--control",
-                "127.0.0.1:0",
-                flag,
-            ])
+            .args(support::flags::FREE_PORTS)
+            .arg(flag)
             .arg(path)
             .output()
             .expect("it runs");

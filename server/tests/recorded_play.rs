@@ -2,6 +2,8 @@
 
 #[path = "support/nats.rs"]
 mod nats;
+#[path = "support/program.rs"]
+mod programs;
 mod support;
 
 use bytes::{Bytes, BytesMut};

@@ -1,5 +1,8 @@
 //! The process, told twice to end: the first signal means in order, the second at once.
 
+#[path = "support/flags.rs"]
+mod flags;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -10,7 +13,7 @@ fn a_second_signal_does_not_wait_for_the_collector() {
     let collector = TcpListener::bind("127.0.0.1:0").expect("bound");
     let endpoint = format!("http://{}", collector.local_addr().expect("an address"));
     let mut server = Command::new(env!("CARGO_BIN_EXE_fray-server"))
-        .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--control", "127.0.0.1:0"])
+        .args(flags::FREE_PORTS)
         .args(["--otlp-endpoint", &endpoint, "--shutdown-timeout", "5min"])
         .env("NO_COLOR", "1")
         .stderr(Stdio::piped())

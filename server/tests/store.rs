@@ -4,6 +4,8 @@
 
 #[path = "support/nats.rs"]
 mod nats;
+#[path = "support/program.rs"]
+mod programs;
 mod recorded;
 
 use bytes::BytesMut;

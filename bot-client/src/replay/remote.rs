@@ -57,7 +57,7 @@ pub(super) fn fetch(
         let mut replays = ReplaysClient::new(channel.clone());
         match wanted.name {
             Some(name) => {
-                let ticket = ticket(channel, name, wanted.code).await;
+                let ticket = ticket(channel, name).await;
                 download(&mut replays, name, wanted, &ticket).await
             }
             None => bail!("--recording says which one: {}", names(&mut replays).await?),
@@ -78,12 +78,10 @@ fn run<T>(stop: &CancellationToken, work: impl Future<Output = T>) -> anyhow::Re
     })
 }
 
-/// A spectator's ticket, by which an edge finds the server of a room that still plays. Other recordings have none.
-async fn ticket(channel: Channel, recording: &str, code: &str) -> String {
-    let room = match code {
-        "" => join_request::Room::RoomId(recording.to_owned()),
-        code => join_request::Room::Code(code.to_owned()),
-    };
+/// A spectator's ticket, by which an edge finds the server that has the recording. Also a private room's is asked for by its name: when
+/// the room is over, nobody knows its code any more but the server that has what was played.
+async fn ticket(channel: Channel, recording: &str) -> String {
+    let room = join_request::Room::RoomId(recording.to_owned());
     let request = v1::JoinRequest {
         request_id: Random.request_id(),
         room: Some(room),

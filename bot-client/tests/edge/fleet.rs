@@ -1,6 +1,7 @@
 //! Real servers behind the edge, and real players before it.
 
 use crate::envoy::{Edge, PATIENCE, values};
+use crate::gate::with_ticket;
 use crate::http::Client;
 use crate::servers::{Fleet, Running};
 use fray_bot::client::transport::{GrpcServer, Server, WebSocketServer};
@@ -15,7 +16,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
-use tonic::Request;
 use tonic::transport::Endpoint;
 
 /// How long everybody is left alone: longer than Envoy's own limit of 15 s for an answer.
@@ -27,7 +27,7 @@ fn room(number: usize) -> JoinRequest {
 }
 
 /// Streams that it carried on though a ticket led them; a page's events need none, and may come to any server.
-fn by_ticket_relayed(server: &Running) -> u64 {
+pub fn by_ticket_relayed(server: &Running) -> u64 {
     let doors = ["grpc", "websocket", "watch"].map(|door| Door { door });
     let relayed = &server.telemetry.metrics.relayed;
     doors.iter().map(|door| relayed.get_or_create(door).get()).sum()
@@ -79,9 +79,8 @@ async fn players_are_where_their_rooms_are_and_stay_there_for_20_s_without_a_wor
     let mut events = page.open(&format!("/rooms/{room_id}/events"), &[]).await;
     let first = events.chunk().await;
     assert_eq!(events.headers["content-type"], "text/event-stream", "{first:?}");
-    let mut request = Request::new(WatchRequest { room_id, ..WatchRequest::default() });
-    let bearer = format!("Bearer {}", seat.ticket).parse().expect("a header");
-    request.metadata_mut().insert("authorization", bearer);
+    let request = WatchRequest { room_id, ..WatchRequest::default() };
+    let request = with_ticket(&seat.ticket, request);
     let mut watched = PlayClient::new(channel).watch(request).await.expect("a stream").into_inner();
 
     // Everybody listens, as clients do, and does nothing.

@@ -5,8 +5,13 @@
 
 #[path = "../../../server/tests/support/certificates.rs"]
 mod certificates;
+mod chatty;
+#[path = "../../../server/tests/support/flags.rs"]
+mod flags;
 mod secrecy;
+#[allow(dead_code, reason = "each test uses its own part of it")]
 mod servers;
+mod slow;
 
 use fray_bot::client::{Controls, Event, Options, Player};
 use fray_proto::v1::join_request::Room;

@@ -1,10 +1,12 @@
 //! Servers of one fleet, in this process, on loopback ports of the system's choice.
 
+use crate::flags::config;
 use fray_bot::client::transport::GrpcServer;
 use fray_proto::v1::lobby_client::LobbyClient;
 use fray_server::Server;
 use fray_server::cluster::memory::MemoryDirectory;
-use fray_server::config::Config;
+use fray_server::game::GameFactory;
+use fray_server::game::arena::Arena;
 use fray_server::telemetry::Telemetry;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,14 +15,17 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-/// Keys that all servers of a fleet share.
-fn write_keys(folder: &Path) {
+/// Keys that all servers of a fleet share, and the flags that name them.
+pub fn write_keys(folder: &Path) -> [String; 4] {
     let keys = folder.join("keys");
     std::fs::create_dir_all(&keys).expect("a folder");
     let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key");
     std::fs::write(keys.join("first.pem"), pair.serialize_pem()).expect("a file");
     let session = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
-    std::fs::write(folder.join("session.key"), session).expect("a file");
+    let session_key = folder.join("session.key");
+    std::fs::write(&session_key, session).expect("a file");
+    let path = |path: &Path| path.display().to_string();
+    ["--ticket-keys".into(), path(&keys), "--session-key".into(), path(&session_key)]
 }
 
 /// Several servers that share a directory and keys.
@@ -31,6 +36,7 @@ pub struct Fleet {
 
 /// One of them.
 pub struct Running {
+    pub name: String,
     pub players: SocketAddr,
     pub peers: SocketAddr,
     pub telemetry: Telemetry,
@@ -40,39 +46,40 @@ pub struct Running {
 impl Fleet {
     /// So many servers with these flags.
     pub async fn of(count: usize, flags: &[&str]) -> Self {
+        Self::of_game(Arena::default(), count, flags).await
+    }
+
+    /// The same with another game.
+    pub async fn of_game(game: impl GameFactory + Clone, count: usize, flags: &[&str]) -> Self {
+        let directory = MemoryDirectory::alone();
+        let finish = |server: Server| server.game(game.clone()).directory(directory.another());
+        Self::start(&vec![flags; count], finish).await
+    }
+
+    /// Servers that find each other at a NATS; each with flags of its own.
+    pub async fn at_nats(url: &str, each: &[&[&str]]) -> Self {
+        let each: Vec<_> =
+            each.iter().map(|flags| [&["--nats", url][..], *flags].concat()).collect();
+        let each: Vec<&[&str]> = each.iter().map(Vec::as_slice).collect();
+        Self::start(&each, |server| server).await
+    }
+
+    async fn start(each: &[&[&str]], finish: impl Fn(Server) -> Server) -> Self {
         let folder =
             std::env::temp_dir().join(format!("fray-fleet-{:016x}", rand::random::<u64>()));
-        write_keys(&folder);
-        let keys = [
-            "--ticket-keys".to_owned(),
-            folder.join("keys").display().to_string(),
-            "--session-key".to_owned(),
-            folder.join("session.key").display().to_string(),
-        ];
-        let directory = MemoryDirectory::alone();
+        let keys = write_keys(&folder);
         let mut fleet = Self { servers: Vec::new(), tasks: JoinSet::new() };
-        for number in 0..count {
+        for (number, flags) in each.iter().enumerate() {
             let name = format!("server-{number}");
-            let local = [
-                "--listen",
-                "127.0.0.1:0",
-                "--admin",
-                "127.0.0.1:0",
-                "--control",
-                "127.0.0.1:0",
-                "--peer",
-                "127.0.0.1:0",
-            ];
-            let all = ["fray-server", "--name", &name].into_iter().chain(local);
-            let config: Config = clap::Parser::parse_from(
-                all.chain(keys.iter().map(String::as_str)).chain(flags.iter().copied()),
-            );
+            let own = ["--name", &name, "--peer", "127.0.0.1:0"];
+            let keys = keys.iter().map(String::as_str);
+            let flags: Vec<_> = own.into_iter().chain(keys).chain(flags.iter().copied()).collect();
             let telemetry = Telemetry::default();
-            let server = Server::builder().config(config).telemetry(telemetry.clone());
-            let server = server.directory(directory.another());
-            let app = server.build().await.expect("a server");
+            let server = Server::builder().config(config(&flags)).telemetry(telemetry.clone());
+            let app = finish(server).build().await.expect("a server");
             let stop = CancellationToken::new();
             fleet.servers.push(Running {
+                name,
                 players: app.listen_addr(),
                 peers: app.peer_addr().expect("it has peers"),
                 telemetry,
@@ -84,6 +91,16 @@ impl Fleet {
         }
         std::fs::remove_dir_all(&folder).expect("its folder");
         fleet
+    }
+
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.servers.iter().map(|server| server.players).collect()
+    }
+
+    /// The server at an address: what a ticket's route says.
+    pub fn at(&self, address: &str) -> &Running {
+        let at = |server: &&Running| server.players.to_string() == address;
+        self.servers.iter().find(at).unwrap_or_else(|| panic!("nobody is at {address}"))
     }
 
     /// Ends all of them in order.

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
 
+pub mod way;
+
 use super::programs::{get, program};
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};

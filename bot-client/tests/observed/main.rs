@@ -4,6 +4,8 @@
 //! Needs `prometheus`: `scripts/tools.sh prometheus` installs it.
 
 mod files;
+#[path = "../../../server/tests/support/flags.rs"]
+mod flags;
 mod play;
 #[path = "../programs/mod.rs"]
 mod programs;

@@ -1,7 +1,7 @@
 //! A real server on real sockets, and all that can happen on it, so that every metric has something to tell.
 
+use super::flags;
 use super::programs::get;
-use clap::Parser as _;
 use fray_bot::client::transport::{Channels, Server as Way, WebSocketServer};
 use fray_bot::swarm::{self, Plan};
 use fray_proto::v1;
@@ -9,7 +9,6 @@ use fray_proto::v1::lobby_client::LobbyClient;
 use fray_proto::v1::play_client::PlayClient;
 use fray_proto::v1::play_request::Message;
 use fray_proto::v1::replays_client::ReplaysClient;
-use fray_server::config::Config;
 use fray_server::telemetry::traces::{Settings, export};
 use fray_server::telemetry::{Telemetry, Traces};
 use fray_server::{App, Server};
@@ -23,17 +22,7 @@ use tonic::transport::Channel;
 const RECORDING: &[u8] = include_bytes!("../../../server/tests/golden/arena-v1.fray");
 
 pub(crate) async fn server() -> App {
-    let flags = [
-        "--listen",
-        "127.0.0.1:0",
-        "--admin",
-        "127.0.0.1:0",
-        "--control",
-        "127.0.0.1:0",
-        "--rooms-max",
-        "10",
-    ];
-    let config = Config::parse_from(["fray-server"].iter().chain(&flags));
+    let config = flags::config(&["--rooms-max", "10"]);
     // Sampled, and sent nowhere: exemplars name the traces all the same.
     let provider = export::builder(export::default_sampler()).build();
     let often = Settings { moves: 0.5, ticks: 0.5, peers_per_s: 0 };

@@ -23,8 +23,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-/// How long a seat waits for the player who reserved it, and how long its ticket is good.
-const RESERVATION: Duration = Duration::from_secs(60);
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Operators who change something are few.
@@ -104,7 +102,7 @@ impl Parts {
             tick_rate_hz: config.tick_rate,
             grace: config.grace,
             idle_timeout: config.idle_timeout,
-            reservation: RESERVATION,
+            reservation: config.keys.ticket_ttl,
             empty_ttl: config.room_ttl,
             catch_up_ticks_max: CATCH_UP_TICKS_MAX,
             checkpoint_every: config.checkpoint_every,
@@ -136,7 +134,7 @@ impl Parts {
             staleness_window: config.staleness_window,
             heartbeat: HEARTBEAT,
             idle_timeout: config.idle_timeout,
-            ticket_ttl: RESERVATION,
+            ticket_ttl: config.keys.ticket_ttl,
             allow_guests: config.allows_guests(),
         };
         let Credentials { keys, tls, keepers, peer_tls: _ } = credentials;

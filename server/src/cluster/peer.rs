@@ -36,7 +36,7 @@ use tonic_types::StatusExt as _;
 /// Streams that share a connection. As many as an edge puts on one.
 const STREAMS_PER_CONNECTION: usize = 100;
 /// What may be under way to one stream: a reader that stalls holds this much, and no more.
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+pub const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// Room for all of a connection's streams, so that those which stall cannot use up what the others need; and 32 times as much,
 /// since h2 ends a connection on which small messages wait that cost more than half of its window, at 256 bytes each. So
 /// streams that are full of messages of 16 bytes do not get there. What waits is bounded by the streams' windows.

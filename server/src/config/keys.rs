@@ -17,6 +17,10 @@ pub struct KeyFlags {
     #[arg(long, env = "FRAY_JWKS_MAX_AGE", value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     pub jwks_max_age: Duration,
 
+    /// How long a ticket, and the seat that is kept for whoever has it, are good: 1 s to 1 h. A session that has begun is not bound by it
+    #[arg(long, env = "FRAY_TICKET_TTL", value_name = "TIME", default_value = "60s", value_parser = ticket_ttl)]
+    pub ticket_ttl: Duration,
+
     /// Make resume tokens from this file, the same on all servers: at least 32 random bytes [default: made up, and lost with the
     /// process]
     #[arg(long, env = "FRAY_SESSION_KEY", value_name = "FILE")]
@@ -37,4 +41,24 @@ pub struct KeyFlags {
     /// Turn away players without an ID token, and those without a ticket
     #[arg(long, env = "FRAY_REQUIRE_ID_TOKEN", value_name = "BOOL", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = ArgAction::Set, requires_if("true", "id_issuer"))]
     pub require_id_token: bool,
+}
+
+/// Whole seconds, as tickets count; and no ticket is worth stealing for long.
+fn ticket_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let is_good = ttl.subsec_nanos() == 0 && (1..=3600).contains(&ttl.as_secs());
+    if is_good { Ok(ttl) } else { Err("not whole seconds from 1 s to 1 h".into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tickets_are_good_for_whole_seconds_and_not_for_long() {
+        assert_eq!(ticket_ttl("90s"), Ok(Duration::from_secs(90)));
+        for wrong in ["0s", "1500ms", "2h", "soon"] {
+            assert!(ticket_ttl(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -107,9 +107,7 @@ fn unless_told_otherwise_only_this_machine_reaches_them() {
 #[tokio::test]
 async fn the_log_says_from_where_a_server_was_told() {
     logged();
-    let any = "127.0.0.1:0";
-    let config =
-        Config::parse_from(["fray-server", "--listen", any, "--admin", any, "--control", any]);
+    let config = crate::support::flags::config(&[]);
     let app = fray_server::Server::builder().config(config).build().await.expect("a server");
     let address = app.control_addr();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

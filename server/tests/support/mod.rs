@@ -4,6 +4,7 @@
 
 pub mod captured;
 pub mod certificates;
+pub mod flags;
 pub mod provider;
 pub mod recorded;
 

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
 
+use super::programs::program;
 use async_nats::Client;
 use fray_server::store::JetStreamStore;
 use fray_server::store::jetstream::Options;
@@ -17,23 +18,6 @@ use tokio::runtime::Runtime;
 
 /// A long time, after which a test that waits gives up.
 pub const WAIT: Duration = Duration::from_secs(60);
-
-/// Where a program is: among the tools that `make test` installs, or on the path. `None`, and a word about it, where it is not
-/// installed and nobody insists; `make test` does.
-pub fn program(name: &str) -> Option<PathBuf> {
-    let tools = std::env::var_os("FRAY_TOOLS").map(PathBuf::from);
-    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/fray-tools"));
-    let tools = tools.or_else(home).map(|tools| tools.join("bin"));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = tools.into_iter().chain(std::env::split_paths(&path));
-    let found = folders.map(|folder| folder.join(name)).find(|program| program.is_file());
-    let insists = std::env::var_os("FRAY_REQUIRE_TOOLS").is_some();
-    assert!(found.is_some() || !insists, "there is no {name}: run scripts/tools.sh {name}");
-    if found.is_none() {
-        eprintln!("SKIPPED: there is no {name}; `scripts/tools.sh {name}` installs it");
-    }
-    found
-}
 
 /// A NATS server. It is gone with the test, and so is all that it kept.
 pub struct Nats {
@@ -68,6 +52,10 @@ impl Nats {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
     }
 
     pub fn folder(&self) -> &Path {
