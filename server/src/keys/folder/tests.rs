@@ -51,7 +51,7 @@ fn pem() -> String {
 
 /// Something signed; which of the things that are signed is all the same here.
 fn signed(keys: &Keys) -> String {
-    keys.sign_peer(&InstanceId::random()).expect("signed")
+    keys.sign_peer(&InstanceId::random(), "10.0.0.2:7782").expect("signed")
 }
 
 fn ids(keys: &Keys) -> Vec<String> {

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicU64;
 /// What was asked of the directory, and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Request {
-    /// `read`, `create`, `swap`, `remove`, `announce` or `withdraw`.
+    /// `read`, `create`, `swap`, `remove`, `announce`, `withdraw` or `dismiss`.
     pub kind: &'static str,
     /// `ok`, `conflict`, `away` or `malformed`.
     pub outcome: &'static str,
@@ -76,7 +76,7 @@ impl Directory {
     }
 
     pub(super) fn make_known_series(&self) {
-        let writes = ["create", "swap", "remove", "announce", "withdraw"];
+        let writes = ["create", "swap", "remove", "announce", "withdraw", "dismiss"];
         for outcome in ["ok", "conflict", "away", "malformed"] {
             for kind in writes.iter().chain(&["read"]) {
                 drop(self.requests.get_or_create(&Request { kind, outcome }));
