@@ -273,7 +273,8 @@ mod tests {
             rooms: 1,
         };
         let (_, text) = forgotten(&said);
-        let expected = "sb (00000000000000bb) is forgotten; 1 room may be declared lost in about 10 s\n";
+        let expected =
+            "sb (00000000000000bb) is forgotten; 1 room may be declared lost in about 10 s\n";
         assert_eq!(text, expected);
     }
 

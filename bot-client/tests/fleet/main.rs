@@ -3,6 +3,7 @@
 
 #![allow(unreachable_pub, missing_docs, reason = "nobody but this test uses its modules")]
 
+mod forget;
 mod servers;
 
 use fray_bot::client::{Controls, Event, Options, Player};

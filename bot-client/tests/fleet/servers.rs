@@ -26,6 +26,7 @@ fn write_keys(folder: &Path) {
 /// Several servers that share a directory and keys.
 pub struct Fleet {
     pub servers: Vec<Running>,
+    pub directory: MemoryDirectory,
     tasks: JoinSet<()>,
 }
 
@@ -33,6 +34,7 @@ pub struct Fleet {
 pub struct Running {
     pub players: SocketAddr,
     pub peers: SocketAddr,
+    pub control: SocketAddr,
     pub telemetry: Telemetry,
     stop: CancellationToken,
 }
@@ -50,7 +52,7 @@ impl Fleet {
             folder.join("session.key").display().to_string(),
         ];
         let directory = MemoryDirectory::alone();
-        let mut fleet = Self { servers: Vec::new(), tasks: JoinSet::new() };
+        let mut fleet = Self { servers: Vec::new(), directory, tasks: JoinSet::new() };
         for number in 0..count {
             let name = format!("server-{number}");
             let local = [
@@ -69,12 +71,13 @@ impl Fleet {
             );
             let telemetry = Telemetry::default();
             let server = Server::builder().config(config).telemetry(telemetry.clone());
-            let server = server.directory(directory.another());
+            let server = server.directory(fleet.directory.another());
             let app = server.build().await.expect("a server");
             let stop = CancellationToken::new();
             fleet.servers.push(Running {
                 players: app.listen_addr(),
                 peers: app.peer_addr().expect("it has peers"),
+                control: app.control_addr(),
                 telemetry,
                 stop: stop.clone(),
             });

@@ -231,11 +231,7 @@ impl Fates {
     }
 
     /// What a server says, or does not, and what that means.
-    async fn judge(
-        &self,
-        server: &InstanceId,
-        room: Option<&RoomId>,
-    ) -> (ProbeOutcome, Verdict) {
+    async fn judge(&self, server: &InstanceId, room: Option<&RoomId>) -> (ProbeOutcome, Verdict) {
         let outcome = self.ask(server, room).await;
         self.witness.look(self.directory.as_ref());
         // What is known after the answer came.

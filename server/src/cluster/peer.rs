@@ -82,7 +82,8 @@ impl PeerClient {
 
     /// What every call to the server at that address carries.
     fn credentials(&self, address: &str, metadata: &mut MetadataMap) -> Result<(), Error> {
-        let token = (self.sign)(address).and_then(|token| token.parse::<MetadataValue<Ascii>>().ok());
+        let token =
+            (self.sign)(address).and_then(|token| token.parse::<MetadataValue<Ascii>>().ok());
         metadata.insert(PEER_HEADER, token.ok_or(Error::Internal)?);
         Ok(())
     }

@@ -51,7 +51,8 @@ async fn all_servers_of_the_directory_are_listed_in_pages_with_the_age_of_their_
             break;
         }
     }
-    let mut expected: Vec<_> = others.iter().chain([directory.me()]).map(ToString::to_string).collect();
+    let mut expected: Vec<_> =
+        others.iter().chain([directory.me()]).map(ToString::to_string).collect();
     expected.sort_unstable();
     let ids: Vec<_> = listed.iter().map(|server| server.instance_id.clone()).collect();
     assert_eq!(ids, expected);

@@ -230,7 +230,8 @@ async fn while_nats_stands_still_an_outcome_is_unknown_and_no_silence_is_counted
 }
 
 #[tokio::test]
-async fn the_record_of_a_server_that_says_nothing_any_more_stays_whatever_the_bucket_was_made_for() {
+async fn the_record_of_a_server_that_says_nothing_any_more_stays_whatever_the_bucket_was_made_for()
+{
     let Some(mut nats) = Nats::start("ttl").await else { return };
     // As it was made before: records ran out.
     let outside = outside(&mut nats).await;
@@ -255,7 +256,8 @@ async fn the_record_of_a_server_that_says_nothing_any_more_stays_whatever_the_bu
     until("the other sees it", || two.directory.server(one.directory.me()).is_some()).await;
     // Longer than it would have been there.
     let silent = async {
-        while two.directory.silence(one.directory.me()).expect("a record") < Duration::from_secs(5) {
+        while two.directory.silence(one.directory.me()).expect("a record") < Duration::from_secs(5)
+        {
             two.directory.announce(server(two.directory.me())).await.expect("announced");
             sleep(Duration::from_millis(200)).await;
         }

@@ -45,10 +45,8 @@ async fn a_majority_without_the_directory_plays_on_for_however_long_and_nobody_c
         server.cut(false);
         server.move_to_part(0);
     }
-    soon("all is as before", || {
-        servers.iter().all(|server| server.standing() == Standing::Held)
-    })
-    .await;
+    soon("all is as before", || servers.iter().all(|server| server.standing() == Standing::Held))
+        .await;
     assert!(room.ending().is_none() && !*room.frozen().borrow());
 }
 
@@ -167,7 +165,10 @@ async fn if_most_vanish_at_once_an_operator_says_that_they_are_gone() {
     assert_eq!(settled, Err(Error::OwnerUnreachable), "they may play on together");
     assert_eq!(three.directory.servers().len(), 3, "nobody can know");
 
-    let older = Held { revision: three.directory.room(&room.info().id).expect("one").revision, ..record(&one) };
+    let older = Held {
+        revision: three.directory.room(&room.info().id).expect("one").revision,
+        ..record(&one)
+    };
     assert!(three.fates.forget(&older).await.is_err(), "it was renewed since");
     assert_eq!(three.fates.forget(&record(&one)).await, Ok(()));
     assert!(record_of(&one, &three).is_none());

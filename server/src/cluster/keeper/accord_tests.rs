@@ -202,7 +202,8 @@ fn however_many_rooms_stand_still_or_have_another_owner_all_are_told() {
         let (mut accord, now) = (Accord::default(), Instant::now());
         case.steps(&mut accord, now);
         let steps = case.steps(&mut accord, now + LOST_KEPT);
-        let thawed = steps.iter().filter(|step| matches!(step, Step::Thaw(_) | Step::ThawIfOwned(_)));
+        let thawed =
+            steps.iter().filter(|step| matches!(step, Step::Thaw(_) | Step::ThawIfOwned(_)));
         assert_eq!(thawed.count(), 1000, "{standing:?}");
         assert_eq!(steps.len(), 1000 + STEPS_MAX);
     }

@@ -89,9 +89,7 @@ impl Sweep {
         rooms.retain(|held| held.record.lost.is_none());
         let owners: BTreeSet<_> = rooms.iter().map(|held| held.record.owner.clone()).collect();
         let silent: BTreeSet<_> = owners.iter().filter(|owner| is_silent(owner)).collect();
-        rooms.retain(|held| {
-            held.revision != Revision::LOST && silent.contains(&held.record.owner)
-        });
+        rooms.retain(|held| held.revision != Revision::LOST && silent.contains(&held.record.owner));
         let mut servers = servers;
         servers.retain(|held| {
             let server = &held.record.instance;

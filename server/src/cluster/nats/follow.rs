@@ -231,7 +231,8 @@ impl Reader {
         }
         let config = stream::Config { max_age: Duration::ZERO, ..bucket.config.clone() };
         let kept = self.shared.requests.jetstream.update_stream(config).await;
-        let kept = kept.map_err(failed("a bucket's records run out, and that cannot be changed"))?;
+        let kept =
+            kept.map_err(failed("a bucket's records run out, and that cannot be changed"))?;
         tracing::warn!(stream = kept.config.name, "records of this bucket do not run out any more");
         Ok(kept)
     }

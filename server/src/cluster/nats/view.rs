@@ -288,16 +288,16 @@ impl View {
         if self.hearing.sent.is_none_or(|(newest, _)| newest < revision) {
             self.hearing.sent = Some((revision, sent));
         }
-        self.hear(now);
+        self.count_silence(now);
     }
 
     /// This server's own renewal was heard of.
     pub(super) fn heard(&mut self, revision: Revision, now: Instant) {
         self.hearing.heard = self.hearing.heard.max(Some(revision));
-        self.hear(now);
+        self.count_silence(now);
     }
 
-    fn hear(&mut self, now: Instant) {
+    fn count_silence(&mut self, now: Instant) {
         let Hearing { until, sent: Some((sent, at)), heard: Some(heard) } = self.hearing else {
             return;
         };

@@ -43,17 +43,13 @@ fn row(fleet: &Fleet, server: &ServerRecord) -> v1::AdminServer {
 }
 
 /// Forgets one that is gone for good.
-pub(super) async fn forget(
-    fleet: &Fleet,
-    server: &str,
-) -> Result<v1::ForgetServerResponse, Error> {
+pub(super) async fn forget(fleet: &Fleet, server: &str) -> Result<v1::ForgetServerResponse, Error> {
     let held = find(fleet, server)?;
     let record = held.record.clone();
     fleet.peers.forget(held).await?;
     let rooms = fleet.directory.rooms().into_iter();
-    let rooms = rooms.filter(|held| {
-        held.record.owner == record.instance && held.record.lost.is_none()
-    });
+    let rooms =
+        rooms.filter(|held| held.record.owner == record.instance && held.record.lost.is_none());
     Ok(v1::ForgetServerResponse {
         instance_id: record.instance.to_string(),
         name: record.name.clone(),

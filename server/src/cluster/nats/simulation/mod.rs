@@ -51,9 +51,9 @@ struct All {
     stuck_seeds: Vec<u64>,
 }
 
-fn over_seeds(count: usize, claimant: Claimant) -> All {
+fn over_seeds(count: usize, seeds: u64, claimant: Claimant) -> All {
     let mut all = All::default();
-    for seed in 0..seeds() {
+    for seed in 0..seeds {
         let seen = World::new(seed, count, claimant).run();
         if seen.ticks_after_claim > 0 {
             all.unsafe_seeds.push(seed);
@@ -78,13 +78,17 @@ fn over_seeds(count: usize, claimant: Claimant) -> All {
 }
 
 fn seeds() -> u64 {
-    std::env::var("FRAY_SIMULATION_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(150)
+    std::env::var("FRAY_SIMULATION_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(120)
 }
 
+/// Of servers that do something wrong: enough that it is seen.
+const CONTROL_SEEDS: u64 = 50;
+
 #[tokio::test(start_paused = true)]
-async fn no_room_ticks_after_it_was_claimed_and_all_heals_whatever_is_cut_paused_started_or_killed() {
+async fn no_room_ticks_after_it_was_claimed_and_all_heals_whatever_is_cut_paused_started_or_killed()
+{
     for count in [2, 3, 4, 5] {
-        let All { seen, unsafe_seeds, stuck_seeds } = over_seeds(count, Claimant::Sound);
+        let All { seen, unsafe_seeds, stuck_seeds } = over_seeds(count, seeds(), Claimant::Sound);
         assert!(unsafe_seeds.is_empty(), "{count} servers, seeds {unsafe_seeds:?}: {seen:?}");
         assert!(stuck_seeds.is_empty(), "{count} servers, seeds {stuck_seeds:?}: {seen:?}");
         // All that is meant to happen did.
@@ -98,14 +102,14 @@ async fn no_room_ticks_after_it_was_claimed_and_all_heals_whatever_is_cut_paused
 
 #[tokio::test(start_paused = true)]
 async fn the_simulation_sees_it_when_servers_claim_too_early() {
-    let all = over_seeds(3, Claimant::Early(Duration::from_secs(3)));
+    let all = over_seeds(3, CONTROL_SEEDS, Claimant::Early(Duration::from_secs(3)));
     assert!(!all.unsafe_seeds.is_empty(), "{all:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_simulation_sees_it_when_servers_claim_whoever_is_silent_with_the_owner() {
     for count in [2, 3, 4] {
-        let all = over_seeds(count, Claimant::WithoutElectorate);
+        let all = over_seeds(count, CONTROL_SEEDS, Claimant::WithoutElectorate);
         assert!(!all.unsafe_seeds.is_empty(), "{count} servers: {all:?}");
     }
 }

@@ -105,10 +105,11 @@ impl Plan {
 
     /// For long, some servers do not reach the directory, and mostly the others neither.
     fn part(&mut self, dice: &mut Dice, count: usize) {
-        let side = 1 + dice.upto((1 << count) - 1);
+        let all = (1 << count) - 1;
+        let side = if dice.one_in(3) { all } else { 1 + dice.upto(all) };
         let is_there = |server: usize| (side >> server) & 1 == 1;
         let from = 5000 + dice.upto(15_000);
-        let cut = (from, (from + 20_000 + dice.upto(70_000)).min(HEALED_AT));
+        let cut = (from, (from + 20_000 + dice.upto(80_000)).min(HEALED_AT));
         let parts_servers = !dice.one_in(3);
         for one in 0..count {
             for other in 0..=count {

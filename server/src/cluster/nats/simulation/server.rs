@@ -110,9 +110,8 @@ impl Server {
         let asked = self.poll.take_if(|asked| {
             now - asked.at >= REQUEST_TIMEOUT || asked.answers.len() >= others(asked)
         })?;
-        let answers = |member: &InstanceId| {
-            *member == self.me || asked.answers.contains_key(&number(member))
-        };
+        let answers =
+            |member: &InstanceId| *member == self.me || asked.answers.contains_key(&number(member));
         Some(Event::Asked(Poll {
             asked: base + Duration::from_millis(asked.at),
             is_majority: asked.published.most_are(answers),
@@ -327,7 +326,8 @@ impl World {
     /// Whom a server asks next: the room's owner, or one that has been silent for long and has no room.
     fn suspect(server: &Server, face: &Face, at: Instant) -> Option<usize> {
         let is_claimable = Self::claimable(face).is_some();
-        let mut silent: Vec<_> = face.servers().iter().map(|held| number(&held.record.instance)).collect();
+        let mut silent: Vec<_> =
+            face.servers().iter().map(|held| number(&held.record.instance)).collect();
         silent.retain(|other| {
             let of = instance(*other);
             let is_other = of != server.me && !(*other == 0 && is_claimable);

@@ -90,9 +90,11 @@ impl World {
     pub(super) fn new(seed: u64, count: usize, claimant: Claimant) -> Self {
         let base = Instant::now();
         let plan = Plan::new(seed, count);
-        let servers = plan.starts.iter().enumerate().map(|(server, start)| {
-            Server::new(server, base + Duration::from_millis(*start))
-        });
+        let servers = plan
+            .starts
+            .iter()
+            .enumerate()
+            .map(|(server, start)| Server::new(server, base + Duration::from_millis(*start)));
         let mut world = Self {
             base,
             servers: servers.collect(),
