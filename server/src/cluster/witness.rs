@@ -94,7 +94,7 @@ impl Witness {
             return Duration::ZERO;
         }
         if let Some(held) = directory.server(instance) {
-            let is_steady = |member: &InstanceId| member != instance && self.is_steady(member, now);
+            let is_steady = |member: &InstanceId| self.is_steady(member, now);
             if !electorate::half_are(&held.record.electorate, is_steady) {
                 return Duration::ZERO;
             }

@@ -39,12 +39,15 @@ async fn unknown_fields_are_read_over_and_what_cannot_be_read_is_left_alone_and_
         ("Upper.case-key", b"{}".to_vec()),
         ("long", vec![b' '; 300 * 1024]),
     ];
-    let count = malformed.len() as u64 + 2;
+    let count = malformed.len() as u64 + 3;
     for (key, value) in malformed {
         rooms.put(key, value.into()).await.expect("put");
     }
     rooms.delete("Another.key").await.expect("deleted");
     servers.put("0000", "{}".into()).await.expect("put");
+    let stranger = serde_json::to_string(&server(&me)).expect("JSON");
+    let stranger = stranger.replace("\"electorate\":[]", "\"electorate\":[\"me\"]");
+    servers.put(me.as_str(), stranger.into()).await.expect("put");
     until("all were seen", || joined.metrics.directory.malformed.get() >= count).await;
     assert_eq!(joined.metrics.directory.malformed.get(), count);
 
