@@ -158,7 +158,7 @@ async fn if_most_vanish_at_once_an_operator_says_that_they_are_gone() {
     refused(&one, "within the last 8 s").await;
 
     lost.into_iter().for_each(super::fleet::Running::vanish);
-    sleep(CLAIM_AFTER - s(2.5)).await;
+    sleep(s(5.5)).await;
     refused(&one, "within the last 8 s").await;
     sleep(s(120.0)).await;
     let settled = three.fates.settle(held.clone()).await;

@@ -121,7 +121,7 @@ impl Reader {
         // What they say is older than the look above.
         while events.try_recv().is_ok() {}
         let known = self.shared.state().view.life();
-        let life = in_time(self.open()).await?;
+        let life = in_time(Box::pin(self.open())).await?;
         let is_another = known.is_some_and(|known| !known.goes_on_in(&life));
         if is_another {
             tracing::warn!("the directory is not the one that was known: its records are awaited");

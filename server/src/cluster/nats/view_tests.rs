@@ -182,6 +182,21 @@ fn an_answer_that_comes_after_word_that_the_record_is_gone_brings_nothing_back()
 }
 
 #[test]
+fn what_this_server_has_removed_itself_is_gone_at_once_unless_it_is_newer() {
+    let now = Instant::now();
+    let mut view = read(now);
+    let one = RoomId::parse("one").expect("an id");
+    view.hear(Entry::Room(held(room("one"), 5)), now);
+    view.hear(Entry::Server(held(server(A), 5)), now);
+    view.removed(&one, Revision(4));
+    view.dismissed(&instance(A), Revision(4));
+    assert_eq!((view.rooms().len(), view.servers().len()), (2, 2));
+    view.removed(&one, Revision(5));
+    view.dismissed(&instance(A), Revision(5));
+    assert_eq!((view.rooms().len(), view.servers().len()), (1, 1));
+}
+
+#[test]
 fn nor_does_one_that_comes_while_the_directory_is_read_again_or_after() {
     let now = Instant::now();
     let mut view = read(now);

@@ -334,7 +334,7 @@ impl World {
             is_other && server.witness.silent_for(&of, face, at) >= GONE_MAX
         });
         let wants_room = is_claimable && server.me != instance(0);
-        if wants_room && (silent.is_empty() || server.probes % 2 == 0) {
+        if wants_room && (silent.is_empty() || server.probes.is_multiple_of(2)) {
             return Some(0);
         }
         let count = silent.len().max(1);

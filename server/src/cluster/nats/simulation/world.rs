@@ -394,7 +394,7 @@ impl World {
     /// Whether those who live can know that another one is gone.
     fn can_be_known(&self, server: usize) -> bool {
         let lives = |server: usize| self.plan.ends[server] == End::Never;
-        let somebody_asks = (0..self.servers.len()).any(|other| lives(other));
+        let somebody_asks = (0..self.servers.len()).any(lives);
         somebody_asks
             && match self.plan.ends[server] {
                 End::Never => false,
