@@ -3,15 +3,15 @@
 //! That a record has not changed for a while proves something only to somebody who would have seen a change: so nothing
 //! counts from before the directory was last away or unsettled here. And it proves that its server is gone only if that server
 //! cannot play on without the directory ([`super::lease`]): if at least half of those whom it would ask, as its own record says
-//! ([`super::electorate`]), are steady, which means that they have missed no renewal lately. The silent server itself is not,
-//! nor is one that has no record, or whose record came a moment ago.
+//! ([`super::electorate`]), are steady, which means that they have missed no renewal lately, nor the answer to one. The silent
+//! server itself is not, nor is one that has no record, or whose record came a moment ago.
 //!
 //! A server without a record that owns rooms has withdrawn it, or was forgotten: records do not run out. That it is not there
 //! for a while is proof by itself.
 
 use super::electorate;
 use super::lease::CLAIM_AFTER;
-use crate::session::directory::{Directory, InstanceId, Revision};
+use crate::session::directory::{Directory, Held, InstanceId, Revision, ServerRecord};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -19,6 +19,10 @@ use tokio::time::Instant;
 /// A server whose record does not change for so long has missed a renewal, and counts as unsteady for [`CLAIM_AFTER`]. A
 /// server that is asked says that it does not reach the directory after 3 s; this is less, so it has shown here before.
 pub const UNSTEADY_AFTER: Duration = Duration::from_secs(2);
+/// A server that renews, but whose renewals were not answered for so long, has missed one, too: then it says that it does not
+/// reach the directory, and what it writes may still come through, late or over a connection that is broken one way. More than
+/// the pause between two renewals, less than two of them with a timeout.
+pub const UNANSWERED_AFTER: Duration = Duration::from_millis(1500);
 /// How many servers are looked after; beyond that the oldest are as good as unknown.
 const SERVERS_MAX: usize = 10_000;
 
@@ -52,12 +56,16 @@ impl Witness {
             self.blind = now;
         }
         let mut seen = std::mem::take(&mut self.servers);
-        let mut note = |instance: &InstanceId, revision: Option<Revision>| {
+        let mut note = |instance: &InstanceId, held: Option<&Held<ServerRecord>>| {
+            let revision = held.map(|held| held.revision);
+            let is_unanswered = held.is_some_and(|held| {
+                Duration::from_millis(held.record.renewal_age_ms) >= UNANSWERED_AFTER
+            });
             // Nobody knows whether it has missed renewals before.
             let fresh = || Seen { revision, since: now, unsteady: Some(now) };
             let mut was = seen.remove(instance).unwrap_or_else(fresh);
             let is_late = now.saturating_duration_since(was.since) >= UNSTEADY_AFTER;
-            if is_late {
+            if is_late || is_unanswered {
                 was.unsteady = Some(now);
             }
             if was.revision != revision {
@@ -69,7 +77,7 @@ impl Witness {
             self.servers.insert(instance.clone(), was);
         };
         for held in directory.servers().into_iter().take(SERVERS_MAX) {
-            note(&held.record.instance, Some(held.revision));
+            note(&held.record.instance, Some(&held));
         }
         let rooms = directory.rooms();
         let mut owners: Vec<_> = rooms.iter().map(|held| &held.record.owner).collect();

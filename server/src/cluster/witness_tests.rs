@@ -8,6 +8,7 @@ use tokio::time::advance;
 struct Fleet {
     servers: Vec<MemoryDirectory>,
     witness: Witness,
+    renewal_age_ms: u64,
 }
 
 impl Fleet {
@@ -15,7 +16,7 @@ impl Fleet {
         let first = MemoryDirectory::alone();
         let mut servers: Vec<_> = (1..count).map(|_| first.another()).collect();
         servers.insert(0, first);
-        Self { servers, witness: Witness::new(Instant::now()) }
+        Self { servers, witness: Witness::new(Instant::now()), renewal_age_ms: 1000 }
     }
 
     fn id(&self, server: usize) -> InstanceId {
@@ -36,6 +37,7 @@ impl Fleet {
             is_draining: false,
             players: BTreeMap::new(),
             electorate: electorate.iter().map(|&member| self.id(member)).collect(),
+            renewal_age_ms: self.renewal_age_ms,
         };
         self.servers[server].announce(record).await.expect("announced");
     }
@@ -114,6 +116,24 @@ async fn who_has_missed_a_renewal_or_just_come_is_not_steady_for_a_while() {
     fleet.servers[2].withdraw().await.expect("withdrawn");
     fleet.look();
     assert_eq!(fleet.gone_for(1), Duration::ZERO, "without a record, nothing is known of it");
+    fleet.pass(7, &[0, 2]).await;
+    assert_eq!(fleet.gone_for(1), Duration::ZERO);
+    fleet.pass(2, &[0, 2]).await;
+    assert!(fleet.gone_for(1) >= CLAIM_AFTER);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nor_is_who_renews_and_is_not_answered() {
+    let mut fleet = Fleet::new(3);
+    fleet.renew(1, &[0, 1, 2]).await;
+    fleet.pass(20, &[0, 2]).await;
+    assert!(fleet.gone_for(1) >= CLAIM_AFTER);
+    // What it writes comes through; it may have said that it does not reach the directory.
+    fleet.renewal_age_ms = 2250;
+    fleet.renew(2, &[2]).await;
+    fleet.look();
+    assert_eq!(fleet.gone_for(1), Duration::ZERO);
+    fleet.renewal_age_ms = 1000;
     fleet.pass(7, &[0, 2]).await;
     assert_eq!(fleet.gone_for(1), Duration::ZERO);
     fleet.pass(2, &[0, 2]).await;

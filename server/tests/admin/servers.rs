@@ -22,6 +22,7 @@ fn record(instance: &InstanceId, name: &str) -> ServerRecord {
         is_draining: true,
         players: BTreeMap::from([(fray_server::room::RoomId::parse("abc").expect("an id"), 3)]),
         electorate: Vec::new(),
+        renewal_age_ms: 0,
     }
 }
 

@@ -89,6 +89,7 @@ fn server(instance: &InstanceId) -> ServerRecord {
         is_draining: false,
         players: BTreeMap::from([(id("one"), 3)]),
         electorate: Vec::new(),
+        renewal_age_ms: 0,
     }
 }
 

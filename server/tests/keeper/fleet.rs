@@ -405,6 +405,7 @@ impl Server {
             is_draining: false,
             players: BTreeMap::new(),
             electorate: Vec::new(),
+            renewal_age_ms: 0,
         }
     }
 }

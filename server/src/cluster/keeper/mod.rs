@@ -85,7 +85,7 @@ impl Shared {
         self.cut_off.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn record(&self, electorate: Vec<InstanceId>) -> ServerRecord {
+    fn record(&self, electorate: Vec<InstanceId>, renewal_age: Duration) -> ServerRecord {
         let Parts { directory, rooms, card, health, .. } = &self.parts;
         let (game, sim_version) = rooms.game();
         let (rooms_max, room_capacity_max) = rooms.limits();
@@ -103,6 +103,7 @@ impl Shared {
             is_draining: health.is_draining() || health.is_drained(),
             players: players.map(|room| (room.info().id.clone(), room.info().players())).collect(),
             electorate,
+            renewal_age_ms: u64::try_from(renewal_age.as_millis()).unwrap_or(u64::MAX),
         }
     }
 }

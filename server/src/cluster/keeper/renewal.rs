@@ -6,7 +6,7 @@ use super::super::lease::{Action, Event, Lease, Poll, Standing};
 use super::super::probe::ProbeOutcome;
 use super::Shared;
 use crate::room::{Ending, RoomId};
-use crate::session::directory::{DirectoryError, InstanceId};
+use crate::session::directory::{DirectoryError, InstanceId, ServerRecord};
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, OptionFuture};
 use futures_util::stream::FuturesUnordered;
@@ -69,7 +69,8 @@ impl Renewal<'_> {
             match action {
                 Action::Renew => {
                     let electorate = self.published.next(|| electorate(self.shared));
-                    self.renewing = Some(renew(self.shared, electorate)).into();
+                    let record = self.shared.record(electorate, self.lease.age(now));
+                    self.renewing = Some(renew(self.shared, record)).into();
                 }
                 // What is sent from now on is silent only from now on.
                 Action::Ask => self.asking = Some(ask(self.shared, self.published.clone())).into(),
@@ -139,10 +140,9 @@ fn electorate(shared: &Shared) -> Vec<InstanceId> {
     electorate::of(directory.me(), known)
 }
 
-fn renew(shared: &Arc<Shared>, electorate: Vec<InstanceId>) -> BoxFuture<'_, Event> {
+fn renew(shared: &Arc<Shared>, record: ServerRecord) -> BoxFuture<'_, Event> {
     Box::pin(async move {
         let sent = Instant::now();
-        let record = shared.record(electorate);
         let renewed = timeout(RENEWAL_TIMEOUT, shared.parts.directory.announce(record));
         match renewed.await.unwrap_or(Err(DirectoryError::Away)) {
             Ok(()) => Event::Renewed { sent },

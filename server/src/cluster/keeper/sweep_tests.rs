@@ -34,6 +34,7 @@ fn server(number: usize) -> Held<ServerRecord> {
         is_draining: false,
         players: BTreeMap::new(),
         electorate: Vec::new(),
+        renewal_age_ms: 0,
     };
     Held { record: Arc::new(record), revision: Revision(number as u64) }
 }

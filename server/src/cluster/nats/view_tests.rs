@@ -39,6 +39,7 @@ fn server(id: &str) -> ServerRecord {
         is_draining: false,
         players: BTreeMap::new(),
         electorate: Vec::new(),
+        renewal_age_ms: 0,
     }
 }
 

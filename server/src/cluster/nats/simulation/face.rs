@@ -98,7 +98,11 @@ pub(super) fn number(instance: &InstanceId) -> usize {
     usize::from_str_radix(instance.as_str(), 16).expect("a number")
 }
 
-pub(super) fn server_record(server: usize, electorate: &[InstanceId]) -> ServerRecord {
+pub(super) fn server_record(
+    server: usize,
+    electorate: Vec<InstanceId>,
+    renewal_age: Duration,
+) -> ServerRecord {
     ServerRecord {
         instance: instance(server),
         name: String::new(),
@@ -111,6 +115,7 @@ pub(super) fn server_record(server: usize, electorate: &[InstanceId]) -> ServerR
         room_capacity_max: 8,
         is_draining: false,
         players: BTreeMap::new(),
-        electorate: electorate.to_vec(),
+        electorate,
+        renewal_age_ms: renewal_age.as_millis() as u64,
     }
 }

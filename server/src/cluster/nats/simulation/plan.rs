@@ -38,6 +38,8 @@ pub(super) struct Plan {
     pub(super) cuts: BTreeMap<(usize, usize), Vec<Interval>>,
     /// When nobody reaches the directory.
     pub(super) away: Vec<Interval>,
+    /// When the directory's answers take long to each server.
+    pub(super) slow: Vec<Vec<Interval>>,
     pub(super) pauses: Vec<Vec<Interval>>,
     pub(super) starts: Vec<Ms>,
     pub(super) ends: Vec<End>,
@@ -80,6 +82,7 @@ impl Plan {
             }
         }
         let away = dice.intervals(noise.min(1), 25_000);
+        let slow = (0..count).map(|_| dice.intervals(noise, 20_000)).collect();
         let pauses = (0..count).map(|_| dice.intervals(noise, 14_000)).collect();
         let starts = (0..count).map(|server| {
             let is_newcomer = server > 0 && dice.one_in(3);
@@ -96,14 +99,14 @@ impl Plan {
             }
         });
         let ends = ends.collect();
-        let mut plan = Self { cuts, away, pauses, starts, ends };
+        let mut plan = Self { cuts, away, slow, pauses, starts, ends };
         if dice.one_in(2) || noise == 0 {
             plan.part(&mut dice, count);
         }
         plan
     }
 
-    /// For long, some servers do not reach the directory, and mostly the others neither.
+    /// For long, some servers do not reach the directory, or are not answered by it in time, and mostly cannot ask the others.
     fn part(&mut self, dice: &mut Dice, count: usize) {
         let all = (1 << count) - 1;
         let side = if dice.one_in(3) { all } else { 1 + dice.upto(all) };
@@ -112,8 +115,12 @@ impl Plan {
         let cut = (from, (from + 20_000 + dice.upto(80_000)).min(HEALED_AT));
         let parts_servers = !dice.one_in(3);
         for one in 0..count {
+            let is_only_slow = one > 0 && is_there(one) && dice.one_in(4);
+            if is_only_slow {
+                self.slow[one].push(cut);
+            }
             for other in 0..=count {
-                let is_to_directory = other == count && is_there(one);
+                let is_to_directory = other == count && is_there(one) && !is_only_slow;
                 let is_between = other < count && is_there(one) != is_there(other);
                 if one != other && (is_to_directory || is_between && parts_servers) {
                     for link in [(one, other), (other, one)] {

@@ -3,14 +3,14 @@
 use super::super::view::{Entry, Life, View, held};
 use super::Claimant;
 use super::face::{Face, instance, number, room_record, server_record};
-use super::world::{Answer, Ask, Electorate, Happening, Ms, World};
+use super::world::{Answer, Ask, Happening, Ms, Record, World};
 use crate::cluster::electorate::{self, Published};
 use crate::cluster::fate::{Evidence, Verdict, judge};
 use crate::cluster::lease::{Action, CLAIM_AFTER, Event, Lease, Poll, Standing};
 use crate::cluster::probe::ProbeOutcome;
 use crate::cluster::witness::Witness;
 use crate::room::Permit;
-use crate::session::directory::{Directory as _, InstanceId, Revision};
+use crate::session::directory::{Directory as _, Held, InstanceId, Revision};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -33,7 +33,7 @@ pub(super) struct Server {
     pub(super) connection: u32,
     pub(super) is_watching: bool,
     is_reading: Option<Ms>,
-    renewal: Option<(Ms, Electorate)>,
+    renewal: Option<(Ms, Record)>,
     poll: Option<Asked>,
     polls: usize,
     probe: Option<Probe>,
@@ -130,23 +130,23 @@ impl World {
     pub(super) fn hear(&mut self, now: Ms, to: usize, answer: Answer) {
         let (at, base) = (self.instant(now), self.base);
         let server = &mut self.servers[to];
-        let record = |of: usize, whom: &[InstanceId], revision: u64| {
-            Entry::Server(held(server_record(of, whom), revision))
+        let entry = |record: Record, revision: u64| {
+            Entry::Server(Held { record, revision: Revision(revision) })
         };
         match answer {
             Answer::Renewed { revision, sent } => {
-                let is_awaited = |(at, _): &mut (Ms, Electorate)| *at == sent;
-                if let Some((_, electorate)) = server.renewal.take_if(is_awaited) {
+                let is_awaited = |(at, _): &mut (Ms, Record)| *at == sent;
+                if let Some((_, record)) = server.renewal.take_if(is_awaited) {
                     server.answered = Some(now);
                     server.published.acknowledge();
                     let sent = base + Duration::from_millis(sent);
                     server.view.renewed(Revision(revision), sent, at);
-                    server.view.take(record(to, &electorate, revision), at);
+                    server.view.take(entry(record, revision), at);
                     self.lease(now, to, Event::Renewed { sent });
                 }
             }
-            Answer::Heard(of, revision, electorate) => {
-                server.view.hear(record(of, &electorate, revision), at);
+            Answer::Heard(of, revision, record) => {
+                server.view.hear(entry(record, revision), at);
                 if of == to {
                     server.view.heard(Revision(revision), at);
                 }
@@ -170,8 +170,8 @@ impl World {
                 server.is_reading = None;
                 let life = Life { created_ns: (1, 1), newest: (newest, newest) };
                 server.view.begin(life, false, at);
-                for (of, revision, electorate) in servers {
-                    server.view.hear(record(of, &electorate, revision), at);
+                for (_, revision, record) in servers {
+                    server.view.hear(entry(record, revision), at);
                 }
                 server.view.hear(Entry::Room(held(room_record(room.1), room.0)), at);
                 server.view.end(at);
@@ -190,7 +190,7 @@ impl World {
             self.ask(now, index, Ask::All);
         }
         let server = &mut self.servers[index];
-        let is_late = |(sent, _): &mut (Ms, Electorate)| now - *sent >= REQUEST_TIMEOUT;
+        let is_late = |(sent, _): &mut (Ms, Record)| now - *sent >= REQUEST_TIMEOUT;
         let event = if server.renewal.take_if(is_late).is_some() {
             Event::NotRenewed
         } else {
@@ -237,12 +237,13 @@ impl World {
     }
 
     fn renew(&mut self, now: Ms, index: usize) {
+        let at = self.instant(now);
         let server = &mut self.servers[index];
         let known = server.view.servers().into_iter().map(|held| held.record.instance.clone());
         let electorate = server.published.next(|| electorate::of(&server.me, known));
-        let electorate: Electorate = electorate.into();
-        server.renewal = Some((now, electorate.clone()));
-        self.ask(now, index, Ask::Renew { sent: now, electorate });
+        let record: Record = server_record(index, electorate, server.lease.age(at)).into();
+        server.renewal = Some((now, record.clone()));
+        self.ask(now, index, Ask::Renew { sent: now, record });
     }
 
     fn poll(&mut self, now: Ms, index: usize) {

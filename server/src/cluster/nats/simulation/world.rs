@@ -7,7 +7,7 @@ use super::{Claimant, Seen};
 use crate::cluster::electorate::half_are;
 use crate::cluster::lease::Standing;
 use crate::cluster::probe::ProbeOutcome;
-use crate::session::directory::{Directory as _, InstanceId};
+use crate::session::directory::{Directory as _, ServerRecord};
 use rand_core::{Rng as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
 use std::cmp::Reverse;
@@ -21,8 +21,8 @@ pub(super) type Ms = u64;
 pub(super) const TICK: Ms = 50;
 const REACHABLE_FOR: Ms = 3000;
 
-/// Whom a server would ask, as its record says.
-pub(super) type Electorate = Arc<[InstanceId]>;
+/// A server's record.
+pub(super) type Record = Arc<ServerRecord>;
 
 /// What happens somewhere, at some time.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub(super) enum Happening {
 
 #[derive(Clone, Debug)]
 pub(super) enum Ask {
-    Renew { sent: Ms, electorate: Electorate },
+    Renew { sent: Ms, record: Record },
     Withdraw,
     Dismiss { server: usize, old: u64 },
     Claim { old: u64 },
@@ -56,11 +56,11 @@ pub(super) enum Ask {
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
     Renewed { revision: u64, sent: Ms },
-    Heard(usize, u64, Electorate),
+    Heard(usize, u64, Record),
     Gone(usize, u64),
     Room(u64, bool),
     Read { is_owned: bool },
-    All { servers: Vec<(usize, u64, Electorate)>, room: (u64, bool), newest: u64 },
+    All { servers: Vec<(usize, u64, Record)>, room: (u64, bool), newest: u64 },
 }
 
 pub(super) struct World {
@@ -75,7 +75,7 @@ pub(super) struct World {
     told: Vec<(u32, Ms)>,
     // What the directory has.
     newest: u64,
-    records: BTreeMap<usize, (u64, Electorate)>,
+    records: BTreeMap<usize, (u64, Record)>,
     room: (u64, bool),
     pub(super) claimant: Claimant,
     pub(super) seen: Seen,
@@ -272,10 +272,10 @@ impl World {
             return;
         }
         let answer = match ask {
-            Ask::Renew { sent, electorate } => {
+            Ask::Renew { sent, record } => {
                 self.newest += 1;
-                self.records.insert(from, (self.newest, Arc::clone(&electorate)));
-                self.tell_all(now, &Answer::Heard(from, self.newest, electorate));
+                self.records.insert(from, (self.newest, Arc::clone(&record)));
+                self.tell_all(now, &Answer::Heard(from, self.newest, record));
                 Answer::Renewed { revision: self.newest, sent }
             }
             Ask::Withdraw => return self.remove(now, from),
@@ -301,8 +301,8 @@ impl World {
             Ask::All => {
                 self.servers[from].is_watching = true;
                 let servers = self.records.iter();
-                let servers =
-                    servers.map(|(server, (revision, whom))| (*server, *revision, whom.clone()));
+                let servers = servers
+                    .map(|(server, (revision, record))| (*server, *revision, record.clone()));
                 Answer::All { servers: servers.collect(), room: self.room, newest: self.newest }
             }
         };
@@ -331,7 +331,9 @@ impl World {
             return;
         }
         let connection = self.servers[to].connection;
-        let delay = self.delay();
+        let is_slow = within(&self.plan.slow[to], now).is_some();
+        // Longer than anybody waits for an answer, and what it asks for is done all the same.
+        let delay = if is_slow { 1000 + self.upto(1500) } else { self.delay() };
         let (of, before) = self.told[to];
         let at = if of == connection { before.max(now + delay) } else { now + delay };
         self.told[to] = (connection, at);
@@ -399,8 +401,8 @@ impl World {
             && match self.plan.ends[server] {
                 End::Never => false,
                 End::Killed(_) | End::Withdrawn(_) => true,
-                End::Vanished(_) => self.records.get(&server).is_none_or(|(_, electorate)| {
-                    half_are(electorate, |member| lives(super::face::number(member)))
+                End::Vanished(_) => self.records.get(&server).is_none_or(|(_, record)| {
+                    half_are(&record.electorate, |member| lives(super::face::number(member)))
                 }),
             }
     }
