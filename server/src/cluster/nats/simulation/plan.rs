@@ -5,10 +5,11 @@ use rand_core::{Rng as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
 use std::collections::BTreeMap;
 
-/// How long a run is.
-pub(super) const LENGTH: Ms = 150_000;
-/// From then on nothing is cut, away or paused, and nobody ends any more.
-pub(super) const HEALED_AT: Ms = LENGTH - 45_000;
+/// From then on nothing is cut, away, slow or paused, and nobody ends any more.
+pub(super) const HEALED_AT: Ms = 105_000;
+/// How long a run is: long enough after that for all to be seen to, though now and then a message still takes its time and
+/// puts that off by 8 s.
+pub(super) const LENGTH: Ms = HEALED_AT + 75_000;
 
 pub(super) type Interval = (Ms, Ms);
 
