@@ -26,7 +26,7 @@ pub struct Directory {
     pub renewals: Counter,
     /// How long ago the newest of them was sent.
     pub lease_age: Gauge<f64, AtomicU64>,
-    /// Whether the directory answers.
+    /// Whether renewals of this server's lease are answered.
     pub reachable: Gauge,
     /// Rooms that stand still because the lease was not renewed.
     pub rooms_frozen: Gauge,
@@ -57,7 +57,7 @@ impl Directory {
         count(r, "directory_renewals", help, &self.renewals);
         let help = "How long ago the newest renewal that was answered was sent";
         time(r, "directory_lease_age", help, &self.lease_age);
-        let help = "Whether the directory has answered within the last 3 s";
+        let help = "Whether a renewal of this server's lease was answered within the last 3 s";
         count(r, "directory_reachable", help, &self.reachable);
         let help = "Rooms that stand still because the lease was not renewed";
         count(r, "directory_rooms_frozen", help, &self.rooms_frozen);
