@@ -432,6 +432,8 @@ async fn a_room_of_another_server_is_named_as_such() {
         room_capacity_max: 1,
         is_draining: false,
         players: BTreeMap::new(),
+        electorate: Vec::new(),
+        renewal_age_ms: 0,
     };
     let elsewhere = fray_server::room::RoomId::parse("elsewhere").expect("an id");
     let record = RoomRecord { room: elsewhere, owner: instance, ..(*there).clone() };

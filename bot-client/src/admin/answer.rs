@@ -82,7 +82,7 @@ pub(super) fn rooms(rooms: &[v1::AdminRoom]) -> Answer {
     (json!({ "rooms": values }), table.text("no rooms\n"))
 }
 
-/// A room that has made no tick for this long does not tick.
+/// A room that has made no tick for this long does not tick; a server that has not renewed its record is silent.
 const SILENT_MS: u64 = 5000;
 
 pub(super) fn players(players: &[v1::AdminPlayer]) -> Answer {
@@ -162,6 +162,65 @@ pub(super) fn kicked(room: &str, said: &v1::KickResponse) -> Answer {
     (value, text)
 }
 
+pub(super) fn servers(servers: &[v1::AdminServer], reaches_directory: bool) -> Answer {
+    let values: Vec<_> = servers
+        .iter()
+        .map(|server| {
+            json!({
+                "instance_id": server.instance_id,
+                "name": server.name,
+                "release": server.release,
+                "peer": server.peer,
+                "draining": server.draining,
+                "rooms": server.rooms,
+                "rooms_max": server.rooms_max,
+                "players": server.players,
+                "since_renewal_ms": server.since_renewal_ms,
+                "is_asked": server.is_asked,
+            })
+        })
+        .collect();
+    let head = ["INSTANCE", "NAME", "RELEASE", "ROOMS", "PLAYERS", "PEER", "STATE"];
+    let mut table = Table::new(head);
+    for server in servers {
+        let mut state = Vec::new();
+        state.extend(server.is_asked.then(|| "this one".to_owned()));
+        state.extend(server.draining.then(|| "draining".to_owned()));
+        state.extend(
+            (server.since_renewal_ms >= SILENT_MS)
+                .then(|| format!("silent for {}", rough(server.since_renewal_ms))),
+        );
+        table.row([
+            printable(&server.instance_id),
+            printable(&server.name),
+            printable(&server.release),
+            format!("{}/{}", server.rooms, server.rooms_max),
+            server.players.to_string(),
+            printable(&server.peer),
+            state.join(", "),
+        ]);
+    }
+    let mut text = table.text("no servers\n");
+    if !reaches_directory {
+        text.push_str("the directory does not answer: this is what was known last\n");
+    }
+    (json!({ "servers": values, "reaches_directory": reaches_directory }), text)
+}
+
+pub(super) fn forgotten(said: &v1::ForgetServerResponse) -> Answer {
+    let value = json!({
+        "instance_id": said.instance_id,
+        "name": said.name,
+        "rooms": said.rooms,
+    });
+    let (name, instance) = (printable(&said.name), printable(&said.instance_id));
+    let rooms = match said.rooms {
+        0 => "it had no rooms".to_owned(),
+        rooms => format!("{} may be declared lost in about 10 s", counted(rooms, "room")),
+    };
+    (value, format!("{name} ({instance}) is forgotten; {rooms}\n"))
+}
+
 fn counted(count: u32, one: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
 }
@@ -184,6 +243,39 @@ mod tests {
         let kick = v1::KickResponse { player: Some(hostile), barred_for_s: 600 };
         let (_, text) = kicked("abc", &kick);
         assert_eq!(text, "[2JEve (player 0, ) is out of abc, and gets no seat there for 10m\n");
+    }
+
+    #[test]
+    fn servers_are_shown_with_how_long_they_are_silent() {
+        let server = |number: u32, since_renewal_ms| v1::AdminServer {
+            instance_id: format!("{number:016x}"),
+            name: format!("s{number}"),
+            release: "1.0".into(),
+            peer: format!("10.0.0.{number}:7782"),
+            rooms: number,
+            rooms_max: 64,
+            since_renewal_ms,
+            is_asked: number == 1,
+            ..Default::default()
+        };
+        let (value, text) = servers(&[server(1, 300), server(2, 75_900)], true);
+        assert_eq!(
+            text,
+            "INSTANCE          NAME  RELEASE  ROOMS  PLAYERS  PEER           STATE\n\
+             0000000000000001  s1    1.0      1/64   0        10.0.0.1:7782  this one\n\
+             0000000000000002  s2    1.0      2/64   0        10.0.0.2:7782  silent for 1m 15s\n"
+        );
+        assert_eq!(value["servers"][1]["since_renewal_ms"], 75_900);
+        assert!(servers(&[], false).1.starts_with("no servers\nthe directory does not answer"));
+        let said = v1::ForgetServerResponse {
+            instance_id: "00000000000000bb".into(),
+            name: "s\u{1b}b".into(),
+            rooms: 1,
+        };
+        let (_, text) = forgotten(&said);
+        let expected =
+            "sb (00000000000000bb) is forgotten; 1 room may be declared lost in about 10 s\n";
+        assert_eq!(text, expected);
     }
 
     #[test]

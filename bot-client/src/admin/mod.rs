@@ -31,7 +31,7 @@ const PAGE_SIZE: i32 = 500;
 
 /// Tell a server what to do: drain it, close a room, kick a player
 ///
-/// One server and its own rooms, at the address that its --control says. The exit code is 0 when it was done, 1 when the server
+/// One server and its own rooms, and what it knows of the others, at the address that its --control says. The exit code is 0 when it was done, 1 when the server
 /// refused or has no such room or player, 2 when it could not be asked.
 #[derive(Clone, Debug, Args)]
 pub struct AdminArgs {
@@ -77,6 +77,16 @@ enum Verb {
         /// PLAYER is an id, though it looks like a number
         #[arg(long)]
         id: bool,
+    },
+    /// All servers of the fleet, as the directory has them
+    Servers,
+    /// Say that a server is gone for good: its rooms are declared lost
+    ///
+    /// Servers find that out by themselves, unless too many are gone at once and their addresses are silent. Be sure: a server
+    /// that runs, cut off from the directory, loses its rooms by this.
+    Forget {
+        /// The server's instance, or its name
+        server: String,
     },
 }
 
@@ -135,6 +145,7 @@ fn words(ended: &Ended) -> String {
     let known = match (ended.reason.as_str(), ended.code) {
         ("ROOM_NOT_FOUND", _) => "there is no such room on this server",
         ("SESSION_NOT_FOUND", _) => "nobody of that number or id has a seat in that room",
+        ("SERVER_NOT_FOUND", _) => "the directory has no server of that instance or name",
         ("DEADLINE_EXCEEDED", _) => "the room does not answer: its game may hang",
         ("", Code::Unimplemented | Code::PermissionDenied) => {
             "no operators' verbs there: --url is the server's --control address, not its --listen or --admin"
@@ -208,6 +219,14 @@ async fn tell(
             let request = v1::KickRequest { room_id: room.clone(), who: Some(who(player, id)) };
             answer::kicked(&room, &admin.kick(request).await?.into_inner())
         }
+        Verb::Servers => {
+            let (servers, reaches) = all_servers(admin).await?;
+            answer::servers(&servers, reaches)
+        }
+        Verb::Forget { server } => {
+            let request = v1::ForgetServerRequest { server };
+            answer::forgotten(&admin.forget_server(request).await?.into_inner())
+        }
     })
 }
 
@@ -221,6 +240,23 @@ async fn all_rooms(admin: &mut AdminClient<Channel>) -> Result<Vec<v1::AdminRoom
         page_token = page.next_page_token;
         if page_token.is_empty() {
             return Ok(rooms);
+        }
+    }
+}
+
+/// All servers, and whether the one that is asked reaches the directory.
+async fn all_servers(
+    admin: &mut AdminClient<Channel>,
+) -> Result<(Vec<v1::AdminServer>, bool), tonic::Status> {
+    let mut servers = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = v1::ListServersRequest { page_size: PAGE_SIZE, page_token };
+        let page = admin.list_servers(request).await?.into_inner();
+        servers.extend(page.servers);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok((servers, page.reaches_directory));
         }
     }
 }

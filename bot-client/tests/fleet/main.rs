@@ -8,6 +8,7 @@ mod certificates;
 mod chatty;
 #[path = "../../../server/tests/support/flags.rs"]
 mod flags;
+mod forget;
 mod secrecy;
 #[allow(dead_code, reason = "each test uses its own part of it")]
 mod servers;

@@ -31,6 +31,8 @@ pub fn write_keys(folder: &Path) -> [String; 4] {
 /// Several servers that share a directory and keys.
 pub struct Fleet {
     pub servers: Vec<Running>,
+    /// If it is in memory.
+    pub directory: Option<MemoryDirectory>,
     tasks: JoinSet<()>,
 }
 
@@ -39,6 +41,7 @@ pub struct Running {
     pub name: String,
     pub players: SocketAddr,
     pub peers: SocketAddr,
+    pub control: SocketAddr,
     pub telemetry: Telemetry,
     stop: CancellationToken,
 }
@@ -53,7 +56,9 @@ impl Fleet {
     pub async fn of_game(game: impl GameFactory + Clone, count: usize, flags: &[&str]) -> Self {
         let directory = MemoryDirectory::alone();
         let finish = |server: Server| server.game(game.clone()).directory(directory.another());
-        Self::start(&vec![flags; count], finish).await
+        let mut fleet = Self::start(&vec![flags; count], finish).await;
+        fleet.directory = Some(directory);
+        fleet
     }
 
     /// Servers that find each other at a NATS; each with flags of its own.
@@ -68,7 +73,7 @@ impl Fleet {
         let folder =
             std::env::temp_dir().join(format!("fray-fleet-{:016x}", rand::random::<u64>()));
         let keys = write_keys(&folder);
-        let mut fleet = Self { servers: Vec::new(), tasks: JoinSet::new() };
+        let mut fleet = Self { servers: Vec::new(), directory: None, tasks: JoinSet::new() };
         for (number, flags) in each.iter().enumerate() {
             let name = format!("server-{number}");
             let own = ["--name", &name, "--peer", "127.0.0.1:0"];
@@ -82,6 +87,7 @@ impl Fleet {
                 name,
                 players: app.listen_addr(),
                 peers: app.peer_addr().expect("it has peers"),
+                control: app.control_addr(),
                 telemetry,
                 stop: stop.clone(),
             });

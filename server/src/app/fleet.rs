@@ -24,19 +24,21 @@ pub(super) fn alone(config: &Config, players: SocketAddr) -> (Fleet, OnEnd) {
     let directory = Arc::new(MemoryDirectory::alone());
     let rooms = Arc::clone(&directory);
     let on_end = Box::new(move |room: &RoomId| rooms.forget(room));
-    (fleet(config, players, directory, Arc::new(NoPeers)), on_end)
+    // Nobody reaches it as a peer.
+    (fleet(config, players, String::new(), (directory, Arc::new(NoPeers))), on_end)
 }
 
 fn fleet(
     config: &Config,
     players: SocketAddr,
-    directory: Arc<dyn Directory>,
-    peers: Arc<dyn Peers>,
+    peer: String,
+    (directory, peers): (Arc<dyn Directory>, Arc<dyn Peers>),
 ) -> Fleet {
     Fleet {
         directory,
         peers,
         route: config.fleet.advertise.unwrap_or(players).to_string(),
+        peer,
         release: config.fleet.release.clone(),
         shares_store: config.fleet.store_nats,
         relays: config.fleet.relay,
@@ -99,8 +101,9 @@ pub(super) fn join(
 ) -> (Fleet, Membership) {
     let tickets = Arc::clone(&credentials.keys.tickets);
     let me = directory.me().clone();
+    let sign = Box::new(move |to: &str| tickets.sign_peer(&me, to).ok());
     let tls = credentials.peer_tls.as_ref().map(|(_, tls)| tls.clone());
-    let client = Arc::new(PeerClient::new(Box::new(move || tickets.sign_peer(&me).ok()), tls));
+    let client = Arc::new(PeerClient::new(sign, tls));
     let witness = SharedWitness::default();
     let fates = Fates::new(
         Arc::clone(&directory),
@@ -109,11 +112,12 @@ pub(super) fn join(
         Arc::clone(&telemetry.metrics),
     );
     let peers_of = FleetPeers { client: Arc::clone(&client), fates };
-    let fleet = fleet(config, players, directory, Arc::new(peers_of));
+    let peer = config.fleet.advertise_peer.unwrap_or(peers).to_string();
+    let fleet = fleet(config, players, peer, (directory, Arc::new(peers_of)));
     let card = Card {
         name: config.server_name(),
         route: fleet.route.clone(),
-        peer: config.fleet.advertise_peer.unwrap_or(peers).to_string(),
+        peer: fleet.peer.clone(),
         release: fleet.release.clone(),
     };
     (fleet, Membership { witness, client, card })

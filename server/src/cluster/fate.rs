@@ -8,7 +8,7 @@ use super::witness::Witness;
 use crate::room::RoomId;
 use crate::session::Error;
 use crate::session::directory::{
-    Directory, DirectoryError, Fate, Held, InstanceId, Revision, RoomRecord,
+    Directory, DirectoryError, Fate, Held, InstanceId, Revision, RoomRecord, ServerRecord,
 };
 use crate::telemetry::Metrics;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,7 +44,7 @@ pub enum Verdict {
 pub struct Evidence {
     /// How long its record has not changed, or not been there, while this server would have noticed.
     pub silent_for: Duration,
-    /// The same, but zero while most servers are silent.
+    /// The same, but zero while it may play on without the directory ([`Witness::gone_for`]).
     pub gone_for: Duration,
 }
 
@@ -139,7 +139,7 @@ impl Fates {
             if record.owner == *directory.me() {
                 return Ok(Fate::Owned(held));
             }
-            match self.judge(record).await {
+            match self.judge(&record.owner, Some(&record.room)).await.1 {
                 Verdict::Alive => return Ok(Fate::Owned(held)),
                 Verdict::Unknown => return Err(Error::OwnerUnreachable),
                 Verdict::Gone(proof) => {
@@ -178,21 +178,78 @@ impl Fates {
         }
     }
 
-    async fn judge(&self, record: &RoomRecord) -> Verdict {
-        let outcome = self.ask(&record.owner, &record.room).await;
-        self.witness.look(self.directory.as_ref());
-        // What is known after the answer came.
-        let evidence = self.witness.evidence(&record.owner, self.directory.as_ref());
-        judge(&record.owner, &outcome, evidence)
+    /// Declares rooms of a silent server lost, though nobody asked for them, and removes its record, if that is named; both
+    /// only if it is certainly gone. What is certain once stays so: a room that had to end does not begin again.
+    pub async fn clean_up(
+        &self,
+        server: &InstanceId,
+        rooms: &[Held<RoomRecord>],
+        record: Option<Revision>,
+    ) {
+        let (outcome, verdict) = self.judge(server, None).await;
+        if answers_itself(&outcome, server) {
+            // It knows best, of each room. Whatever comes of it, it is seen to again.
+            for held in rooms {
+                let _ = self.settle(held.clone()).await;
+            }
+            return;
+        }
+        let Verdict::Gone(proof) = verdict else { return };
+        for held in rooms {
+            let _ = self.claim(held, proof).await;
+        }
+        if let Some(revision) = record
+            && self.directory.dismiss(server, revision).await.is_ok()
+        {
+            tracing::warn!(%server, proof, "the record of a server that is gone is removed");
+        }
     }
 
-    async fn ask(&self, owner: &InstanceId, room: &RoomId) -> ProbeOutcome {
-        let server = self.directory.server(owner);
+    /// Removes the record of a server of which an operator says that it is gone for good. That is believed unless it answers,
+    /// or has renewed its record within [`CLAIM_AFTER`], or this server could not have noticed.
+    pub async fn forget(&self, server: &Held<ServerRecord>) -> Result<(), Error> {
+        let (directory, id) = (self.directory.as_ref(), &server.record.instance);
+        if *id == *directory.me() {
+            return Err(Error::ServerAlive("it is the one that was asked"));
+        }
+        if !directory.is_reachable() || !directory.is_settled() {
+            return Err(Error::DirectoryAway);
+        }
+        let (outcome, _) = self.judge(id, None).await;
+        if answers_itself(&outcome, id) {
+            return Err(Error::ServerAlive("it answers"));
+        }
+        if self.witness.evidence(id, directory).silent_for < CLAIM_AFTER {
+            return Err(Error::ServerAlive("it may have renewed its record within the last 8 s"));
+        }
+        directory.dismiss(id, server.revision).await.map_err(|error| match error {
+            DirectoryError::Conflict => Error::ServerAlive("it has just renewed its record"),
+            other => other.into(),
+        })?;
+        tracing::warn!(server = %id, name = server.record.name, "a server is forgotten: an operator says that it is gone");
+        Ok(())
+    }
+
+    /// What a server says, or does not, and what that means.
+    async fn judge(&self, server: &InstanceId, room: Option<&RoomId>) -> (ProbeOutcome, Verdict) {
+        let outcome = self.ask(server, room).await;
+        self.witness.look(self.directory.as_ref());
+        // What is known after the answer came.
+        let evidence = self.witness.evidence(server, self.directory.as_ref());
+        let verdict = judge(server, &outcome, evidence);
+        (outcome, verdict)
+    }
+
+    async fn ask(&self, server: &InstanceId, room: Option<&RoomId>) -> ProbeOutcome {
+        let server = self.directory.server(server);
         let Some(server) = server.filter(|server| !server.record.peer.is_empty()) else {
             return ProbeOutcome::Silent;
         };
-        let answer =
-            timeout(PROBE_TIMEOUT, self.probe.probe(&server.record.peer, Some(room))).await;
+        let answer = timeout(PROBE_TIMEOUT, self.probe.probe(&server.record.peer, room)).await;
         answer.unwrap_or(ProbeOutcome::Silent)
     }
+}
+
+fn answers_itself(outcome: &ProbeOutcome, server: &InstanceId) -> bool {
+    matches!(outcome, ProbeOutcome::Answered { instance, .. } if instance == server)
 }

@@ -18,10 +18,13 @@
 //! stands still with its clock (a virtual machine that is moved) notices nothing; against that only a fence at the
 //! directory helps, and whoever takes a room over by its log has one.
 //!
-//! **The directory is away for everybody** if a majority of the servers known last answer, this one included, and none of
-//! them reaches it; so, too, if this server is the only one. Then nobody can claim, and rooms play on. An answer that says so
-//! counts as a renewal that was sent when it was asked for: whoever said "I do not reach it" begins to count anew once it does,
-//! and whoever was not asked does not claim while most servers are silent ([`super::witness`]).
+//! **The directory is away for everybody** if more than half of this server's electorate ([`super::electorate`]), itself
+//! included, answer, and nobody who answers reaches it; so, too, if it is alone in its electorate. Then nobody can claim, and
+//! rooms play on, for however long. What counts is the electorate that others may have read in this server's record; if that
+//! may be two, more than half of each. An answer that says so counts as a renewal that was sent when it was asked for: whoever
+//! said "I do not reach it" begins to count anew once it does, and whoever was not asked sees too few of the electorate renew
+//! their records to take this server for gone ([`super::witness`]). A record that was sent since begins to count as silent
+//! only then.
 
 use std::time::Duration;
 use tokio::time::Instant;
@@ -73,18 +76,17 @@ impl Standing {
 pub struct Poll {
     /// When they were asked.
     pub asked: Instant,
-    /// How many servers were known last, this one included.
-    pub known: usize,
-    /// How many of the others answered, each as the server that it was taken for.
-    pub answered: usize,
-    /// How many of those reach the directory.
-    pub reaching: usize,
+    /// More than half of each electorate that others may have read answered, each as the server that it was taken for, and
+    /// this server counted in.
+    pub is_majority: bool,
+    /// Somebody who answered reaches the directory.
+    pub is_reached: bool,
 }
 
 impl Poll {
     /// Whether nobody can claim anything, because the directory is away for a majority, this server included.
     pub fn is_away_for_all(&self) -> bool {
-        self.reaching == 0 && (self.known <= 1 || 2 * (self.answered + 1) > self.known)
+        self.is_majority && !self.is_reached
     }
 }
 

@@ -14,8 +14,8 @@ fn cut_off(now: Instant) -> Lease {
     lease
 }
 
-fn poll(asked: Instant, known: usize, answered: usize, reaching: usize) -> Event {
-    Event::Asked(Poll { asked, known, answered, reaching })
+fn poll(asked: Instant, is_majority: bool, is_reached: bool) -> Event {
+    Event::Asked(Poll { asked, is_majority, is_reached })
 }
 
 #[test]
@@ -37,8 +37,8 @@ fn alone_without_an_answer_rooms_freeze_at_5_s_and_end_at_7_s() {
     let mut lease = cut_off(now);
     lease.on(Event::Beat, now + s(1.0));
     assert_eq!(lease.on(Event::Beat, now + s(2.5)), [Action::Ask]);
-    // One of three answers, and reaches the directory.
-    assert_eq!(lease.on(poll(now + s(2.5), 3, 1, 1), now + s(2.6)), []);
+    // Most answer, and one reaches the directory.
+    assert_eq!(lease.on(poll(now + s(2.5), true, true), now + s(2.6)), []);
     assert_eq!(lease.on(Event::Beat, now + s(4.999)), [Action::Ask]);
     assert_eq!(lease.ticks_until(), now + s(5.0));
     assert_eq!(lease.wakes_at(), now + s(5.0));
@@ -48,7 +48,7 @@ fn alone_without_an_answer_rooms_freeze_at_5_s_and_end_at_7_s() {
     assert_eq!(lease.on(Event::Beat, now + s(7.0)), [Action::Disown]);
     assert_eq!(lease.standing(), Standing::Lost);
     // An answer that says "away for all" comes too late: the rooms are gone.
-    lease.on(poll(now + s(6.9), 3, 2, 0), now + s(7.1));
+    lease.on(poll(now + s(6.9), true, false), now + s(7.1));
     assert_eq!(lease.standing(), Standing::Lost);
     // New rooms may begin once it is renewed.
     assert_eq!(lease.on(Event::Renewed { sent: now + s(9.0) }, now + s(9.1)), [Action::Renew]);
@@ -86,26 +86,28 @@ fn if_the_directory_is_away_for_most_rooms_play_on() {
     for _ in 0..60 {
         lease.on(Event::Beat, at);
         assert!(lease.standing().plays());
-        lease.on(poll(at, 3, 1, 0), at + s(0.2));
+        lease.on(poll(at, true, false), at + s(0.2));
         assert_eq!(lease.standing(), Standing::AwayForAll);
         at += s(1.0);
     }
     // It is back for another server: from now on this one is cut off alone.
-    lease.on(poll(at, 3, 1, 1), at + s(0.1));
+    lease.on(poll(at, true, true), at + s(0.1));
     assert!(!lease.on(Event::Beat, at + s(3.9)).contains(&Action::Freeze));
     assert!(lease.on(Event::Beat, at + s(4.0)).contains(&Action::Freeze));
 }
 
 #[test]
-fn half_of_the_servers_are_no_majority_and_one_server_is_all() {
-    let asked = Instant::now();
-    let poll = |known, answered, reaching| Poll { asked, known, answered, reaching };
-    assert!(poll(1, 0, 0).is_away_for_all());
-    assert!(!poll(2, 0, 0).is_away_for_all());
-    assert!(poll(2, 1, 0).is_away_for_all());
-    assert!(!poll(4, 1, 0).is_away_for_all());
-    assert!(poll(4, 2, 0).is_away_for_all());
-    assert!(!poll(4, 3, 1).is_away_for_all());
+fn without_a_majority_or_if_anybody_reaches_the_directory_rooms_do_not_play_on() {
+    let now = Instant::now();
+    for (is_majority, is_reached) in [(false, false), (false, true), (true, true)] {
+        let mut lease = cut_off(now);
+        lease.on(Event::Beat, now + s(1.0));
+        lease.on(Event::Beat, now + s(4.0));
+        lease.on(poll(now + s(4.0), is_majority, is_reached), now + s(4.2));
+        assert_eq!(lease.ticks_until(), now + s(5.0));
+        lease.on(Event::Beat, now + s(5.0));
+        assert_eq!(lease.standing(), Standing::Frozen);
+    }
 }
 
 #[test]
@@ -118,7 +120,7 @@ fn after_a_pause_the_time_comes_first() {
     assert_eq!(woken[0], Action::Disown);
     assert_eq!(lease.standing(), Standing::Lost);
     let mut lease = cut_off(now);
-    let woken = lease.on(poll(now + s(2.5), 1, 0, 0), now + s(21.0));
+    let woken = lease.on(poll(now + s(2.5), true, false), now + s(21.0));
     assert_eq!(woken[0], Action::Disown);
     assert_eq!(lease.standing(), Standing::Lost);
 }
@@ -128,7 +130,7 @@ enum Step {
     Wait(u32),
     Renewed(u32),
     NotRenewed,
-    Asked(u32, usize, usize, usize),
+    Asked(u32, bool, bool),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -137,8 +139,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (1500_u32..20_000).prop_map(Step::Wait),
         2 => (0_u32..3000).prop_map(Step::Renewed),
         1 => Just(Step::NotRenewed),
-        2 => (0_u32..1200, 1_usize..5, 0_usize..4, 0_usize..2)
-            .prop_map(|(ago, known, answered, reaching)| Step::Asked(ago, known, answered, reaching)),
+        2 => (0_u32..1200, any::<bool>(), any::<bool>())
+            .prop_map(|(ago, is_majority, is_reached)| Step::Asked(ago, is_majority, is_reached)),
     ];
     prop::collection::vec(step, 1..80)
 }
@@ -165,9 +167,9 @@ proptest! {
                     Event::Renewed { sent }
                 }
                 Step::NotRenewed => Event::NotRenewed,
-                Step::Asked(ago, known, answered, reaching) => {
+                Step::Asked(ago, is_majority, is_reached) => {
                     let asked = now.checked_sub(Duration::from_millis(ago.into())).unwrap_or(now).max(start);
-                    let poll = Poll { asked, known, answered, reaching: reaching.min(answered) };
+                    let poll = Poll { asked, is_majority, is_reached };
                     if poll.is_away_for_all() {
                         safe = safe.max(asked);
                     }

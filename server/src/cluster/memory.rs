@@ -173,6 +173,24 @@ impl Directory for MemoryDirectory {
             Ok(())
         })
     }
+
+    fn dismiss(
+        &self,
+        server: &InstanceId,
+        old: Revision,
+    ) -> BoxFuture<'_, Result<(), DirectoryError>> {
+        let server = server.clone();
+        Box::pin(async move {
+            let mut state = self.state();
+            if state.servers.get(&server).map(|(held, _)| held.revision) != Some(old) {
+                return Err(DirectoryError::Conflict);
+            }
+            state.servers.remove(&server);
+            drop(state);
+            self.changed();
+            Ok(())
+        })
+    }
 }
 
 /// Of a server alone: there is nobody to ask.
@@ -194,5 +212,9 @@ impl Peers for NoPeers {
 
     fn settle(&self, _: Held<RoomRecord>) -> BoxFuture<'_, Result<Fate, Error>> {
         Box::pin(async { Err(Error::OwnerUnreachable) })
+    }
+
+    fn forget(&self, _: Held<ServerRecord>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Err(Error::ServerAlive("there are no others")) })
     }
 }

@@ -3,7 +3,7 @@
 //! - [`nats`]: the directory that many servers share; [`memory`]: one in this process, of one server alone, or of several
 //!   in a test.
 //! - [`lease`]: how long this server may run its rooms after the directory last heard of it; [`witness`]: how long others
-//!   have certainly been gone. Both pure.
+//!   have certainly been gone; [`electorate`]: who decides whether the directory is away for everybody. All pure.
 //! - [`keeper`]: the tasks that renew the lease and keep rooms and records in accord.
 //! - [`peer`]: asks other servers. [`fate`]: what became of a room whose owner does not answer; [`probe`]: asking another server about itself.
 //!
@@ -12,6 +12,7 @@
 //!
 //! Architecture Invariant: `rpc` and `cluster` never name each other; the session owns the traits that are implemented here.
 
+pub mod electorate;
 pub mod fate;
 pub mod keeper;
 pub mod lease;

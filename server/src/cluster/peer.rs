@@ -52,8 +52,8 @@ const CARRY_TIMEOUT: Duration = Duration::from_secs(3);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Signs what this server shows to others; `None`: it cannot be signed just now.
-pub type Sign = Box<dyn Fn() -> Option<String> + Send + Sync>;
+/// Signs what this server shows to the one at that address; `None`: it cannot be signed just now.
+pub type Sign = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// How servers speak TLS among themselves.
 #[derive(Clone)]
@@ -95,9 +95,10 @@ impl PeerClient {
         Ok(Arc::clone(&self.connections.entry(address.to_owned()).or_insert(fresh)))
     }
 
-    /// What every call carries.
-    fn credentials(&self, metadata: &mut MetadataMap) -> Result<(), Error> {
-        let token = (self.sign)().and_then(|token| token.parse::<MetadataValue<Ascii>>().ok());
+    /// What every call to the server at that address carries.
+    fn credentials(&self, address: &str, metadata: &mut MetadataMap) -> Result<(), Error> {
+        let token =
+            (self.sign)(address).and_then(|token| token.parse::<MetadataValue<Ascii>>().ok());
         metadata.insert(PEER_HEADER, token.ok_or(Error::Internal)?);
         Ok(())
     }
@@ -106,7 +107,7 @@ impl PeerClient {
         let connections = self.connections(address)?;
         let channel = connections.calls.clone();
         let mut request = Request::new(wire::join_request(spec));
-        self.credentials(request.metadata_mut())?;
+        self.credentials(address, request.metadata_mut())?;
         request.set_timeout(JOIN_TIMEOUT);
         let mut lobby = LobbyClient::new(channel);
         let answer = tokio::time::timeout(JOIN_TIMEOUT, lobby.join(request)).await;
@@ -124,7 +125,7 @@ impl PeerClient {
         let connections = self.connections(address)?;
         let (channel, lease) = connections.lease();
         let mut request = Request::new(incoming);
-        self.credentials(request.metadata_mut())?;
+        self.credentials(address, request.metadata_mut())?;
         let said = [
             ("authorization", call.ticket.map(|ticket| format!("Bearer {ticket}"))),
             ("traceparent", traceparent(call.trace)),
@@ -161,7 +162,7 @@ impl Probe for PeerClient {
             let Ok(connections) = self.connections(peer) else { return ProbeOutcome::Silent };
             let room_id = room.map(RoomId::to_string).unwrap_or_default();
             let mut request = Request::new(v1::ProbeRequest { room_id });
-            if self.credentials(request.metadata_mut()).is_err() {
+            if self.credentials(peer, request.metadata_mut()).is_err() {
                 return ProbeOutcome::Silent;
             }
             let channel = connections.calls.clone();
@@ -227,6 +228,10 @@ impl Peers for FleetPeers {
 
     fn settle(&self, room: Held<RoomRecord>) -> BoxFuture<'_, Result<Fate, Error>> {
         Box::pin(self.fates.settle(room))
+    }
+
+    fn forget(&self, server: Held<ServerRecord>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move { self.fates.forget(&server).await })
     }
 }
 

@@ -11,7 +11,7 @@ pub enum ProbeOutcome {
     Answered {
         /// Which run of a server.
         instance: InstanceId,
-        /// Whether the directory has answered it within the last 3 s.
+        /// Whether the directory has answered a renewal of its record within the last 3 s.
         reaches_directory: bool,
         /// Whether the room that was asked for plays there.
         plays_room: bool,

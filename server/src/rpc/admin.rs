@@ -1,5 +1,7 @@
 //! `fray.v1.Admin`: what operators tell this server. Whoever reaches its port may.
 
+mod servers;
+
 use crate::room::barred::BARRED_FOR;
 use crate::room::{Ending, Handle, Occupant, Presence, RoomId, Who};
 use crate::session::{Error, Sessions};
@@ -16,8 +18,8 @@ use tonic::{Request, Response, Status};
 
 /// The most bytes of a request.
 pub(super) const MESSAGE_BYTES_MAX: usize = 4 * 1024;
-const PAGE_SIZE_DEFAULT: i32 = 100;
-const PAGE_SIZE_MAX: i32 = 500;
+const PAGE_SIZE_DEFAULT: usize = 100;
+const PAGE_SIZE_MAX: usize = 500;
 /// How long a room may take to answer, whatever the caller allows: its game may hang.
 const DEADLINE_MAX: Duration = Duration::from_secs(5);
 
@@ -127,21 +129,15 @@ impl Service {
         &self,
         request: &v1::AdminListRoomsRequest,
     ) -> Result<v1::AdminListRoomsResponse, Error> {
-        let page_size = match request.page_size {
-            0 => PAGE_SIZE_DEFAULT,
-            1.. => request.page_size.min(PAGE_SIZE_MAX),
-            _ => return Err(Error::Invalid { field: "page_size", problem: "negative" }),
-        };
+        let page_size = page_size(request.page_size)?;
         let mut rooms = self.sessions.rooms.all();
         rooms.sort_by(|a, b| a.info().id.cmp(&b.info().id));
         if !request.page_token.is_empty() {
-            let last = RoomId::parse(&request.page_token);
-            let last =
-                last.ok_or(Error::Invalid { field: "page_token", problem: "not from this list" })?;
+            let last = RoomId::parse(&request.page_token).ok_or(NOT_FROM_THIS_LIST)?;
             rooms.retain(|room| room.info().id > last);
         }
-        let is_last = rooms.len() <= page_size as usize;
-        rooms.truncate(page_size as usize);
+        let is_last = rooms.len() <= page_size;
+        rooms.truncate(page_size);
         let next = rooms.last().filter(|_| !is_last).map(|room| room.info().id.to_string());
         Ok(v1::AdminListRoomsResponse {
             rooms: rooms.iter().map(row).collect(),
@@ -193,6 +189,18 @@ impl Service {
         Ok(v1::KickResponse { player: Some(player(kicked)), barred_for_s })
     }
 }
+
+/// How many are wanted on a page.
+fn page_size(wanted: i32) -> Result<usize, Error> {
+    match wanted {
+        0 => Ok(PAGE_SIZE_DEFAULT),
+        1.. => Ok(PAGE_SIZE_MAX.min(wanted as usize)),
+        _ => Err(Error::Invalid { field: "page_size", problem: "negative" }),
+    }
+}
+
+const NOT_FROM_THIS_LIST: Error =
+    Error::Invalid { field: "page_token", problem: "not from this list" };
 
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -283,5 +291,23 @@ impl v1::admin_server::Admin for Service {
     ) -> Result<Response<v1::KickResponse>, Status> {
         let verb = Verb::changes("Kick", &request.get_ref().room_id);
         self.told(verb, &request, self.remove(request.get_ref())).await
+    }
+
+    async fn list_servers(
+        &self,
+        request: Request<v1::ListServersRequest>,
+    ) -> Result<Response<v1::ListServersResponse>, Status> {
+        let verb = Verb::looks("ListServers", "");
+        let fleet = &self.sessions.fleet;
+        self.told(verb, &request, async { servers::page(fleet, request.get_ref()) }).await
+    }
+
+    async fn forget_server(
+        &self,
+        request: Request<v1::ForgetServerRequest>,
+    ) -> Result<Response<v1::ForgetServerResponse>, Status> {
+        let verb = Verb::changes("ForgetServer", "");
+        let fleet = &self.sessions.fleet;
+        self.told(verb, &request, servers::forget(fleet, &request.get_ref().server)).await
     }
 }

@@ -36,10 +36,11 @@ pub fn router(lobby: &Arc<Lobby>, onlookers: &Arc<Onlookers>) -> axum::Router {
 /// Who does not show that it is of this fleet is refused.
 async fn only_peers(State(lobby): State<Arc<Lobby>>, request: Request, next: Next) -> Response {
     let token = request.headers().get(PEER_HEADER).and_then(|token| token.to_str().ok());
-    if token.is_some_and(|token| lobby.sessions().keys.verify_peer(token).is_ok()) {
+    let sessions = lobby.sessions();
+    if token.is_some_and(|token| sessions.keys.verify_peer(token, &sessions.fleet.peer).is_ok()) {
         return next.run(request).await;
     }
-    lobby.sessions().metrics.refused(Error::PeerTokenInvalid.reason());
+    sessions.metrics.refused(Error::PeerTokenInvalid.reason());
     Status::from(Error::PeerTokenInvalid).into_http()
 }
 

@@ -25,10 +25,12 @@ pub fn code(error: &Error) -> Code {
         Error::Kicked => Code::PermissionDenied,
         Error::ProtocolUnsupported(_)
         | Error::SimVersionUnsupported(_)
+        | Error::ServerAlive(_)
         | Error::WrongServer { .. } => Code::FailedPrecondition,
         Error::RoomLost(_)
         | Error::RoomNotFound
         | Error::SessionNotFound
+        | Error::ServerNotFound
         | Error::RecordingNotFound => Code::NotFound,
         Error::RecordingDamaged { .. } => Code::DataLoss,
         Error::RoomFull

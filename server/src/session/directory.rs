@@ -102,6 +102,14 @@ pub struct ServerRecord {
     pub is_draining: bool,
     /// Its rooms, and how many seats are taken in each.
     pub players: BTreeMap<RoomId, u32>,
+    /// Whom it would ask whether the directory is away for everybody, itself included ([`crate::cluster::electorate`]). Its
+    /// silence proves nothing to others while more than half of these may be silent with it; empty: it never does.
+    #[serde(default)]
+    pub electorate: Vec<InstanceId>,
+    /// When this was sent: how long before the newest renewal had been sent that was answered. More than the pause between two
+    /// shows others that answers are missing here, though its renewals come through.
+    #[serde(default)]
+    pub renewal_age_ms: u64,
 }
 
 impl ServerRecord {
@@ -172,7 +180,8 @@ pub trait Directory: Send + Sync + 'static {
     /// For how long, on this process's monotonic clock, a server's record has not changed. `None`: it has no record.
     fn silence(&self, instance: &InstanceId) -> Option<Duration>;
 
-    /// Whether the directory has answered within the last 3 s.
+    /// Whether a renewal of this server's own record was answered within the last 3 s. Other answers do not count: a directory
+    /// that can be read, or that takes other writes, keeps nobody's rooms.
     fn is_reachable(&self) -> bool;
 
     /// Whether what the local view does not have is not there. Not so for a while after the directory came back empty, or
@@ -206,6 +215,13 @@ pub trait Directory: Send + Sync + 'static {
 
     /// Removes this server's own record: it is going away.
     fn withdraw(&self) -> BoxFuture<'_, Result<(), DirectoryError>>;
+
+    /// Removes the record, of this revision, of another server that is gone for good.
+    fn dismiss(
+        &self,
+        server: &InstanceId,
+        old: Revision,
+    ) -> BoxFuture<'_, Result<(), DirectoryError>>;
 }
 
 /// A room, as those see it who look for one.
@@ -259,6 +275,10 @@ pub trait Peers: Send + Sync + 'static {
     /// Finds out what became of a room whose owner does not answer, and if the owner is gone for certain, says so in the
     /// directory. [`Error::OwnerUnreachable`]: not known yet.
     fn settle(&self, room: Held<RoomRecord>) -> BoxFuture<'_, Result<Fate, Error>>;
+
+    /// Removes the record of a server of which an operator says that it is gone for good: its rooms are lost soon after.
+    /// [`Error::ServerAlive`]: it answers, or has renewed its record too lately.
+    fn forget(&self, server: Held<ServerRecord>) -> BoxFuture<'_, Result<(), Error>>;
 }
 
 /// A stream that is carried on to another server.
@@ -301,6 +321,8 @@ pub struct Fleet {
     pub peers: Arc<dyn Peers>,
     /// `ADDRESS:PORT` where the edge reaches this server: the claim `route` of its tickets.
     pub route: String,
+    /// `ADDRESS:PORT` where other servers reach it: what they show here must be meant for it.
+    pub peer: String,
     /// Which release this server is.
     pub release: String,
     /// All servers keep what rooms play in one place.

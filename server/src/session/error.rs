@@ -108,6 +108,12 @@ pub enum Error {
     /// What calls is no server of this fleet.
     #[error("only servers of this fleet may call this")]
     PeerTokenInvalid,
+    /// The directory has no such server.
+    #[error("the directory has no server of that instance or name")]
+    ServerNotFound,
+    /// A server that is to be forgotten may run rooms.
+    #[error("the server may be alive: {0}")]
+    ServerAlive(&'static str),
     /// No such recording, or whoever asks may not know of it.
     #[error("there is no such recording, or not any more; of a private room, its code is needed")]
     RecordingNotFound,
@@ -194,6 +200,8 @@ impl Error {
         "ID_TOKEN_MISSING",
         "ID_TOKEN_INVALID",
         "PEER_TOKEN_INVALID",
+        "SERVER_NOT_FOUND",
+        "SERVER_ALIVE",
         "RECORDING_NOT_FOUND",
         "SIM_VERSION_UNSUPPORTED",
         "RECORDING_DAMAGED",
@@ -238,6 +246,8 @@ impl Error {
             Self::IdTokenMissing => "ID_TOKEN_MISSING",
             Self::IdTokenInvalid(_) => "ID_TOKEN_INVALID",
             Self::PeerTokenInvalid => "PEER_TOKEN_INVALID",
+            Self::ServerNotFound => "SERVER_NOT_FOUND",
+            Self::ServerAlive(_) => "SERVER_ALIVE",
             Self::RecordingNotFound => "RECORDING_NOT_FOUND",
             Self::SimVersionUnsupported(_) => "SIM_VERSION_UNSUPPORTED",
             Self::RecordingDamaged { .. } => "RECORDING_DAMAGED",

@@ -51,6 +51,8 @@ struct PeerClaims {
     aud: String,
     /// The server's instance.
     sub: InstanceId,
+    /// `ADDRESS:PORT` of the server that it is shown to: that one cannot show it to a third.
+    to: String,
     iat: u64,
     exp: u64,
 }
@@ -122,22 +124,26 @@ impl Keys {
         Ok((claims.sub, room))
     }
 
-    /// By what this server shows another one of its fleet that it is one, for the next minute.
-    pub fn sign_peer(&self, instance: &InstanceId) -> Result<String, Error> {
+    /// By what this server shows another one of its fleet, at this address, that it is one, for the next minute.
+    pub fn sign_peer(&self, instance: &InstanceId, to: &str) -> Result<String, Error> {
         let now = now_s()?;
         self.encode(&PeerClaims {
             iss: ISSUER.into(),
             aud: AUDIENCE_PEER.into(),
             sub: instance.clone(),
+            to: to.to_owned(),
             iat: now,
             exp: now + PEER_TTL.as_secs(),
         })
     }
 
-    /// Which server shows this.
-    pub fn verify_peer(&self, token: &str) -> Result<InstanceId, Error> {
+    /// Which server shows this to the one at this address.
+    pub fn verify_peer(&self, token: &str, me: &str) -> Result<InstanceId, Error> {
         let claims: PeerClaims =
             self.decode(token, AUDIENCE_PEER).map_err(|_| Error::PeerTokenInvalid)?;
+        if claims.to != me {
+            return Err(Error::PeerTokenInvalid);
+        }
         InstanceId::parse(claims.sub.as_str()).ok_or(Error::PeerTokenInvalid)
     }
 

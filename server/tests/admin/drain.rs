@@ -120,6 +120,8 @@ async fn a_server_with_a_record_says_how_old_its_lease_is() {
         room_capacity_max: 1,
         is_draining: false,
         players: std::collections::BTreeMap::new(),
+        electorate: Vec::new(),
+        renewal_age_ms: 0,
     };
     fleet.directory.announce(record).await.expect("announced");
     tokio::time::advance(std::time::Duration::from_millis(1500)).await;

@@ -7,6 +7,7 @@ mod door;
 mod drain;
 mod kick;
 mod rooms;
+mod servers;
 
 use fray_proto::v1::join_request::Room;
 use fray_proto::v1::{self, JoinRequest};

@@ -1,6 +1,7 @@
 //! What the directory in NATS does when NATS does not do what it should.
 
 use super::*;
+use async_nats::jetstream::{self, kv, stream};
 use fray_server::cluster::nats::{Options, SETTLE};
 use fray_server::session::directory::DirectoryError;
 use tokio::time::Instant;
@@ -14,8 +15,7 @@ async fn unknown_fields_are_read_over_and_what_cannot_be_read_is_left_alone_and_
     directory.create(room("sound", &me)).await.expect("created");
     directory.create(room("spoilt", &me)).await.expect("created");
 
-    let outside = async_nats::connect(nats.url()).await.expect("connected");
-    let outside = async_nats::jetstream::new(outside);
+    let outside = outside(&mut nats).await;
     let rooms = outside.get_key_value("fray_rooms").await.expect("a bucket");
     let servers = outside.get_key_value("fray_servers").await.expect("a bucket");
     let mut later = serde_json::to_value(room("later", &me)).expect("JSON");
@@ -39,12 +39,15 @@ async fn unknown_fields_are_read_over_and_what_cannot_be_read_is_left_alone_and_
         ("Upper.case-key", b"{}".to_vec()),
         ("long", vec![b' '; 300 * 1024]),
     ];
-    let count = malformed.len() as u64 + 2;
+    let count = malformed.len() as u64 + 3;
     for (key, value) in malformed {
         rooms.put(key, value.into()).await.expect("put");
     }
     rooms.delete("Another.key").await.expect("deleted");
     servers.put("0000", "{}".into()).await.expect("put");
+    let stranger = serde_json::to_string(&server(&me)).expect("JSON");
+    let stranger = stranger.replace("\"electorate\":[]", "\"electorate\":[\"me\"]");
+    servers.put(me.as_str(), stranger.into()).await.expect("put");
     until("all were seen", || joined.metrics.directory.malformed.get() >= count).await;
     assert_eq!(joined.metrics.directory.malformed.get(), count);
 
@@ -230,25 +233,78 @@ async fn while_nats_stands_still_an_outcome_is_unknown_and_no_silence_is_counted
 }
 
 #[tokio::test]
-async fn the_record_of_a_server_that_says_nothing_any_more_goes_away_by_itself() {
+async fn the_record_of_a_server_that_says_nothing_any_more_stays_whatever_the_bucket_was_made_for()
+{
     let Some(mut nats) = Nats::start("ttl").await else { return };
-    let options = Options {
-        url: nats.url(),
-        prefix: "short".into(),
-        server_ttl: Duration::from_secs(2),
-        ..Options::default()
+    // As it was made before: records ran out.
+    let outside = outside(&mut nats).await;
+    let old = kv::Config {
+        bucket: "short_servers".into(),
+        history: 1,
+        max_age: Duration::from_secs(2),
+        limit_markers: Some(Duration::from_secs(60)),
+        ..kv::Config::default()
     };
+    outside.create_key_value(old).await.expect("a bucket");
+    let options = Options { url: nats.url(), prefix: "short".into(), ..Options::default() };
     let (one, two) = (Joined::start(options.clone()).await, Joined::start(options).await);
     until("it is read", || one.directory.is_settled() && two.directory.is_settled()).await;
-    one.directory.announce(server(one.directory.me())).await.expect("announced");
+    for bucket in ["KV_short_servers", "KV_short_rooms"] {
+        let stream = outside.get_stream(bucket).await.expect("a stream");
+        assert_eq!(stream.cached_info().config.max_age, Duration::ZERO, "{bucket}");
+    }
+    let record =
+        ServerRecord { electorate: vec![two.directory.me().clone()], ..server(one.directory.me()) };
+    one.directory.announce(record.clone()).await.expect("announced");
     until("the other sees it", || two.directory.server(one.directory.me()).is_some()).await;
-    until("it is gone", || two.directory.server(one.directory.me()).is_none()).await;
-    // Another fleet in the same NATS.
-    let other = nats.join().await;
-    assert_eq!(other.directory.rooms().len() + other.directory.servers().len(), 0);
-    for joined in [one, two, other] {
+    // Longer than it would have been there.
+    let silent = async {
+        while two.directory.silence(one.directory.me()).expect("a record") < Duration::from_secs(5)
+        {
+            two.directory.announce(server(two.directory.me())).await.expect("announced");
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    timeout(DEADLINE, silent).await.expect("its silence grows");
+    let third = nats.join().await;
+    assert_eq!(third.directory.rooms().len() + third.directory.servers().len(), 0, "another fleet");
+    assert_eq!(*two.directory.server(one.directory.me()).expect("a record").record, record);
+    for joined in [one, two, third] {
         joined.leave().await;
     }
+}
+
+#[tokio::test]
+async fn a_directory_that_takes_no_renewals_is_not_reachable_though_it_can_be_read_and_written() {
+    let Some(mut nats) = Nats::start("full").await else { return };
+    let one = nats.join().await;
+    assert!(!one.directory.is_reachable(), "it has not renewed yet");
+    one.directory.announce(server(one.directory.me())).await.expect("announced");
+    assert!(one.directory.is_reachable());
+    let outside = outside(&mut nats).await;
+    let servers = outside.get_stream("KV_fray_servers").await.expect("a stream");
+    let full = stream::Config { max_message_size: 1, ..servers.cached_info().config.clone() };
+    outside.update_stream(full).await.expect("updated");
+
+    let renewed = one.directory.announce(server(one.directory.me())).await;
+    assert_eq!(renewed, Err(DirectoryError::Away));
+    // Reading and other writes go on, for a server that starts now, too.
+    let two = nats.join().await;
+    let revision = two.directory.create(room("abc", two.directory.me())).await.expect("created");
+    assert!(two.directory.read(&id("abc")).await.expect("an answer").is_some());
+    assert!(!two.directory.is_reachable(), "its renewals are not answered");
+    until("the first notices", || !one.directory.is_reachable()).await;
+    two.directory.remove(&id("abc"), revision).await.expect("removed");
+    assert_eq!(two.directory.announce(server(two.directory.me())).await, Err(DirectoryError::Away));
+    assert!(!two.directory.is_reachable() && !one.directory.is_reachable());
+    for joined in [one, two] {
+        joined.leave().await;
+    }
+}
+
+/// Somebody who knows nothing of directories.
+async fn outside(nats: &mut Nats) -> jetstream::Context {
+    jetstream::new(async_nats::connect(nats.url()).await.expect("connected"))
 }
 
 #[tokio::test]

@@ -142,6 +142,16 @@ async fn servers_are_known_while_they_say_so() {
         .await;
         assert!(two.silence(one.me()).expect("a record") < Duration::from_secs(2));
 
+        // Only the record that was seen can be dismissed, and whoever is there after all says so again.
+        assert_eq!(two.dismiss(one.me(), seen.revision).await, Err(Conflict), "too late");
+        let now = two.server(one.me()).expect("a record");
+        two.dismiss(one.me(), now.revision).await.expect("dismissed");
+        assert_eq!(two.server(one.me()), None, "at once");
+        assert_eq!(two.dismiss(one.me(), now.revision).await, Err(Conflict), "it is gone");
+        until("it has heard of that itself", || one.server(one.me()).is_none()).await;
+        one.announce(server(one.me())).await.expect("announced");
+        until("it is there again", || two.server(one.me()).is_some()).await;
+
         one.withdraw().await.expect("withdrawn");
         until("the other has heard of it", || two.server(one.me()).is_none()).await;
         assert_eq!(two.silence(one.me()), None);

@@ -88,6 +88,8 @@ fn server(instance: &InstanceId) -> ServerRecord {
         room_capacity_max: 8,
         is_draining: false,
         players: BTreeMap::from([(id("one"), 3)]),
+        electorate: Vec::new(),
+        renewal_age_ms: 0,
     }
 }
 

@@ -14,7 +14,7 @@ use fray_server::session::directory::{
 use fray_server::telemetry::metrics::directory::Directory as Metrics;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -43,7 +43,8 @@ pub(crate) struct Cuttable {
 }
 
 struct State {
-    answered: Option<Instant>,
+    /// When a renewal was last answered.
+    renewed: Option<Instant>,
     /// Since when it has heard of others again.
     hears_since: Instant,
     rooms: Vec<Held<RoomRecord>>,
@@ -55,7 +56,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 impl Cuttable {
     fn new(inner: MemoryDirectory) -> Self {
         let state = State {
-            answered: None,
+            renewed: None,
             hears_since: Instant::now(),
             rooms: Vec::new(),
             servers: Vec::new(),
@@ -91,9 +92,7 @@ impl Cuttable {
             sleep(REQUEST_TIMEOUT).await;
             return Err(DirectoryError::Away);
         }
-        let answer = request.await;
-        self.state.lock().expect("sound").answered = Some(Instant::now());
-        answer
+        request.await
     }
 }
 
@@ -127,8 +126,8 @@ impl Directory for Cuttable {
         self.inner.silence(instance).map(|silence| silence.min(heard_for))
     }
     fn is_reachable(&self) -> bool {
-        let answered = self.state.lock().expect("sound").answered;
-        answered.is_some_and(|answered| answered.elapsed() < Duration::from_secs(3))
+        let renewed = self.state.lock().expect("sound").renewed;
+        renewed.is_some_and(|renewed| renewed.elapsed() < Duration::from_secs(3))
     }
     fn is_settled(&self) -> bool {
         true
@@ -158,10 +157,22 @@ impl Directory for Cuttable {
         Box::pin(async move { self.ask(self.inner.remove(&room, old)).await })
     }
     fn announce(&self, record: ServerRecord) -> BoxFuture<'_, Result<(), DirectoryError>> {
-        Box::pin(self.ask(self.inner.announce(record)))
+        Box::pin(async move {
+            self.ask(self.inner.announce(record)).await?;
+            self.state.lock().expect("sound").renewed = Some(Instant::now());
+            Ok(())
+        })
     }
     fn withdraw(&self) -> BoxFuture<'_, Result<(), DirectoryError>> {
         Box::pin(self.ask(self.inner.withdraw()))
+    }
+    fn dismiss(
+        &self,
+        server: &InstanceId,
+        old: Revision,
+    ) -> BoxFuture<'_, Result<(), DirectoryError>> {
+        let server = server.clone();
+        Box::pin(async move { self.ask(self.inner.dismiss(&server, old)).await })
     }
 }
 
@@ -172,6 +183,8 @@ struct Face {
     is_dead: AtomicBool,
     is_cut: AtomicBool,
     refuses: AtomicBool,
+    /// Which part of the network it is in: others do not reach it.
+    part: AtomicUsize,
 }
 
 type Faces = Arc<Mutex<BTreeMap<String, Arc<Face>>>>;
@@ -191,7 +204,10 @@ impl Probe for Asks {
             let is_cut = |face: &Option<Arc<Face>>| {
                 face.as_ref().is_none_or(|face| face.is_cut.load(Ordering::Relaxed))
             };
-            if is_cut(&asker) || is_cut(&asked) {
+            let part = |face: &Option<Arc<Face>>| {
+                face.as_ref().map(|face| face.part.load(Ordering::Relaxed))
+            };
+            if is_cut(&asker) || is_cut(&asked) || part(&asker) != part(&asked) {
                 // For as long as whoever asks likes to wait.
                 return std::future::pending().await;
             }
@@ -262,6 +278,7 @@ impl Server {
             is_dead: AtomicBool::default(),
             is_cut: AtomicBool::default(),
             refuses: AtomicBool::default(),
+            part: AtomicUsize::default(),
         });
         let me = number.to_string();
         faces.lock().expect("sound").insert(me.clone(), Arc::clone(&face));
@@ -286,6 +303,11 @@ impl Server {
 
     pub(crate) fn cut_from_peers(&self, is_cut: bool) {
         self.face.is_cut.store(is_cut, Ordering::Relaxed);
+    }
+
+    /// Only servers of the same part can ask each other.
+    pub(crate) fn move_to_part(&self, part: usize) {
+        self.face.part.store(part, Ordering::Relaxed);
     }
 
     /// Whoever asks it finds that nothing listens, though it lives.
@@ -382,6 +404,8 @@ impl Server {
             room_capacity_max: 0,
             is_draining: false,
             players: BTreeMap::new(),
+            electorate: Vec::new(),
+            renewal_age_ms: 0,
         }
     }
 }
@@ -405,6 +429,16 @@ impl Running {
     /// As a process that is killed: nothing is written any more, and nothing listens.
     pub(crate) fn die(self) {
         self.server.face.is_dead.store(true, Ordering::Relaxed);
+        self.stop_at_once();
+    }
+
+    /// As a machine without power: nothing is written any more, and nothing answers.
+    pub(crate) fn vanish(self) {
+        self.server.cut_from_peers(true);
+        self.stop_at_once();
+    }
+
+    fn stop_at_once(self) {
         self.server.directory.cut(true);
         self.task.abort();
     }

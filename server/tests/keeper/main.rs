@@ -5,6 +5,7 @@
 mod support;
 
 mod fleet;
+mod gone;
 
 use fleet::{Fleet, Server, soon};
 use fray_server::cluster::lease::{CLAIM_AFTER, DISOWN_AFTER, FREEZE_AFTER, Standing};

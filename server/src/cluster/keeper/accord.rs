@@ -1,6 +1,7 @@
-//! What rooms and their records need done to be in accord. Pure: it is given both, and the time.
+//! What this server's rooms and their records need done to be in accord. Pure: it is given both, and the time.
 
 use super::super::lease::Standing;
+use super::turns::in_turn;
 use crate::room::RoomId;
 use crate::session::directory::{Held, InstanceId, Revision, RoomRecord};
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,11 +10,10 @@ use tokio::time::Instant;
 
 /// A record that names this server is written before its room is opened: so long may that take.
 pub(super) const OPENING_MAX: Duration = Duration::from_secs(5);
-/// A server that is gone for so long has its rooms declared lost, though nobody asked for them.
-pub(super) const GONE_MAX: Duration = Duration::from_secs(30);
 /// How long players can learn that their room is lost.
 pub(super) const LOST_KEPT: Duration = Duration::from_secs(600);
-/// The most that is done in one go; the rest comes next time.
+/// The most records that are seen to in one go; the others have their turn next time. What rooms that are here must be told
+/// is not limited.
 pub(super) const STEPS_MAX: usize = 256;
 
 /// A room of this server.
@@ -39,10 +39,25 @@ pub(super) enum Step {
     ThawIfOwned(RoomId),
     /// The room stands still, and nobody can have claimed it: it goes on.
     Thaw(RoomId),
-    /// The owner is gone for good, and nobody has asked.
-    Claim(Held<RoomRecord>),
     /// The room was lost long ago.
     Forget(Held<RoomRecord>),
+}
+
+impl Step {
+    fn room(&self) -> &RoomId {
+        match self {
+            Self::Remove(held) | Self::Lose(held) | Self::Forget(held) => &held.record.room,
+            Self::Restore(room)
+            | Self::Disown(room)
+            | Self::ThawIfOwned(room)
+            | Self::Thaw(room) => room,
+        }
+    }
+
+    /// Whether players of a room that is here wait for it, or must not play on.
+    fn is_urgent(&self) -> bool {
+        matches!(self, Self::Disown(_) | Self::ThawIfOwned(_) | Self::Thaw(_))
+    }
 }
 
 /// What there is now.
@@ -55,8 +70,6 @@ pub(super) struct Scene<'a> {
     pub(super) is_sure: bool,
     /// Rooms that the lease has ended.
     pub(super) cut_off: &'a BTreeSet<RoomId>,
-    /// For how long a server has certainly been gone.
-    pub(super) gone_for: &'a dyn Fn(&InstanceId) -> Duration,
 }
 
 /// Remembers what it saw, to know what lasts.
@@ -68,6 +81,8 @@ pub(super) struct Accord {
     lost: BTreeMap<RoomId, (Revision, Instant)>,
     /// Rooms that were here last time.
     were_here: BTreeSet<RoomId>,
+    /// The last room whose record was seen to, if not all were.
+    seen_to: Option<RoomId>,
 }
 
 impl Accord {
@@ -106,18 +121,14 @@ impl Accord {
                     steps.push(Step::Remove(held.clone()));
                 }
                 self.orphans.insert(id.clone(), (held.revision, since));
-            } else if record.owner != *scene.me
-                && scene.is_sure
-                && (scene.gone_for)(&record.owner) >= GONE_MAX
-            {
-                steps.push(Step::Claim(held.clone()));
             }
         }
         // Of those that have ended, until their records are gone: removing may fail.
         let orphans = &self.orphans;
         self.were_here.retain(|id| orphans.contains_key(id));
         self.were_here.extend(here.into_iter().cloned());
-        steps.truncate(STEPS_MAX);
+        let (mut steps, others): (Vec<_>, Vec<_>) = steps.into_iter().partition(Step::is_urgent);
+        steps.extend(in_turn(others, Step::room, &mut self.seen_to, STEPS_MAX));
         steps
     }
 

@@ -44,7 +44,6 @@ struct Case {
     standing: Standing,
     is_sure: bool,
     cut_off: BTreeSet<RoomId>,
-    gone_s: u64,
 }
 
 impl Default for Case {
@@ -55,7 +54,6 @@ impl Default for Case {
             standing: Standing::Held,
             is_sure: true,
             cut_off: BTreeSet::new(),
-            gone_s: 0,
         }
     }
 }
@@ -70,7 +68,6 @@ impl Case {
             standing: self.standing,
             is_sure: self.is_sure,
             cut_off: &self.cut_off,
-            gone_for: &|_| Duration::from_secs(self.gone_s),
         };
         accord.steps(&scene, now)
     }
@@ -138,7 +135,6 @@ fn a_room_without_a_record_or_with_one_that_is_only_remembered_is_written_again(
     // Nobody's business but the owner's.
     case.here.clear();
     case.records[0] = Held { revision: Revision::LOST, ..record("one", OTHER, 1) };
-    case.gone_s = 100;
     assert_eq!(case.once(), []);
 }
 
@@ -169,17 +165,6 @@ fn what_stands_still_goes_on_when_the_lease_allows_it() {
 }
 
 #[test]
-fn rooms_of_a_server_that_is_long_gone_are_claimed_when_that_is_certain() {
-    let mut case = Case { records: vec![record("one", OTHER, 1)], ..Case::default() };
-    case.gone_s = 29;
-    assert_eq!(case.once(), []);
-    case.gone_s = 30;
-    assert_eq!(case.once(), [Step::Claim(record("one", OTHER, 1))]);
-    case.is_sure = false;
-    assert_eq!(case.once(), []);
-}
-
-#[test]
 fn lost_rooms_are_remembered_for_ten_minutes() {
     let case = Case { records: vec![lost("one", OTHER)], ..Case::default() };
     let (mut accord, now) = (Accord::default(), Instant::now());
@@ -189,8 +174,40 @@ fn lost_rooms_are_remembered_for_ten_minutes() {
 }
 
 #[test]
-fn much_is_done_in_parts() {
+fn many_records_are_seen_to_in_parts_and_each_has_its_turn_though_all_fail() {
     let here = (0..1000).map(|number| here(&format!("r{number}"), false)).collect();
     let case = Case { here, ..Case::default() };
-    assert_eq!(case.once().len(), STEPS_MAX);
+    let (mut accord, now) = (Accord::default(), Instant::now());
+    let mut restored = BTreeSet::new();
+    for _ in 0..4 {
+        let steps = case.steps(&mut accord, now);
+        assert_eq!(steps.len(), STEPS_MAX);
+        restored.extend(steps.iter().map(|step| step.room().clone()));
+    }
+    assert_eq!(restored.len(), 1000);
+}
+
+#[test]
+fn however_many_rooms_stand_still_or_have_another_owner_all_are_told() {
+    let numbers = || (0..1000).map(|number| format!("r{number}"));
+    let mut case = Case {
+        here: numbers().map(|room| here(&room, true)).collect(),
+        records: numbers().map(|room| record(&room, ME, 1)).collect(),
+        ..Case::default()
+    };
+    // Beside as many records that are of no room.
+    case.records.extend((0..1000).map(|number| lost(&format!("s{number}"), OTHER)));
+    for standing in [Standing::Held, Standing::AwayForAll] {
+        case.standing = standing;
+        let (mut accord, now) = (Accord::default(), Instant::now());
+        case.steps(&mut accord, now);
+        let steps = case.steps(&mut accord, now + LOST_KEPT);
+        let thawed =
+            steps.iter().filter(|step| matches!(step, Step::Thaw(_) | Step::ThawIfOwned(_)));
+        assert_eq!(thawed.count(), 1000, "{standing:?}");
+        assert_eq!(steps.len(), 1000 + STEPS_MAX);
+    }
+    case.records = numbers().map(|room| record(&room, OTHER, 2)).collect();
+    assert_eq!(case.once().len(), 1000);
+    assert!(case.once().iter().all(|step| matches!(step, Step::Disown(_))));
 }

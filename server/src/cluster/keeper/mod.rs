@@ -2,17 +2,20 @@
 //!
 //! - `renewal`: one task that renews, asks, and lets rooms stand still or end. It waits for nothing else, so nothing can
 //!   delay it.
-//! - `accord`: what rooms and records need done. Pure. `reconcile`: the task that does it, at its own pace.
+//! - `accord`: what this server's rooms and records need done. Pure. `reconcile`: the task that does it, at its own pace.
+//! - `sweep`: sees to what servers leave behind that are gone, and looks at the others without a pause.
 
 mod accord;
 mod reconcile;
 mod renewal;
+mod sweep;
+mod turns;
 
-use super::fate::SharedWitness;
+use super::fate::{Fates, SharedWitness};
 use super::lease::Standing;
 use super::probe::Probe;
 use crate::room::{Registry, RoomId};
-use crate::session::directory::{Directory, ServerRecord};
+use crate::session::directory::{Directory, InstanceId, ServerRecord};
 use crate::session::token::TokenKey;
 use crate::telemetry::{Health, Metrics, spawn_named};
 use std::collections::BTreeSet;
@@ -66,6 +69,7 @@ pub struct Keeper {
 
 struct Shared {
     parts: Parts,
+    fates: Fates,
     standing: watch::Sender<Standing>,
     /// Rooms that the lease has ended: what their players are told.
     cut_off: Mutex<BTreeSet<RoomId>>,
@@ -81,7 +85,7 @@ impl Shared {
         self.cut_off.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn record(&self) -> ServerRecord {
+    fn record(&self, electorate: Vec<InstanceId>, renewal_age: Duration) -> ServerRecord {
         let Parts { directory, rooms, card, health, .. } = &self.parts;
         let (game, sim_version) = rooms.game();
         let (rooms_max, room_capacity_max) = rooms.limits();
@@ -98,6 +102,8 @@ impl Shared {
             room_capacity_max,
             is_draining: health.is_draining() || health.is_drained(),
             players: players.map(|room| (room.info().id.clone(), room.info().players())).collect(),
+            electorate,
+            renewal_age_ms: u64::try_from(renewal_age.as_millis()).unwrap_or(u64::MAX),
         }
     }
 }
@@ -106,8 +112,15 @@ impl Keeper {
     /// A keeper that has not begun. The server is not ready until its lease was renewed for the first time.
     pub fn new(parts: Parts) -> Self {
         parts.health.set_cut_off(true);
+        let fates = Fates::new(
+            Arc::clone(&parts.directory),
+            Arc::clone(&parts.probe),
+            parts.witness.clone(),
+            Arc::clone(&parts.metrics),
+        );
         let shared = Shared {
             parts,
+            fates,
             standing: watch::Sender::new(Standing::Held),
             cut_off: Mutex::default(),
         };
@@ -129,6 +142,10 @@ impl Keeper {
         spawn_named(&tasks, "lease", renewal);
         let reconcile = reconcile::run(Arc::clone(&self.shared), stop_tasks.clone());
         spawn_named(&tasks, "records", reconcile);
+        let witness = sweep::watch(Arc::clone(&self.shared), stop_tasks.clone());
+        spawn_named(&tasks, "witness", witness);
+        let sweep = sweep::run(Arc::clone(&self.shared), stop_tasks.clone());
+        spawn_named(&tasks, "sweep", sweep);
         tasks.close();
         tasks.wait().await;
         if timeout(FAREWELL_TIMEOUT, reconcile::farewell(&self.shared)).await.is_err() {

@@ -1,10 +1,10 @@
-//! Keeps rooms and records in accord: looks each second and at each change, and does what is needed.
+//! Keeps this server's rooms and records in accord: looks each second and at each change, and does what is needed.
 
-use super::super::fate::{SERVER_CUT_OFF, SERVER_GONE, lost};
+use super::super::fate::{SERVER_CUT_OFF, lost};
 use super::accord::{Accord, Here, Scene, Step};
 use super::{Shared, renewal};
 use crate::room::{Ending, Handle, RoomId, RoomInfo};
-use crate::session::directory::{DirectoryError, Held, InstanceId, RoomRecord, code_hash};
+use crate::session::directory::{DirectoryError, Held, RoomRecord, code_hash};
 use futures_util::{StreamExt as _, stream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const ROOMS_GATHERED: Duration = Duration::from_millis(50);
 /// The same, of records: each renewal of every server is one.
 const RECORDS_GATHERED: Duration = Duration::from_millis(250);
 /// How many requests are made at once.
-const AT_ONCE_MAX: usize = 16;
+pub(super) const AT_ONCE_MAX: usize = 16;
 
 pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     let mut accord = Accord::default();
@@ -51,7 +51,6 @@ async fn changed<T>(changes: &mut watch::Receiver<T>) {
 
 async fn look(shared: &Shared, accord: &mut Accord) {
     let directory = shared.parts.directory.as_ref();
-    shared.parts.witness.look(directory);
     let steps = steps(shared, accord);
     // Nothing is written that would only be in the way of renewals.
     let is_reachable = directory.is_reachable();
@@ -74,7 +73,6 @@ fn steps(shared: &Shared, accord: &mut Accord) -> Vec<Step> {
         standing: shared.standing(),
         is_sure: directory.is_reachable() && directory.is_settled(),
         cut_off: &cut_off,
-        gone_for: &|instance: &InstanceId| parts.witness.evidence(instance, directory).gone_for,
     };
     accord.steps(&scene, Instant::now())
 }
@@ -100,13 +98,6 @@ async fn take(shared: &Shared, step: Step) {
             let room = held.record.room.clone();
             if lose(shared, held, SERVER_CUT_OFF).await {
                 shared.cut_off().remove(&room);
-            }
-        }
-        Step::Claim(held) => {
-            let (room, owner) = (held.record.room.clone(), held.record.owner.clone());
-            if lose(shared, held, SERVER_GONE).await {
-                shared.parts.metrics.directory.claims.inc();
-                tracing::warn!(%room, %owner, "a room is lost with its server, which is long gone");
             }
         }
         Step::Restore(room) => restore(shared, &room).await,

@@ -1,14 +1,16 @@
 //! Renews the lease, asks the others, and lets rooms stand still or end in time.
 
+use super::super::electorate::{self, Published};
 use super::super::fate::PROBE_TIMEOUT;
 use super::super::lease::{Action, Event, Lease, Poll, Standing};
 use super::super::probe::ProbeOutcome;
 use super::Shared;
 use crate::room::{Ending, RoomId};
-use crate::session::directory::DirectoryError;
+use crate::session::directory::{DirectoryError, InstanceId, ServerRecord};
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, OptionFuture};
 use futures_util::stream::FuturesUnordered;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -16,8 +18,6 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a renewal may take, whatever the directory's own limit is.
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(2);
-/// The most servers that are asked at once.
-const ASKED_MAX: usize = 256;
 
 pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     let mut renewal = Renewal {
@@ -25,6 +25,7 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         shared: &shared,
         renewing: None.into(),
         asking: None.into(),
+        published: Published::default(),
         to_end: Vec::new(),
         has_renewed: false,
     };
@@ -47,6 +48,8 @@ struct Renewal<'a> {
     shared: &'a Arc<Shared>,
     renewing: OptionFuture<BoxFuture<'a, Event>>,
     asking: OptionFuture<BoxFuture<'a, Event>>,
+    /// Whom others may know that this server asks.
+    published: Published,
     /// Rooms that had to end and may not have heard it.
     to_end: Vec<RoomId>,
     has_renewed: bool,
@@ -56,13 +59,21 @@ impl Renewal<'_> {
     fn on(&mut self, event: Event) {
         let before = self.lease.standing();
         let now = Instant::now();
+        if matches!(event, Event::Renewed { .. }) {
+            self.published.acknowledge();
+        }
         let actions = self.lease.on(event, now);
         // First of all, and before any room looks again.
         self.shared.parts.rooms.permit().limit_to(self.lease.ticks_until());
         for action in actions {
             match action {
-                Action::Renew => self.renewing = Some(renew(self.shared)).into(),
-                Action::Ask => self.asking = Some(ask(self.shared)).into(),
+                Action::Renew => {
+                    let electorate = self.published.next(|| electorate(self.shared));
+                    let record = self.shared.record(electorate, self.lease.age(now));
+                    self.renewing = Some(renew(self.shared, record)).into();
+                }
+                // What is sent from now on is silent only from now on.
+                Action::Ask => self.asking = Some(ask(self.shared, self.published.clone())).into(),
                 Action::Freeze => self.freeze(),
                 Action::Disown => self.disown(),
                 // The other task sees the standing, and which rooms stand still.
@@ -122,10 +133,17 @@ impl Renewal<'_> {
     }
 }
 
-fn renew(shared: &Arc<Shared>) -> BoxFuture<'_, Event> {
+/// Whom this server would ask, as far as it knows now.
+fn electorate(shared: &Shared) -> Vec<InstanceId> {
+    let directory = shared.parts.directory.as_ref();
+    let known = directory.servers().into_iter().map(|held| held.record.instance.clone());
+    electorate::of(directory.me(), known)
+}
+
+fn renew(shared: &Arc<Shared>, record: ServerRecord) -> BoxFuture<'_, Event> {
     Box::pin(async move {
         let sent = Instant::now();
-        let renewed = timeout(RENEWAL_TIMEOUT, shared.parts.directory.announce(shared.record()));
+        let renewed = timeout(RENEWAL_TIMEOUT, shared.parts.directory.announce(record));
         match renewed.await.unwrap_or(Err(DirectoryError::Away)) {
             Ok(()) => Event::Renewed { sent },
             Err(error) => {
@@ -136,35 +154,43 @@ fn renew(shared: &Arc<Shared>) -> BoxFuture<'_, Event> {
     })
 }
 
-/// Asks all servers that are known whether they reach the directory.
-fn ask(shared: &Arc<Shared>) -> BoxFuture<'_, Event> {
+/// Asks whom this server would ask, as others may know it, whether they reach the directory.
+fn ask(shared: &Arc<Shared>, published: Published) -> BoxFuture<'_, Event> {
     Box::pin(async move {
         let asked = Instant::now();
         let directory = shared.parts.directory.as_ref();
-        let mut servers = directory.servers();
-        servers.retain(|held| held.record.instance != *directory.me());
+        let members = published.members();
+        let others = members.iter().filter(|member| *member != directory.me());
         let probe = shared.parts.probe.as_ref();
-        let mut poll = Poll { asked, known: servers.len() + 1, answered: 0, reaching: 0 };
-        let answers: FuturesUnordered<_> = servers
-            .iter()
-            .take(ASKED_MAX)
-            .map(|held| async {
-                let answer = timeout(PROBE_TIMEOUT, probe.probe(&held.record.peer, None)).await;
-                (&held.record.instance, answer.unwrap_or(ProbeOutcome::Silent))
+        let answers: FuturesUnordered<_> = others
+            // Whose address is not known does not answer.
+            .filter_map(|member| directory.server(member))
+            .map(|held| async move {
+                let server = &held.record;
+                let answer = timeout(PROBE_TIMEOUT, probe.probe(&server.peer, None)).await;
+                match answer.unwrap_or(ProbeOutcome::Silent) {
+                    ProbeOutcome::Answered { instance, reaches_directory, .. }
+                        if instance == server.instance =>
+                    {
+                        Some((instance, reaches_directory))
+                    }
+                    _ => None,
+                }
             })
             .collect();
-        let answers: Vec<_> = answers.collect().await;
-        for (expected, answer) in answers {
-            if let ProbeOutcome::Answered { instance, reaches_directory, .. } = answer
-                && instance == *expected
-            {
-                poll.answered += 1;
-                poll.reaching += usize::from(reaches_directory);
-            }
-        }
-        let (known, answered, reaching) = (poll.known, poll.answered, poll.reaching);
-        tracing::info!(known, answered, reaching, "other servers were asked for the directory");
-        Event::Asked(poll)
+        let answers: Vec<_> = answers.filter_map(std::future::ready).collect().await;
+        let reaching = answers.iter().filter(|(_, reaches)| *reaches).count();
+        let mut answering: BTreeSet<_> = answers.into_iter().map(|(member, _)| member).collect();
+        answering.insert(directory.me().clone());
+        let is_majority = published.most_are(|member| answering.contains(member));
+        let (electorate, answered) = (members.len(), answering.len());
+        tracing::info!(
+            electorate,
+            answered,
+            reaching,
+            "other servers were asked for the directory"
+        );
+        Event::Asked(Poll { asked, is_majority, is_reached: reaching > 0 })
     })
 }
 

@@ -30,7 +30,7 @@ const PULSES_BAD_MAX: u32 = 3;
 const READ_SILENCE_MAX: Duration = Duration::from_secs(2);
 /// The shortest and the longest pause before the next try.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
-/// The word about a record that has become too old is kept so long.
+/// Words about records that are gone may run out, and are kept at least so long.
 const MARKER: Duration = Duration::from_secs(60);
 
 /// Keeps the view of a directory in NATS.
@@ -121,7 +121,7 @@ impl Reader {
         // What they say is older than the look above.
         while events.try_recv().is_ok() {}
         let known = self.shared.state().view.life();
-        let life = in_time(self.open()).await?;
+        let life = in_time(Box::pin(self.open())).await?;
         let is_another = known.is_some_and(|known| !known.goes_on_in(&life));
         if is_another {
             tracing::warn!("the directory is not the one that was known: its records are awaited");
@@ -130,7 +130,6 @@ impl Reader {
         let mut rooms = in_time(self.watch(&self.shared.buckets.rooms)).await?;
         let mut servers = in_time(self.watch(&self.shared.buckets.servers)).await?;
         self.shared.state().view.begin(life, is_another, Instant::now());
-        self.shared.note_answer(Ok(()));
         let mut read_by = Instant::now() + READ_SILENCE_MAX;
         let mut is_read = false;
 
@@ -159,7 +158,7 @@ impl Reader {
                     read_by = Instant::now() + READ_SILENCE_MAX;
                 }
                 () = sleep_until(read_by), if !is_read => {
-                    // What was to be read may have become too old meanwhile.
+                    // A word that was to be read may have run out meanwhile.
                     return Err(Break::Timeout(READ_SILENCE_MAX));
                 }
                 event = events.recv() => {
@@ -189,16 +188,16 @@ impl Reader {
     /// Looks at the buckets, and makes them if they are not there.
     async fn open(&self) -> Result<Life, Break> {
         let buckets = &self.shared.buckets;
-        let rooms = self.bucket(&buckets.rooms, Duration::ZERO).await?;
-        let servers = self.bucket(&buckets.servers, self.options.server_ttl).await?;
+        let rooms = self.bucket(&buckets.rooms).await?;
+        let servers = self.bucket(&buckets.servers).await?;
         Ok(life(&rooms, &servers))
     }
 
-    async fn bucket(&self, bucket: &str, ttl: Duration) -> Result<stream::Info, Break> {
+    async fn bucket(&self, bucket: &str) -> Result<stream::Info, Break> {
         let jetstream = &self.shared.requests.jetstream;
         let name = Buckets::stream(bucket);
         match jetstream.get_stream(&name).await {
-            Ok(stream) => return Ok(stream.cached_info().clone()),
+            Ok(stream) => return self.kept(stream.cached_info()).await,
             Err(error) if is_not_found(&error.kind()) => {}
             Err(error) => return Err(failed("a bucket cannot be looked at")(error)),
         }
@@ -206,7 +205,7 @@ impl Reader {
             bucket: bucket.to_owned(),
             description: "Fray: who owns which room".to_owned(),
             history: 1,
-            max_age: ttl,
+            max_age: Duration::ZERO,
             storage: StorageType::File,
             num_replicas: self.options.replicas,
             limit_markers: Some(MARKER),
@@ -223,6 +222,19 @@ impl Reader {
                 Err(_) => Err(failed("a bucket cannot be made")(error)),
             },
         }
+    }
+
+    /// A bucket whose records do not run out: that one is not there must mean that somebody has removed it.
+    async fn kept(&self, bucket: &stream::Info) -> Result<stream::Info, Break> {
+        if bucket.config.max_age.is_zero() {
+            return Ok(bucket.clone());
+        }
+        let config = stream::Config { max_age: Duration::ZERO, ..bucket.config.clone() };
+        let kept = self.shared.requests.jetstream.update_stream(config).await;
+        let kept =
+            kept.map_err(failed("a bucket's records run out, and that cannot be changed"))?;
+        tracing::warn!(stream = kept.config.name, "records of this bucket do not run out any more");
+        Ok(kept)
     }
 
     async fn watch(&self, bucket: &str) -> Result<Watched, Break> {
@@ -299,7 +311,7 @@ impl Reader {
             tracing::warn!(bucket, key, "the directory holds something that cannot be read");
             return;
         };
-        shared.take(entry);
+        shared.hear(entry);
         if !is_room && key == shared.me.as_str() {
             shared.state().view.heard(Revision(revision), Instant::now());
         }

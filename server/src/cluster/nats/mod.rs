@@ -34,8 +34,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use view::{Entry, View, held};
 
-/// Without an answer for so long, the directory counts as not reachable. Only what shows that it takes writes is an answer:
-/// a directory that can be read and not written renews no lease.
+/// Without an answer to a renewal for so long, the directory counts as not reachable. Nothing else is such an answer: each
+/// bucket, and reading and writing it, may fail by itself, and what counts is whether this server keeps its rooms.
 pub const REACHABLE_FOR: Duration = Duration::from_secs(3);
 /// The most bytes of a record.
 const RECORD_BYTES_MAX: usize = 256 * 1024;
@@ -92,7 +92,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     view: View,
-    answered: Option<Instant>,
+    /// When a renewal was last acknowledged.
+    renewed: Option<Instant>,
 }
 
 impl NatsDirectory {
@@ -135,9 +136,7 @@ impl NatsDirectory {
             value: Some(value),
             old: Some(old),
         };
-        let revision = shared.requests.write(write).await;
-        shared.note_answer(revision.map(|_| ()));
-        let revision = revision?;
+        let revision = shared.requests.write(write).await?;
         shared.take(Entry::Room(held(record, revision.0)));
         Ok(revision)
     }
@@ -153,6 +152,7 @@ impl Shared {
         state
     }
 
+    /// What an answer to this server says.
     fn take(&self, entry: Entry) {
         let is_new = self.state().view.take(entry, Instant::now());
         if is_new {
@@ -160,15 +160,16 @@ impl Shared {
         }
     }
 
-    fn changed(&self) {
-        self.changes.send_modify(|changes| *changes += 1);
+    /// What is read in full or heard of, in order.
+    fn hear(&self, entry: Entry) {
+        let is_new = self.state().view.hear(entry, Instant::now());
+        if is_new {
+            self.changed();
+        }
     }
 
-    /// A write was answered, be it that it came too late.
-    fn note_answer(&self, outcome: Result<(), DirectoryError>) {
-        if !matches!(outcome, Err(DirectoryError::Away)) {
-            self.state().answered = Some(Instant::now());
-        }
+    fn changed(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
     }
 }
 
@@ -191,7 +192,8 @@ fn parse_room(key: &str, value: &[u8]) -> Option<RoomRecord> {
 
 fn parse_server(key: &str, value: &[u8]) -> Option<ServerRecord> {
     let record: ServerRecord = parse(value)?;
-    let is_sound = InstanceId::parse(record.instance.as_str()).is_some();
+    let is_sound = InstanceId::parse(record.instance.as_str()).is_some()
+        && record.electorate.iter().all(|member| InstanceId::parse(member.as_str()).is_some());
     (record.instance.as_str() == key && is_sound).then_some(record)
 }
 
@@ -224,11 +226,11 @@ impl Directory for NatsDirectory {
     }
 
     fn silence(&self, instance: &InstanceId) -> Option<Duration> {
-        self.shared.state().view.silence(instance)
+        self.shared.state().view.silence(instance, Instant::now())
     }
 
     fn is_reachable(&self) -> bool {
-        self.shared.state().answered.is_some_and(|answered| answered.elapsed() < REACHABLE_FOR)
+        self.shared.state().renewed.is_some_and(|renewed| renewed.elapsed() < REACHABLE_FOR)
     }
 
     fn is_settled(&self) -> bool {
@@ -293,9 +295,7 @@ impl Directory for NatsDirectory {
                 value: None,
                 old: Some(old),
             };
-            let removed = shared.requests.write(write).await.map(|_| ());
-            shared.note_answer(removed);
-            removed?;
+            shared.requests.write(write).await?;
             shared.state().view.removed(&room, old);
             shared.changed();
             Ok(())
@@ -313,10 +313,12 @@ impl Directory for NatsDirectory {
                 old: None,
             };
             let sent = Instant::now();
-            let revision = shared.requests.write(write).await;
-            shared.note_answer(revision.map(|_| ()));
-            let revision = revision?;
-            shared.state().view.renewed(revision, sent, Instant::now());
+            let revision = shared.requests.write(write).await?;
+            {
+                let (mut state, now) = (shared.state(), Instant::now());
+                state.renewed = Some(now);
+                state.view.renewed(revision, sent, now);
+            }
             shared.take(Entry::Server(held(record, revision.0)));
             Ok(())
         })
@@ -333,6 +335,31 @@ impl Directory for NatsDirectory {
                 old: None,
             };
             shared.requests.write(write).await.map(|_| ())
+        })
+    }
+
+    fn dismiss(
+        &self,
+        server: &InstanceId,
+        old: Revision,
+    ) -> BoxFuture<'_, Result<(), DirectoryError>> {
+        let server = server.clone();
+        Box::pin(async move {
+            let shared = &self.shared;
+            if old == Revision::LOST {
+                return Err(DirectoryError::Conflict);
+            }
+            let write = Write {
+                kind: Kind::Dismiss,
+                bucket: shared.buckets.servers.clone(),
+                key: server.to_string(),
+                value: None,
+                old: Some(old),
+            };
+            shared.requests.write(write).await?;
+            shared.state().view.dismissed(&server, old);
+            shared.changed();
+            Ok(())
         })
     }
 }

@@ -32,8 +32,6 @@ pub struct Options {
     pub credentials: Option<PathBuf>,
     /// How the connection is protected.
     pub tls: Tls,
-    /// How long the record of a server is kept that does not renew it.
-    pub server_ttl: Duration,
 }
 
 /// How the connection to NATS is protected.
@@ -55,7 +53,6 @@ impl Default for Options {
             replicas: 1,
             credentials: None,
             tls: Tls::default(),
-            server_ttl: Duration::from_secs(60),
         }
     }
 }
@@ -71,7 +68,6 @@ impl fmt::Debug for Options {
             .field("replicas", &self.replicas)
             .field("has_credentials", &self.credentials.is_some())
             .field("tls", &self.tls)
-            .field("server_ttl", &self.server_ttl)
             .finish()
     }
 }

@@ -26,6 +26,7 @@ pub(super) enum Kind {
     Remove,
     Announce,
     Withdraw,
+    Dismiss,
 }
 
 impl Kind {
@@ -37,6 +38,7 @@ impl Kind {
             Self::Remove => "remove",
             Self::Announce => "announce",
             Self::Withdraw => "withdraw",
+            Self::Dismiss => "dismiss",
         }
     }
 }

@@ -15,6 +15,8 @@ const ROOMS_MAX: usize = 100_000;
 const SERVERS_MAX: usize = 10_000;
 /// If nothing is heard of this server's own renewals for so long, what was heard of others before counts no more.
 const HEARING_GAP_MAX: Duration = Duration::from_millis(2500);
+/// For so long what was heard last is what is so now.
+const HEARD_FOR: Duration = Duration::from_secs(3);
 
 /// Which life of the directory: another one begins when it was emptied, or set back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,23 @@ pub(super) enum Entry {
     ServerGone(InstanceId, Revision),
 }
 
+impl Entry {
+    /// Of rooms and of servers; 0: it is of the other kind.
+    fn revisions(&self) -> (u64, u64) {
+        match self {
+            Self::Room(held) => (held.revision.0, 0),
+            Self::RoomGone(_, revision) => (revision.0, 0),
+            Self::Server(held) => (0, held.revision.0),
+            Self::ServerGone(_, revision) => (0, revision.0),
+        }
+    }
+}
+
+/// Whether nothing is known, or only what another directory said.
+fn is_unknown(known: Option<Revision>) -> bool {
+    known.is_none_or(|known| known == Revision::LOST)
+}
+
 #[derive(Debug, Default)]
 pub(super) struct View {
     rooms: BTreeMap<RoomId, Held<RoomRecord>>,
@@ -51,6 +70,9 @@ pub(super) struct View {
     is_read: bool,
     unsettled_until: Option<Instant>,
     hearing: Hearing,
+    /// The newest revisions, of rooms and of servers, up to which all was read or heard in order. A record that is no newer and
+    /// not known is gone, whoever says otherwise: an answer to a request may come long after it was given.
+    heard_up_to: (u64, u64),
     /// What was read so far of a directory that is being read in full.
     reading: Option<Reading>,
 }
@@ -59,7 +81,7 @@ pub(super) struct View {
 struct Reading {
     rooms: BTreeSet<RoomId>,
     servers: BTreeSet<InstanceId>,
-    /// What is newer may have come in by this server's own writes.
+    /// What is newer, and was not read, may have come in by this server's own writes.
     newest: (u64, u64),
 }
 
@@ -91,11 +113,13 @@ impl View {
         self.servers.values().map(|(held, _)| held.clone()).collect()
     }
 
-    /// For how long a server's record has not changed. It only grows while changes would be heard of.
-    pub(super) fn silence(&self, instance: &InstanceId) -> Option<Duration> {
+    /// For how long a server's record has not changed. It only grows while changes would be heard of; if that was too long ago,
+    /// nothing is known.
+    pub(super) fn silence(&self, instance: &InstanceId, now: Instant) -> Option<Duration> {
         let (_, since) = self.servers.get(instance)?;
         let until = self.hearing.until.unwrap_or(*since);
-        Some(until.saturating_duration_since(*since))
+        let is_deaf = now.saturating_duration_since(until) > HEARD_FOR;
+        Some(if is_deaf { Duration::ZERO } else { until.saturating_duration_since(*since) })
     }
 
     pub(super) fn is_settled(&self, now: Instant) -> bool {
@@ -124,6 +148,7 @@ impl View {
                 held.revision = Revision::LOST;
             }
             self.hearing = Hearing::default();
+            self.heard_up_to = (0, 0);
         }
     }
 
@@ -137,6 +162,7 @@ impl View {
         self.rooms.retain(|id, held| keep(read.rooms.contains(id), held.revision, read.newest.0));
         self.servers
             .retain(|id, (held, _)| keep(read.servers.contains(id), held.revision, read.newest.1));
+        self.note_heard(read.newest);
         self.is_read = true;
         self.deaf(now);
     }
@@ -154,14 +180,47 @@ impl View {
         before != self.rooms.len() + self.servers.len()
     }
 
-    /// Takes what was read or heard, or what this server wrote itself. Whether that is new.
+    /// Takes what is read in full, or heard of, in the order in which it was written. Whether that is new.
+    pub(super) fn hear(&mut self, entry: Entry, now: Instant) -> bool {
+        let revisions = entry.revisions();
+        match &mut self.reading {
+            Some(reading) => {
+                match &entry {
+                    Entry::Room(held) => drop(reading.rooms.insert(held.record.room.clone())),
+                    Entry::Server(held) => {
+                        reading.servers.insert(held.record.instance.clone());
+                    }
+                    Entry::RoomGone(..) | Entry::ServerGone(..) => {}
+                }
+                reading.newest.0 = reading.newest.0.max(revisions.0);
+                reading.newest.1 = reading.newest.1.max(revisions.1);
+            }
+            None => self.note_heard(revisions),
+        }
+        self.put(entry, now)
+    }
+
+    /// Takes what this server read by itself, or wrote: an answer, whenever it comes. Whether that is new.
     pub(super) fn take(&mut self, entry: Entry, now: Instant) -> bool {
+        let is_over = match &entry {
+            Entry::Room(held) => {
+                let known = self.rooms.get(&held.record.room).map(|known| known.revision);
+                is_unknown(known) && held.revision.0 <= self.heard_up_to.0
+            }
+            Entry::Server(held) => {
+                let known = self.servers.get(&held.record.instance);
+                is_unknown(known.map(|(known, _)| known.revision))
+                    && held.revision.0 <= self.heard_up_to.1
+            }
+            Entry::RoomGone(..) | Entry::ServerGone(..) => false,
+        };
+        !is_over && self.put(entry, now)
+    }
+
+    fn put(&mut self, entry: Entry, now: Instant) -> bool {
         match entry {
             Entry::Room(held) => {
                 let id = held.record.room.clone();
-                if let Some(reading) = &mut self.reading {
-                    reading.rooms.insert(id.clone());
-                }
                 self.note_newest(held.revision, Revision(0));
                 let known = self.rooms.get(&id).map(|known| known.revision);
                 let is_new = known.is_none_or(|known| known < held.revision);
@@ -178,9 +237,6 @@ impl View {
             }
             Entry::Server(held) => {
                 let id = held.record.instance.clone();
-                if let Some(reading) = &mut self.reading {
-                    reading.servers.insert(id.clone());
-                }
                 self.note_newest(Revision(0), held.revision);
                 let known = self.servers.get(&id).map(|(known, _)| known.revision);
                 let is_new = known.is_none_or(|known| known < held.revision);
@@ -206,6 +262,18 @@ impl View {
         }
     }
 
+    /// The same, of another server's record.
+    pub(super) fn dismissed(&mut self, server: &InstanceId, old: Revision) {
+        if self.servers.get(server).is_some_and(|(held, _)| held.revision <= old) {
+            self.servers.remove(server);
+        }
+    }
+
+    fn note_heard(&mut self, (rooms, servers): (u64, u64)) {
+        let heard = &mut self.heard_up_to;
+        *heard = (heard.0.max(rooms), heard.1.max(servers));
+    }
+
     /// The newest revisions that were seen: a directory that has less was set back.
     fn note_newest(&mut self, room: Revision, server: Revision) {
         if let Some(life) = &mut self.life {
@@ -220,16 +288,16 @@ impl View {
         if self.hearing.sent.is_none_or(|(newest, _)| newest < revision) {
             self.hearing.sent = Some((revision, sent));
         }
-        self.hear(now);
+        self.count_silence(now);
     }
 
     /// This server's own renewal was heard of.
     pub(super) fn heard(&mut self, revision: Revision, now: Instant) {
         self.hearing.heard = self.hearing.heard.max(Some(revision));
-        self.hear(now);
+        self.count_silence(now);
     }
 
-    fn hear(&mut self, now: Instant) {
+    fn count_silence(&mut self, now: Instant) {
         let Hearing { until, sent: Some((sent, at)), heard: Some(heard) } = self.hearing else {
             return;
         };

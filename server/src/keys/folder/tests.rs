@@ -49,9 +49,12 @@ fn pem() -> String {
     new_pem().expect("a key")
 }
 
+/// Where what is signed is shown.
+const THERE: &str = "10.0.0.2:7782";
+
 /// Something signed; which of the things that are signed is all the same here.
 fn signed(keys: &Keys) -> String {
-    keys.sign_peer(&InstanceId::random()).expect("signed")
+    keys.sign_peer(&InstanceId::random(), THERE).expect("signed")
 }
 
 fn ids(keys: &Keys) -> Vec<String> {
@@ -88,13 +91,13 @@ async fn a_key_is_rotated_without_a_ticket_that_nobody_knows() {
     after(reload::EVERY).await;
     assert_eq!(signer(&keys), "2026-02");
     let new = signed(&keys);
-    keys.verify_peer(&old).expect("still good");
-    keys.verify_peer(&new).expect("good");
+    keys.verify_peer(&old, THERE).expect("still good");
+    keys.verify_peer(&new, THERE).expect("good");
 
     dir.remove("2026-01.pem");
     after(reload::EVERY).await;
-    assert!(keys.verify_peer(&old).is_err(), "its key is gone");
-    keys.verify_peer(&new).expect("good");
+    assert!(keys.verify_peer(&old, THERE).is_err(), "its key is gone");
+    keys.verify_peer(&new, THERE).expect("good");
     assert_eq!(ids(&keys), ["2026-02"]);
     stop.cancel();
     tracker.close();
@@ -130,7 +133,7 @@ async fn what_cannot_be_used_leaves_what_was_good() {
 
     dir.write("a.pem", &good[..good.len() / 2]);
     assert!(look(&mut folder).is_err_and(|why| why.starts_with("a: ")), "it is half written");
-    assert_eq!((keys.verify_peer(&before).is_ok(), ids(&keys)), (true, vec!["a".into()]));
+    assert_eq!((keys.verify_peer(&before, THERE).is_ok(), ids(&keys)), (true, vec!["a".into()]));
     dir.write("a.pem", &good);
     assert_eq!(look(&mut folder), Ok(false));
 
@@ -152,7 +155,7 @@ async fn what_cannot_be_used_leaves_what_was_good() {
     assert!(look(&mut folder).is_err(), "without any key nobody could play");
     fs::remove_dir_all(&dir.0).expect("removed");
     assert!(look(&mut folder).is_err());
-    keys.verify_peer(&before).expect("still good");
+    keys.verify_peer(&before, THERE).expect("still good");
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,7 +171,7 @@ async fn another_key_under_an_old_name_is_a_new_key() {
     dir.write("b.pem", &pem());
     folder.reload(Instant::now()).expect("sound");
     assert_eq!(signer(&keys), "a", "nobody has seen the new one yet");
-    assert!(keys.verify_peer(&before).is_err());
+    assert!(keys.verify_peer(&before, THERE).is_err());
 }
 
 #[tokio::test(start_paused = true)]

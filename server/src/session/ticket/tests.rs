@@ -147,15 +147,22 @@ fn what_a_ticket_says_must_fit() {
 fn servers_know_each_other_by_tokens_that_no_player_has() {
     let (keys, pem) = keys_and_pem("a");
     let instance = InstanceId::random();
-    let token = keys.sign_peer(&instance).expect("signed");
-    assert_eq!(keys.verify_peer(&token), Ok(instance));
+    let token = keys.sign_peer(&instance, "10.0.0.2:7782").expect("signed");
+    assert_eq!(keys.verify_peer(&token, "10.0.0.2:7782"), Ok(instance));
+    // Whoever it was shown to cannot use it elsewhere.
+    for elsewhere in ["10.0.0.3:7782", "10.0.0.2:7783", ""] {
+        assert_eq!(keys.verify_peer(&token, elsewhere), Err(Error::PeerTokenInvalid));
+    }
     refusal(&keys, &token);
-    assert_eq!(keys.verify_peer(&ticket(&keys)), Err(Error::PeerTokenInvalid));
+    assert_eq!(keys.verify_peer(&ticket(&keys), ""), Err(Error::PeerTokenInvalid));
     let (foreign, _) = keys_and_pem("a");
-    assert_eq!(foreign.verify_peer(&token), Err(Error::PeerTokenInvalid));
-    let no_instance = spoilt(|claims| claims["aud"] = json!("peer"));
+    assert_eq!(foreign.verify_peer(&token, "10.0.0.2:7782"), Err(Error::PeerTokenInvalid));
+    let no_instance = spoilt(|claims| {
+        claims["aud"] = json!("peer");
+        claims["to"] = json!("10.0.0.2:7782");
+    });
     let no_instance = forged(&pem, &header(Some("a")), &no_instance);
-    assert_eq!(keys.verify_peer(&no_instance), Err(Error::PeerTokenInvalid));
+    assert_eq!(keys.verify_peer(&no_instance, "10.0.0.2:7782"), Err(Error::PeerTokenInvalid));
 }
 
 #[test]

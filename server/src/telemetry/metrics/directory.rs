@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicU64;
 /// What was asked of the directory, and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Request {
-    /// `read`, `create`, `swap`, `remove`, `announce` or `withdraw`.
+    /// `read`, `create`, `swap`, `remove`, `announce`, `withdraw` or `dismiss`.
     pub kind: &'static str,
     /// `ok`, `conflict`, `away` or `malformed`.
     pub outcome: &'static str,
@@ -26,7 +26,7 @@ pub struct Directory {
     pub renewals: Counter,
     /// How long ago the newest of them was sent.
     pub lease_age: Gauge<f64, AtomicU64>,
-    /// Whether the directory answers.
+    /// Whether renewals of this server's lease are answered.
     pub reachable: Gauge,
     /// Rooms that stand still because the lease was not renewed.
     pub rooms_frozen: Gauge,
@@ -57,7 +57,7 @@ impl Directory {
         count(r, "directory_renewals", help, &self.renewals);
         let help = "How long ago the newest renewal that was answered was sent";
         time(r, "directory_lease_age", help, &self.lease_age);
-        let help = "Whether the directory has answered within the last 3 s";
+        let help = "Whether a renewal of this server's lease was answered within the last 3 s";
         count(r, "directory_reachable", help, &self.reachable);
         let help = "Rooms that stand still because the lease was not renewed";
         count(r, "directory_rooms_frozen", help, &self.rooms_frozen);
@@ -76,7 +76,7 @@ impl Directory {
     }
 
     pub(super) fn make_known_series(&self) {
-        let writes = ["create", "swap", "remove", "announce", "withdraw"];
+        let writes = ["create", "swap", "remove", "announce", "withdraw", "dismiss"];
         for outcome in ["ok", "conflict", "away", "malformed"] {
             for kind in writes.iter().chain(&["read"]) {
                 drop(self.requests.get_or_create(&Request { kind, outcome }));

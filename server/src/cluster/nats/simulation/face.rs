@@ -65,6 +65,9 @@ impl Directory for Face {
     fn withdraw(&self) -> BoxFuture<'_, Result<(), DirectoryError>> {
         unreachable!("messages are simulated")
     }
+    fn dismiss(&self, _: &InstanceId, _: Revision) -> BoxFuture<'_, Result<(), DirectoryError>> {
+        unreachable!("messages are simulated")
+    }
 }
 
 pub(super) fn instance(server: usize) -> InstanceId {
@@ -90,7 +93,16 @@ pub(super) fn room_record(is_lost: bool) -> RoomRecord {
     }
 }
 
-pub(super) fn server_record(server: usize) -> ServerRecord {
+/// Which server an instance is.
+pub(super) fn number(instance: &InstanceId) -> usize {
+    usize::from_str_radix(instance.as_str(), 16).expect("a number")
+}
+
+pub(super) fn server_record(
+    server: usize,
+    electorate: Vec<InstanceId>,
+    renewal_age: Duration,
+) -> ServerRecord {
     ServerRecord {
         instance: instance(server),
         name: String::new(),
@@ -103,5 +115,7 @@ pub(super) fn server_record(server: usize) -> ServerRecord {
         room_capacity_max: 8,
         is_draining: false,
         players: BTreeMap::new(),
+        electorate,
+        renewal_age_ms: renewal_age.as_millis() as u64,
     }
 }
