@@ -1,8 +1,11 @@
 //! Goal: any server of a fleet is a good one: a player gets to the room wherever it is. Method: several servers in this
-//! process share a directory in memory; real clients over loopback.
+//! process share a directory in memory, or a real NATS with what they record; real clients over loopback.
 
 #![allow(unreachable_pub, missing_docs, reason = "nobody but this test uses its modules")]
 
+#[path = "../../../server/tests/support/nats.rs"]
+mod nats;
+mod recordings;
 mod servers;
 
 use fray_bot::client::{Controls, Event, Options, Player};

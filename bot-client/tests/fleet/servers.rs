@@ -2,6 +2,7 @@
 
 use fray_bot::client::transport::GrpcServer;
 use fray_proto::v1::lobby_client::LobbyClient;
+use fray_proto::v1::replays_client::ReplaysClient;
 use fray_server::Server;
 use fray_server::cluster::memory::MemoryDirectory;
 use fray_server::config::Config;
@@ -38,8 +39,18 @@ pub struct Running {
 }
 
 impl Fleet {
-    /// So many servers with these flags.
+    /// So many servers with these flags, which share a directory in memory.
     pub async fn of(count: usize, flags: &[&str]) -> Self {
+        let directory = MemoryDirectory::alone();
+        Self::sharing(count, flags, |server| server.directory(directory.another())).await
+    }
+
+    /// So many servers with these flags, which say where the directory is.
+    pub async fn at_nats(count: usize, flags: &[&str]) -> Self {
+        Self::sharing(count, flags, |server| server).await
+    }
+
+    async fn sharing(count: usize, flags: &[&str], share: impl Fn(Server) -> Server) -> Self {
         let folder =
             std::env::temp_dir().join(format!("fray-fleet-{:016x}", rand::random::<u64>()));
         write_keys(&folder);
@@ -49,7 +60,6 @@ impl Fleet {
             "--session-key".to_owned(),
             folder.join("session.key").display().to_string(),
         ];
-        let directory = MemoryDirectory::alone();
         let mut fleet = Self { servers: Vec::new(), tasks: JoinSet::new() };
         for number in 0..count {
             let name = format!("server-{number}");
@@ -69,8 +79,7 @@ impl Fleet {
             );
             let telemetry = Telemetry::default();
             let server = Server::builder().config(config).telemetry(telemetry.clone());
-            let server = server.directory(directory.another());
-            let app = server.build().await.expect("a server");
+            let app = share(server).build().await.expect("a server");
             let stop = CancellationToken::new();
             fleet.servers.push(Running {
                 players: app.listen_addr(),
@@ -102,9 +111,20 @@ impl Running {
         format!("http://{}", self.players)
     }
 
+    /// Waits until it takes rooms: the directory has heard of it.
+    pub async fn until_in_fleet(&self) {
+        while !self.telemetry.health.takes_rooms() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
     /// As a player reaches it.
     pub fn grpc(&self) -> Arc<GrpcServer> {
         Arc::new(GrpcServer::at(&self.url()).expect("an address"))
+    }
+
+    pub async fn replays(&self) -> ReplaysClient<Channel> {
+        ReplaysClient::connect(self.url()).await.expect("a connection")
     }
 
     pub async fn lobby(&self) -> LobbyClient<Channel> {
