@@ -40,7 +40,7 @@ swarm: ## Send PLAYERS bots (200) to a running server at URL for SECONDS (60)
 	cargo run --release --locked -p fray-bot -- swarm --players $(or $(PLAYERS),200) \
 	  --url $(or $(URL),http://127.0.0.1:7777) --duration $(or $(SECONDS),60)s
 
-soak: ## What takes too long for every change: kills, damage, a match in real time (20 minutes)
+soak: ## What takes too long for every change: kills, damage, outages, a match in real time (25 minutes)
 	@exec scripts/soak.sh
 
 clean: ## Remove what was built

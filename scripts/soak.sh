@@ -25,6 +25,11 @@ PROPTEST_CASES=50000 cargo test --locked --release -p fray-server --test recordi
 echo "=== Ten minutes of fuzzing recordings"
 scripts/fuzz.sh recording 600
 
+echo "=== A fleet whose NATS is away for over a minute, for all or for two of three; a server that stands still"
+scripts/tools.sh envoy nats-server helm
+FRAY_FAULTS=1 FRAY_REQUIRE_TOOLS=1 cargo test --locked --release -p fray-bot --test faults \
+  whatever_lasts -- --nocapture
+
 echo "=== $minutes minutes of 64 bots in real time, recorded, verified"
 cargo build --locked --release -p fray-server -p fray-bot
 "$bin/fray-server" --listen 127.0.0.1:0 --admin 127.0.0.1:0 --control 127.0.0.1:0 --store "$work/store" 2>"$work/server.log" &

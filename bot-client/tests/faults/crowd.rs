@@ -2,9 +2,10 @@
 //! look for another. Each keeps a diary.
 
 use super::oracle::Oracle;
-use fray_bot::client::transport::Server;
+use fray_bot::client::transport::{GrpcServer, Server};
 use fray_bot::client::{Controls, Ended, Event, Options, Player};
 use fray_proto::v1::{self, JoinRequest, join_request};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -68,48 +69,79 @@ impl Diary {
     }
 }
 
+/// Players that are watched together.
 pub struct Crowd {
+    /// Who they are, for people.
+    pub name: &'static str,
     pub oracle: Arc<Oracle>,
     diaries: Vec<Arc<Mutex<Diary>>>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
 
+/// One who is to come.
+pub struct Guest {
+    /// How it reaches the fleet.
+    pub way: Arc<dyn Server>,
+    /// Where it wants to play.
+    pub room: String,
+}
+
 impl Crowd {
-    /// So many players in so many rooms, each on its own way to the fleet.
-    pub async fn gather(
-        players: usize,
-        rooms: usize,
-        way: impl Fn(usize) -> Arc<dyn Server>,
-    ) -> Self {
-        let mut crowd = Self {
-            oracle: Arc::default(),
-            diaries: Vec::new(),
-            stop: CancellationToken::new(),
-            tasks: JoinSet::new(),
-        };
+    /// So many players in so many new rooms, all on the same way to the fleet.
+    pub async fn gather(name: &'static str, players: usize, rooms: usize, url: &str) -> Self {
+        let way = || Arc::new(GrpcServer::at(url).expect("an address"));
         let mut ids = Vec::new();
         for number in 0..rooms {
-            let create =
-                v1::CreateRoom { name: format!("Room {number}"), ..v1::CreateRoom::default() };
-            let request = JoinRequest {
-                request_id: format!("{:032x}", rand::random::<u128>()),
-                room: Some(join_request::Room::Create(create)),
-                ..JoinRequest::default()
-            };
-            let seat = way(number).join(request).await.expect("a new room");
-            ids.push(seat.room.expect("a room").room_id);
+            ids.push(make_room(way().as_ref(), &format!("Room {number}")).await);
         }
-        for number in 0..players {
+        let guests = (0..players).map(|number| {
+            let room = ids[number % rooms].clone();
+            Guest { way: way(), room }
+        });
+        Self::of(name, guests.collect(), Arc::default(), &Options::default())
+    }
+
+    /// These.
+    pub fn of(
+        name: &'static str,
+        guests: Vec<Guest>,
+        oracle: Arc<Oracle>,
+        options: &Options,
+    ) -> Self {
+        let (stop, tasks) = (CancellationToken::new(), JoinSet::new());
+        let mut crowd = Self { name, oracle, diaries: Vec::new(), stop, tasks };
+        for Guest { way, room } in guests {
             let diary = Arc::new(Mutex::new(Diary::default()));
             crowd.diaries.push(Arc::clone(&diary));
-            let (way, oracle, stop) = (way(number), Arc::clone(&crowd.oracle), crowd.stop.clone());
-            let room = ids[number % rooms].clone();
+            let (oracle, stop) = (Arc::clone(&crowd.oracle), crowd.stop.clone());
+            let options = options.clone();
             crowd.tasks.spawn(async move {
-                stop.run_until_cancelled(live(way, room, &diary, &oracle)).await;
+                stop.run_until_cancelled(live(way, room, &options, &diary, &oracle)).await;
             });
         }
         crowd
+    }
+
+    /// The rooms that they are in, each with its server.
+    pub fn rooms(&self) -> BTreeMap<String, String> {
+        let diaries = self.diaries();
+        diaries.iter().map(|diary| (diary.room.clone(), diary.server.clone())).collect()
+    }
+
+    /// Those on servers of which this is true.
+    pub fn where_server(&self, is_meant: impl Fn(&str) -> bool) -> Vec<usize> {
+        let diaries = self.diaries();
+        let there = diaries.iter().enumerate().filter(|(_, diary)| is_meant(&diary.server));
+        there.map(|(player, _)| player).collect()
+    }
+
+    /// The replica was always what the server said, and every move was applied once.
+    pub fn lost_nothing(&self) {
+        for diary in self.diaries() {
+            let lost = (diary.desyncs, diary.lost_moves);
+            assert_eq!(lost, (0, 0), "{}: {:?}", self.name, diary.entries);
+        }
     }
 
     pub fn diaries(&self) -> Vec<MutexGuard<'_, Diary>> {
@@ -140,7 +172,7 @@ impl Crowd {
                     )
                 })
                 .collect();
-            panic!("{what}: {} players not so: {missing:#?}", missing.len());
+            panic!("{what}, {}: {} players not so: {missing:#?}", self.name, missing.len());
         }
     }
 
@@ -156,12 +188,29 @@ fn locked(diary: &Mutex<Diary>) -> MutexGuard<'_, Diary> {
     diary.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A new room, as whoever wants one asks for it. Its id.
+pub async fn make_room(way: &dyn Server, name: &str) -> String {
+    let create = v1::CreateRoom { name: name.to_owned(), ..v1::CreateRoom::default() };
+    let request = JoinRequest {
+        request_id: format!("{:032x}", rand::random::<u128>()),
+        room: Some(join_request::Room::Create(create)),
+        ..JoinRequest::default()
+    };
+    way.join(request).await.expect("a new room").room.expect("a room").room_id
+}
+
 /// One player after the other: whoever is told that it is over comes again, to any room.
-async fn live(way: Arc<dyn Server>, room: String, diary: &Mutex<Diary>, oracle: &Oracle) {
+async fn live(
+    way: Arc<dyn Server>,
+    room: String,
+    options: &Options,
+    diary: &Mutex<Diary>,
+    oracle: &Oracle,
+) {
     let mut wanted = Some(join_request::Room::RoomId(room));
     loop {
         let request = JoinRequest { room: wanted.take(), ..JoinRequest::default() };
-        let mut player = Player::new(Arc::clone(&way), request, Options::default());
+        let mut player = Player::new(Arc::clone(&way), request, options.clone());
         let ended = play(&mut player, diary, oracle).await;
         let lost_moves = player.session_mut().take_counters().lost_moves;
         {
@@ -191,7 +240,8 @@ async fn play(player: &mut Player, diary: &Mutex<Diary>, oracle: &Oracle) -> End
     }
 }
 
-fn note(player: &mut Player, event: &Event, diary: &Mutex<Diary>, oracle: &Oracle) {
+/// Writes down what a player is told, and shows the oracle what it sees.
+pub fn note(player: &mut Player, event: &Event, diary: &Mutex<Diary>, oracle: &Oracle) {
     let mut diary = locked(diary);
     match event {
         Event::Welcomed { resumed } => {
@@ -200,6 +250,7 @@ fn note(player: &mut Player, event: &Event, diary: &Mutex<Diary>, oracle: &Oracl
             diary.room.clone_from(&room);
             diary.server.clone_from(&welcome.server);
             let (epoch, server) = (welcome.epoch, welcome.server.clone());
+            oracle.welcomed(&room, epoch, &server);
             diary.write(Entry::Welcomed { room, epoch, server, resumed: *resumed });
         }
         Event::Updated(_) => {

@@ -1,4 +1,5 @@
-//! What all players of all rooms saw, compared: a room at a tick is one thing, whoever let it out.
+//! What all players of all rooms saw, compared: a room at a tick is one thing, whoever let it out, and in an epoch it has one
+//! server.
 
 use fray_proto::hash::cell_checksum;
 use fray_proto::replica::Replica;
@@ -15,11 +16,28 @@ type Cells = HashMap<u32, (u32, u64)>;
 #[derive(Default)]
 pub struct Oracle {
     rooms: Mutex<HashMap<String, BTreeMap<u32, Cells>>>,
+    /// Of each room and epoch, who said that it runs it.
+    owners: Mutex<HashMap<(String, u64), String>>,
     conflicts: Mutex<Vec<String>>,
     seen: std::sync::atomic::AtomicU64,
 }
 
 impl Oracle {
+    /// A server welcomed a player to a room in this epoch.
+    pub fn welcomed(&self, room: &str, epoch: u64, server: &str) {
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let owner = owners.entry((room.to_owned(), epoch)).or_insert_with(|| server.to_owned());
+        if owner != server {
+            self.conflict(format!("room {room}, epoch {epoch}: on {owner}, and on {server}"));
+        }
+    }
+
+    /// The newest tick of a room that anybody saw.
+    pub fn newest(&self, room: &str) -> Option<u32> {
+        let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        rooms.get(room)?.keys().next_back().copied()
+    }
+
     /// What a player holds after an update of a room in this epoch.
     pub fn saw(&self, room: &str, epoch: u64, replica: &Replica) {
         let tick = replica.tick();
@@ -33,13 +51,17 @@ impl Oracle {
                 let what = format!(
                     "room {room}, tick {tick}, cell {cell}: {known:08x} in epoch {of_epoch}, {hash:08x} in epoch {epoch}"
                 );
-                self.conflicts.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+                self.conflict(what);
             }
         }
         while ticks.len() > TICKS_KEPT {
             ticks.pop_first();
         }
         self.seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn conflict(&self, what: String) {
+        self.conflicts.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
     /// What cannot be: a room that was two things at once.

@@ -36,6 +36,21 @@ impl Process {
         let _ = self.0.wait();
     }
 
+    /// It stands still until [`Self::wake`], as a machine does that swaps, or is moved.
+    fn stop(&self) {
+        self.signal("STOP");
+    }
+
+    fn wake(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.0.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status().expect("kill runs");
+        assert!(sent.success(), "no signal {name}");
+    }
+
     fn is_running(&mut self) -> bool {
         self.0.try_wait().expect("its state").is_none()
     }
@@ -108,10 +123,13 @@ impl Nats {
         format!("nats://{}:{NATS_PORT}", self.host.address())
     }
 
-    /// Kills it and starts it again after a while; `wiped`: without what it had.
-    pub async fn restart(&mut self, away: Duration, wiped: bool) {
+    /// From now on it is not there. Whoever has a connection is told so at once.
+    pub fn kill(&mut self) {
         self.process.kill();
-        sleep(away).await;
+    }
+
+    /// Starts it again; `wiped`: without what it had.
+    pub async fn start_again(&mut self, wiped: bool) {
         if wiped {
             std::fs::remove_dir_all(self.folder.join("nats")).expect("its store");
         }
@@ -138,7 +156,6 @@ impl Server {
             format!("--ticket-keys={}", folder.join("keys").display()),
             format!("--session-key={}", folder.join("session.key").display()),
             "--log=info,fray_server=debug".to_owned(),
-            "--log-format=human".to_owned(),
         ];
         let flags: Vec<&str> =
             flags.iter().map(String::as_str).chain(more.iter().copied()).collect();
@@ -163,7 +180,8 @@ impl Server {
         format!("{}:{ADMIN_PORT}", self.host.address()).parse().expect("an address")
     }
 
-    async fn ready(&mut self) {
+    /// Waits until it says that it takes rooms.
+    pub async fn ready(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         while !matches!(get(self.admin(), "/readyz").await, Ok((200, _))) {
             assert!(self.process.is_running(), "{} ended", self.name);
@@ -185,6 +203,15 @@ impl Server {
     pub fn kill(&mut self) {
         self.process.kill();
     }
+
+    /// It stands still, and answers nobody. Its connections stay open.
+    pub fn stop(&self) {
+        self.process.stop();
+    }
+
+    pub fn wake(&self) {
+        self.process.wake();
+    }
 }
 
 /// What a server of the fleet does, in its own process.
@@ -194,6 +221,9 @@ pub fn serve() {
         return;
     };
     let config = Config::parse_from(["fray-server"].into_iter().chain(flags.lines()));
+    // Into the file that the output goes to.
+    let filter = tracing_subscriber::EnvFilter::new(&config.log);
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).init();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let server = fray_server::Server::builder().config(config);

@@ -4,6 +4,7 @@
 //! nothing of the machine is touched, and no rights are needed that a user does not have.
 
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 /// Set in the process that is within.
 const WITHIN: &str = "FRAY_TEST_WITHIN_WORLD";
@@ -13,24 +14,48 @@ pub fn is_within() -> bool {
     std::env::var_os(WITHIN).is_some()
 }
 
-/// Runs a test of this file in a world of its own. `false`: this system does not give us one, and that was said.
-pub fn run_within(test: &str) -> bool {
-    // It takes more than a minute. `make test` insists on it.
-    if std::env::var_os("FRAY_REQUIRE_TOOLS").is_none() && std::env::var_os("FRAY_FAULTS").is_none()
-    {
-        eprintln!(
-            "SKIPPED: {test}: it takes over a minute; FRAY_FAULTS=1 runs it, and so does make test"
-        );
+/// When a test runs: each takes its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runs {
+    /// Where `make test` insists, or somebody asks for it.
+    InMakeTest,
+    /// Only where somebody asks for it.
+    WhenAsked,
+}
+
+impl Runs {
+    /// `None`: it runs now. Else who would run it.
+    fn refused(self) -> Option<&'static str> {
+        let is_set = |name: &str| std::env::var_os(name).is_some();
+        match self {
+            _ if is_set("FRAY_FAULTS") => None,
+            Self::InMakeTest if is_set("FRAY_REQUIRE_TOOLS") => None,
+            Self::InMakeTest => {
+                Some("it takes over a minute; FRAY_FAULTS=1 runs it, and so does make test")
+            }
+            Self::WhenAsked => {
+                Some("it takes several minutes; FRAY_FAULTS=1 runs it, and so does make soak")
+            }
+        }
+    }
+}
+
+/// Runs a test of this file in a world of its own. `false`: it does not run here, and that was said.
+pub fn run_within(test: &str, runs: Runs) -> bool {
+    if let Some(why) = runs.refused() {
+        eprintln!("SKIPPED: {test}: {why}");
         return false;
     }
     if !can_be_made() {
         let insists = std::env::var_os("FRAY_REQUIRE_NAMESPACES").is_some();
         assert!(!insists, "this system gives users no network namespaces");
         eprintln!(
-            "SKIPPED: {test}: this system gives users no network namespaces (unshare, ip, veth)"
+            "SKIPPED: {test}: this system gives users no network namespaces (setpriv, unshare, ip, veth)"
         );
         return false;
     }
+    // Two worlds at once would only be in each other's way.
+    let _one_at_a_time = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let itself = std::env::current_exe().expect("it runs");
     let status = unshare()
         .arg(itself)
@@ -42,8 +67,13 @@ pub fn run_within(test: &str) -> bool {
     true
 }
 
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// What a world begins with. All that is started within ends with its first process, and that ends with this one, however
+/// it ends.
 fn unshare() -> Command {
-    let mut command = Command::new("unshare");
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", "unshare"]);
     command.args(["--user", "--map-root-user", "--net", "--mount", "--kill-child"]);
     command.args(["--fork", "--pid", "--mount-proc", "--"]);
     command

@@ -1,5 +1,5 @@
 //! Goal: any server of a fleet is a good one: a player gets to the room wherever it is. Method: several servers in this
-//! process share a directory in memory; real clients over loopback.
+//! process share a directory in memory, or a real NATS with what they record; real clients over loopback.
 
 #![allow(unreachable_pub, missing_docs, reason = "nobody but this test uses its modules")]
 
@@ -9,6 +9,9 @@ mod chatty;
 #[path = "../../../server/tests/support/flags.rs"]
 mod flags;
 mod forget;
+#[path = "../../../server/tests/support/nats.rs"]
+mod nats;
+mod recordings;
 mod secrecy;
 #[allow(dead_code, reason = "each test uses its own part of it")]
 mod servers;

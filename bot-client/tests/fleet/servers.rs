@@ -3,6 +3,7 @@
 use crate::flags::config;
 use fray_bot::client::transport::GrpcServer;
 use fray_proto::v1::lobby_client::LobbyClient;
+use fray_proto::v1::replays_client::ReplaysClient;
 use fray_server::Server;
 use fray_server::cluster::memory::MemoryDirectory;
 use fray_server::game::GameFactory;
@@ -47,7 +48,7 @@ pub struct Running {
 }
 
 impl Fleet {
-    /// So many servers with these flags.
+    /// So many servers with these flags, which share a directory in memory.
     pub async fn of(count: usize, flags: &[&str]) -> Self {
         Self::of_game(Arena::default(), count, flags).await
     }
@@ -125,9 +126,20 @@ impl Running {
         format!("http://{}", self.players)
     }
 
+    /// Waits until it takes rooms: the directory has heard of it.
+    pub async fn until_in_fleet(&self) {
+        while !self.telemetry.health.takes_rooms() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
     /// As a player reaches it.
     pub fn grpc(&self) -> Arc<GrpcServer> {
         Arc::new(GrpcServer::at(&self.url()).expect("an address"))
+    }
+
+    pub async fn replays(&self) -> ReplaysClient<Channel> {
+        ReplaysClient::connect(self.url()).await.expect("a connection")
     }
 
     pub async fn lobby(&self) -> LobbyClient<Channel> {

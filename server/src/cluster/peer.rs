@@ -48,8 +48,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const JOIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// How soon a stream must be answered.
 const CARRY_TIMEOUT: Duration = Duration::from_secs(3);
-/// A server that does not answer pings is gone.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// A server that does not answer pings is gone: the players of streams that are carried there are told so after both, and
+/// have to be somewhere else within ten seconds.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Signs what this server shows to the one at that address; `None`: it cannot be signed just now.

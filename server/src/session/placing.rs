@@ -334,11 +334,18 @@ impl Lobby {
                 changes.changed().await.ok()?;
             }
         };
-        let opened = tokio::time::timeout(OPENED_WITHIN, opened).await.ok().flatten();
-        // A server that is cut off has ended its rooms, and cannot say so to the directory.
-        let is_known = self.directory().is_reachable();
-        let gone = if is_known { Error::RoomNotFound } else { Error::OwnerUnreachable };
-        opened.map(Place::Here).ok_or(gone)
+        if let Ok(Some(room)) = tokio::time::timeout(OPENED_WITHIN, opened).await {
+            return Ok(Place::Here(room));
+        }
+        // A server that was cut off, or stood still, has ended its rooms, and may have to hear yet what became of them.
+        match self.directory().read(id).await {
+            Ok(Some(held)) => Err(match &held.record.lost {
+                Some(why) => Error::RoomLost(why.clone()),
+                None => Error::OwnerUnreachable,
+            }),
+            Ok(None) => Err(self.unknown()),
+            Err(_) => Err(Error::OwnerUnreachable),
+        }
     }
 
     /// What has become of a room whose owner does not answer.
