@@ -11,6 +11,8 @@ mod flags;
 mod forget;
 #[path = "../../../server/tests/support/nats.rs"]
 mod nats;
+#[path = "../programs/mod.rs"]
+mod programs;
 mod recordings;
 mod secrecy;
 #[allow(dead_code, reason = "each test uses its own part of it")]
