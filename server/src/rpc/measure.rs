@@ -21,6 +21,8 @@ const METHODS: &[(&str, bool)] = &[
     ("fray.v1.Admin/Drain", true),
     ("fray.v1.Admin/CloseRoom", true),
     ("fray.v1.Admin/Kick", true),
+    ("fray.v1.Admin/ListServers", true),
+    ("fray.v1.Admin/ForgetServer", true),
     ("fray.v1.Lobby/Join", true),
     ("fray.v1.Lobby/ListRooms", true),
     ("fray.v1.Lobby/WatchRooms", false),
