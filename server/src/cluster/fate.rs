@@ -2,7 +2,7 @@
 //!
 //! A room is claimed only with proof that its owner is gone, and by a compare-and-swap: of all who try, one wins.
 
-use super::lease::CLAIM_AFTER;
+use super::lease::{CLAIM_AFTER, DISOWN_AFTER};
 use super::probe::{Probe, ProbeOutcome};
 use super::witness::Witness;
 use crate::room::RoomId;
@@ -63,6 +63,19 @@ pub fn judge(owner: &InstanceId, outcome: &ProbeOutcome, evidence: Evidence) -> 
         _ if evidence.gone_for >= CLAIM_AFTER => Verdict::Gone("its record was not renewed"),
         ProbeOutcome::Answered { instance, .. } if instance == owner => Verdict::Alive,
         _ => Verdict::Unknown,
+    }
+}
+
+/// Judges the owner of a room that it was asked for.
+pub fn judge_of_room(owner: &InstanceId, outcome: &ProbeOutcome, evidence: Evidence) -> Verdict {
+    match outcome {
+        // Cut off, and it has ended its rooms. It begins none before its renewals come through again.
+        ProbeOutcome::Answered {
+            instance, plays_room: false, reaches_directory: false, ..
+        } if instance == owner && evidence.silent_for >= DISOWN_AFTER => {
+            Verdict::Gone("it had to end the room")
+        }
+        _ => judge(owner, outcome, evidence),
     }
 }
 
@@ -236,6 +249,7 @@ impl Fates {
         self.witness.look(self.directory.as_ref());
         // What is known after the answer came.
         let evidence = self.witness.evidence(server, self.directory.as_ref());
+        let judge = if room.is_some() { judge_of_room } else { judge };
         let verdict = judge(server, &outcome, evidence);
         (outcome, verdict)
     }
@@ -252,4 +266,27 @@ impl Fates {
 
 fn answers_itself(outcome: &ProbeOutcome, server: &InstanceId) -> bool {
     matches!(outcome, ProbeOutcome::Answered { instance, .. } if instance == server)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_that_is_cut_off_and_has_ended_its_room_is_no_owner_any_more() {
+        let owner = InstanceId::random();
+        let verdict = |plays_room, reaches_directory, silent_for| {
+            let instance = owner.clone();
+            let outcome =
+                ProbeOutcome::Answered { instance, reaches_directory, plays_room, epoch: 1 };
+            let evidence = Evidence { silent_for, gone_for: Duration::ZERO };
+            (judge_of_room(&owner, &outcome, evidence), judge(&owner, &outcome, evidence))
+        };
+        let gone = Verdict::Gone("it had to end the room");
+        assert_eq!(verdict(false, false, DISOWN_AFTER), (gone, Verdict::Alive));
+        assert_eq!(verdict(true, false, DISOWN_AFTER).0, Verdict::Alive, "away for all");
+        assert_eq!(verdict(false, true, DISOWN_AFTER).0, Verdict::Alive, "about to open it");
+        let sooner = DISOWN_AFTER.saturating_sub(Duration::from_millis(1));
+        assert_eq!(verdict(false, false, sooner).0, Verdict::Alive);
+    }
 }

@@ -73,7 +73,7 @@ export class Archive implements Past {
 
   /** The file, a piece at a time. */
   async *download({ recording, code }: Name, signal: AbortSignal): AsyncIterable<Uint8Array> {
-    const { headers } = await this.#tickets.of(recording, code);
+    const { headers } = await this.#tickets.of(recording);
     try {
       for await (const { data } of this.#replays.download({ name: recording, code }, { signal, headers })) yield data;
     } catch (error) {
@@ -96,7 +96,7 @@ export class Archive implements Past {
     signal.addEventListener("abort", () => own.abort());
     try {
       let replica: Replica | undefined;
-      const { headers } = await this.#tickets.of(recording, code);
+      const { headers } = await this.#tickets.of(recording);
       if (signal.aborted) return;
       for await (const { message } of this.#play.watch(request, { signal: own.signal, headers })) {
         if (signal.aborted) return;

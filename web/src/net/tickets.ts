@@ -34,11 +34,11 @@ export class Tickets {
 
   /** For a recording, of a room that may still play: many calls in a row use one. Never throws; a call that needs a ticket
       and has none is refused, and says so. */
-  of(recording: string, code: string): Promise<Spectator> {
-    const key = `${recording} ${code}`;
-    const kept = this.#kept.get(key);
+  of(recording: string): Promise<Spectator> {
+    const kept = this.#kept.get(recording);
     if (kept !== undefined && this.now() < kept.until) return kept.spectator;
-    const asked = this.#ask(code === "" ? { case: "roomId", value: recording } : { case: "code", value: code });
+    // By its name, of a private room, too: its code goes with the call itself, and nobody knows it but who has the recording.
+    const asked = this.#ask({ case: "roomId", value: recording });
     const entry = {
       until: this.now() + NONE_MS,
       spectator: asked.then(
@@ -51,7 +51,7 @@ export class Tickets {
     };
     // One is looked at at a time: others' tickets run out by themselves.
     this.#kept.clear();
-    this.#kept.set(key, entry);
+    this.#kept.set(recording, entry);
     return entry.spectator;
   }
 

@@ -5,7 +5,7 @@ use super::Claimant;
 use super::face::{Face, instance, number, room_record, server_record};
 use super::world::{Answer, Ask, Happening, Ms, Record, World};
 use crate::cluster::electorate::{self, Published};
-use crate::cluster::fate::{Evidence, Verdict, judge};
+use crate::cluster::fate::{Evidence, Verdict, judge, judge_of_room};
 use crate::cluster::lease::{Action, CLAIM_AFTER, Event, Lease, Poll, Standing};
 use crate::cluster::probe::ProbeOutcome;
 use crate::cluster::witness::Witness;
@@ -307,7 +307,10 @@ impl World {
         let gone_for = server.witness.gone_for(&of, &face, at);
         let evidence = Evidence { silent_for, gone_for };
         let is_gone = match self.claimant {
-            Claimant::Sound => matches!(judge(&of, &outcome, evidence), Verdict::Gone(_)),
+            Claimant::Sound => {
+                let judge = if probe.server == 0 { judge_of_room } else { judge };
+                matches!(judge(&of, &outcome, evidence), Verdict::Gone(_))
+            }
             Claimant::Early(after) => gone_for >= after,
             Claimant::WithoutElectorate => silent_for >= CLAIM_AFTER,
         };
