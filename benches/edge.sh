@@ -8,7 +8,7 @@
 #                            what is between). LIE='' for players who do not lie: their streams are not written to
 #   benches/edge.sh control  half stop reading, with Envoy's default windows: they are so large that it takes minutes (of SECONDS_EACH,
 #                            420) until whoever shares a connection with the stalled stands still, too
-# Prints its conditions and figures; exits 1 when something was lost or relayed that must not be.
+# Prints its conditions and figures; `crowd` exits 1 when something was lost or relayed that must not be.
 # Build first: cargo build --release -p fray-server -p fray-bot
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

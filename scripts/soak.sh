@@ -27,7 +27,7 @@ scripts/fuzz.sh recording 600
 
 echo "=== A fleet whose NATS is away for over a minute, for all or for two of three; a server that stands still"
 scripts/tools.sh envoy nats-server helm
-FRAY_FAULTS=1 FRAY_REQUIRE_TOOLS=1 cargo test --locked --release -p fray-bot --test faults \
+FRAY_FAULTS=1 FRAY_REQUIRE_TOOLS=1 FRAY_REQUIRE_NAMESPACES=1 cargo test --locked --release -p fray-bot --test faults \
   whatever_lasts -- --nocapture
 
 echo "=== $minutes minutes of 64 bots in real time, recorded, verified"

@@ -111,6 +111,13 @@ else
   skip "web" "there is no web/package.json"
 fi
 
+# Servers that are cut off from each other are in network namespaces of their own.
+if setpriv --pdeathsig KILL -- unshare --user --map-root-user --net --mount --fork --pid --mount-proc -- sh -c \
+  'mount -t tmpfs tmpfs /run && ip link add br0 type bridge && ip netns add h0' 2>/dev/null; then
+  export FRAY_REQUIRE_NAMESPACES=1
+else
+  skip "faults of a fleet" "no network namespaces: they need setpriv, unshare, ip and veth, and the right to use them"
+fi
 step "tests" env FRAY_REQUIRE_TOOLS=1 cargo test --locked --workspace
 step "determinism in release" cargo test --locked --release -p fray-server \
   --test determinism --test golden_recordings --test recorded_play

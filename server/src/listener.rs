@@ -22,7 +22,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// What a peer may send before it is read, per stream: moves are small. A connection takes as much for each of its streams,
+/// What a peer may send before it is read, per stream: moves are small. (What Play reads ahead has a bound of its own, in
+/// `rpc/requests.rs`.) A connection takes as much for each of its streams,
 /// so that those whose reader stalls cannot use up what the others need.
 const STREAM_WINDOW_BYTES: u32 = 16 * 1024;
 /// How much larger a connection's window is than those of its streams together, which are what bounds it. h2 gives small

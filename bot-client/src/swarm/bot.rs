@@ -202,6 +202,10 @@ impl Bot {
                         break Ok(());
                     }
                     self.leave();
+                    if self.has_lied() {
+                        // What waits for it is much, and reading it would disturb those who are still measured.
+                        break Ok(());
+                    }
                 }
             }
         };
@@ -380,6 +384,10 @@ impl Bot {
         self.player.leave();
     }
 
+    fn has_lied(&self) -> bool {
+        self.is_stalled && self.shared.plan.stall_lies
+    }
+
     fn tick_period(&self) -> Duration {
         let rate_hz = self.player.session().welcome().map_or(1, |welcome| welcome.tick_rate_hz);
         // A server that says more breaks the rules, and must not make us count every microsecond of a gap.
@@ -398,8 +406,8 @@ impl Bot {
         let mut counters = self.player.session_mut().take_counters();
         let second = self.shared.second(Instant::now());
         let mut stats = self.shared.board.shard(self.index);
-        // When the server said that all is well, all must be acknowledged.
-        if result.is_ok() || asked_to_leave {
+        // When the server said that all is well, all must be acknowledged. Who lied cannot know.
+        if (result.is_ok() || asked_to_leave) && !self.has_lied() {
             counters.lost_moves += unacknowledged;
         }
         stats.note_counters(second, counters);

@@ -101,7 +101,7 @@ impl Default for SharedWitness {
 }
 
 impl SharedWitness {
-    /// Looks at the directory. The keeper does so each second.
+    /// Looks at the directory. The keeper does so every half second.
     pub fn look(&self, directory: &dyn Directory) {
         self.lock().look(directory, Instant::now());
     }
@@ -251,6 +251,12 @@ impl Fates {
         let evidence = self.witness.evidence(server, self.directory.as_ref());
         let judge = if room.is_some() { judge_of_room } else { judge };
         let verdict = judge(server, &outcome, evidence);
+        // That it is not in this server's view may be the view's fault, or its record's, which this release cannot read.
+        let is_unseen =
+            matches!(verdict, Verdict::Gone(_)) && self.directory.server(server).is_none();
+        if is_unseen && self.directory.has_record(server).await != Ok(false) {
+            return (outcome, Verdict::Unknown);
+        }
         (outcome, verdict)
     }
 

@@ -128,6 +128,11 @@ impl Directory for MemoryDirectory {
         Box::pin(async { Ok(held) })
     }
 
+    fn has_record(&self, server: &InstanceId) -> BoxFuture<'_, Result<bool, DirectoryError>> {
+        let is_there = self.server(server).is_some();
+        Box::pin(async move { Ok(is_there) })
+    }
+
     fn create(&self, record: RoomRecord) -> BoxFuture<'_, Result<Revision, DirectoryError>> {
         Box::pin(async { self.write(record, None) })
     }

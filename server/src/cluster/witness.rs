@@ -26,7 +26,7 @@ pub const UNANSWERED_AFTER: Duration = Duration::from_millis(1500);
 /// How many servers are looked after; beyond that the oldest are as good as unknown.
 const SERVERS_MAX: usize = 10_000;
 
-/// Looks at the directory, at each change or at least each second.
+/// Looks at the directory, a few times between two renewals.
 #[derive(Debug)]
 pub struct Witness {
     /// What was before does not count.

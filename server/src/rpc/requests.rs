@@ -7,18 +7,27 @@
 
 use crate::session::Error;
 use crate::telemetry::spawn_named;
+use crate::wire::INCOMING_BYTES_MAX;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use std::pin::pin;
-use tokio::sync::mpsc;
+use std::sync::Arc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
 /// What may wait while the stream's own task cannot write. A client that keeps the rules has 64 moves under way and four
 /// acknowledgements a second: it gets there in 48 s, and is given up before.
 const WAITING_MAX: usize = 256;
 
-/// The same requests, read by a task of their own. Beyond [`WAITING_MAX`] that nobody took, they end with an error.
+/// And of so many bytes: twice the largest message.
+const WAITING_BYTES_MAX: usize = 2 * INCOMING_BYTES_MAX;
+
+/// A request, and its place among those that wait.
+type Waiting = (Result<Bytes, Error>, Option<OwnedSemaphorePermit>);
+
+/// The same requests, read by a task of their own. Beyond [`WAITING_MAX`] and [`WAITING_BYTES_MAX`] that nobody took, they end
+/// with an error.
 pub(super) fn read_always(
     requests: impl Stream<Item = Result<Bytes, Error>> + Send + 'static,
     readers: &TaskTracker,
@@ -26,15 +35,19 @@ pub(super) fn read_always(
     // One place more, for the word that there were too many.
     let (sender, mut receiver) = mpsc::channel(WAITING_MAX + 1);
     spawn_named(readers, "requests", read(requests, sender));
-    stream::poll_fn(move |cx| receiver.poll_recv(cx))
+    // The place is free once the request is taken.
+    stream::poll_fn(move |cx| {
+        receiver.poll_recv(cx).map(|taken| taken.map(|(request, _place)| request))
+    })
 }
 
 async fn read(
     requests: impl Stream<Item = Result<Bytes, Error>> + Send,
-    sender: mpsc::Sender<Result<Bytes, Error>>,
+    sender: mpsc::Sender<Waiting>,
 ) {
     let Ok(last) = sender.clone().reserve_owned().await else { return };
     let mut last = Some(last);
+    let places = Arc::new(Semaphore::new(WAITING_BYTES_MAX));
     let mut requests = pin!(requests);
     loop {
         let request = tokio::select! {
@@ -47,15 +60,18 @@ async fn read(
             // Nobody will look at it. But h2 takes the cost of a frame that comes for a reader who is gone for good.
             continue;
         }
-        match sender.try_send(request) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => {
-                last = last.and_then(|last| {
-                    last.send(Err(Error::MoveFlood));
-                    None
-                });
-            }
-            Err(TrySendError::Closed(_)) => return,
+        let bytes = request.as_ref().map_or(0, Bytes::len);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let has_room = match Arc::clone(&places).try_acquire_many_owned(bytes) {
+            Err(_) => false,
+            Ok(place) => match sender.try_send((request, Some(place))) {
+                Ok(()) => true,
+                Err(TrySendError::Full(_)) => false,
+                Err(TrySendError::Closed(_)) => return,
+            },
+        };
+        if !has_room && let Some(last) = last.take() {
+            last.send((Err(Error::MoveFlood), None));
         }
     }
 }
@@ -76,6 +92,21 @@ mod tests {
         // All of them are read, all the same.
         readers.wait().await;
         for _ in 0..WAITING_MAX {
+            assert!(matches!(taken.next().await, Some(Ok(_))));
+        }
+        assert!(matches!(taken.next().await, Some(Err(Error::MoveFlood))));
+        assert!(taken.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn large_requests_that_nobody_takes_are_bounded_in_bytes() {
+        let readers = TaskTracker::new();
+        let large = Bytes::from(vec![0; INCOMING_BYTES_MAX]);
+        let many = stream::repeat_with(move || Ok(large.clone())).take(100);
+        let mut taken = pin!(read_always(many, &readers));
+        readers.close();
+        readers.wait().await;
+        for _ in 0..2 {
             assert!(matches!(taken.next().await, Some(Ok(_))));
         }
         assert!(matches!(taken.next().await, Some(Err(Error::MoveFlood))));

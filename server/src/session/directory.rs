@@ -197,6 +197,9 @@ pub trait Directory: Send + Sync + 'static {
         room: &RoomId,
     ) -> BoxFuture<'_, Result<Option<Held<RoomRecord>>, DirectoryError>>;
 
+    /// Whether the directory itself has a record of this server, one that cannot be read included.
+    fn has_record(&self, server: &InstanceId) -> BoxFuture<'_, Result<bool, DirectoryError>>;
+
     /// Writes a record where there must be none.
     fn create(&self, record: RoomRecord) -> BoxFuture<'_, Result<Revision, DirectoryError>>;
 

@@ -152,8 +152,10 @@ async fn servers_are_known_while_they_say_so() {
         one.announce(server(one.me())).await.expect("announced");
         until("it is there again", || two.server(one.me()).is_some()).await;
 
+        assert_eq!(two.has_record(one.me()).await, Ok(true));
         one.withdraw().await.expect("withdrawn");
         until("the other has heard of it", || two.server(one.me()).is_none()).await;
+        assert_eq!(two.has_record(one.me()).await, Ok(false));
         assert_eq!(two.silence(one.me()), None);
     })
     .await;

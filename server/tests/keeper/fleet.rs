@@ -49,6 +49,8 @@ struct State {
     hears_since: Instant,
     rooms: Vec<Held<RoomRecord>>,
     servers: Vec<Held<ServerRecord>>,
+    /// Whose record it does not see, though it is there.
+    overlooked: Option<InstanceId>,
 }
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
@@ -60,9 +62,15 @@ impl Cuttable {
             hears_since: Instant::now(),
             rooms: Vec::new(),
             servers: Vec::new(),
+            overlooked: None,
         };
         let (is_cut, is_deaf) = (AtomicBool::new(false), AtomicBool::new(false));
         Self { inner, is_cut, is_deaf, state: Mutex::new(state) }
+    }
+
+    /// As if its record were one that cannot be read, or the word of it had been lost.
+    pub(crate) fn overlook(&self, server: &InstanceId) {
+        self.state.lock().expect("sound").overlooked = Some(server.clone());
     }
 
     fn is_cut(&self) -> bool {
@@ -116,12 +124,16 @@ impl Directory for Cuttable {
         if self.is_old() {
             return self.state.lock().expect("sound").servers.clone();
         }
-        self.inner.servers()
+        let mut servers = self.inner.servers();
+        let overlooked = self.state.lock().expect("sound").overlooked.clone();
+        servers.retain(|held| Some(&held.record.instance) != overlooked.as_ref());
+        servers
     }
     fn silence(&self, instance: &InstanceId) -> Option<Duration> {
         if self.is_old() {
             return self.server(instance).map(|_| Duration::ZERO);
         }
+        self.server(instance)?;
         let heard_for = self.state.lock().expect("sound").hears_since.elapsed();
         self.inner.silence(instance).map(|silence| silence.min(heard_for))
     }
@@ -141,6 +153,10 @@ impl Directory for Cuttable {
     ) -> BoxFuture<'_, Result<Option<Held<RoomRecord>>, DirectoryError>> {
         let room = room.clone();
         Box::pin(async move { self.ask(self.inner.read(&room)).await })
+    }
+    fn has_record(&self, server: &InstanceId) -> BoxFuture<'_, Result<bool, DirectoryError>> {
+        let server = server.clone();
+        Box::pin(async move { self.ask(self.inner.has_record(&server)).await })
     }
     fn create(&self, record: RoomRecord) -> BoxFuture<'_, Result<Revision, DirectoryError>> {
         Box::pin(self.ask(self.inner.create(record)))

@@ -122,6 +122,19 @@ async fn what_a_dead_server_leaves_goes_first_its_rooms_then_its_record() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn that_a_servers_record_is_not_seen_is_no_proof_while_the_directory_has_it() {
+    let fleet = Fleet::new(2);
+    let (one, two) = (fleet.server(0), fleet.server(1));
+    two.directory.overlook(one.directory.me());
+    let (_one, _two) = (one.run(), two.run());
+    let room = one.open("abc").await;
+    sleep(s(60.0)).await;
+    let held = two.directory.room(&room.info().id).expect("a record");
+    assert_eq!(two.fates.settle(held).await, Err(Error::OwnerUnreachable));
+    assert!(room.ending().is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn alone_with_an_address_that_refuses_rooms_are_declared_lost_though_most_are_gone() {
     let fleet = Fleet::new(4);
     let servers: Vec<_> = (0..4).map(|number| fleet.server(number)).collect();

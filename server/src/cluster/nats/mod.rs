@@ -262,6 +262,15 @@ impl Directory for NatsDirectory {
         })
     }
 
+    fn has_record(&self, server: &InstanceId) -> BoxFuture<'_, Result<bool, DirectoryError>> {
+        let key = server.to_string();
+        Box::pin(async move {
+            let shared = &self.shared;
+            let stored = shared.requests.read(&shared.buckets.servers, &key).await?;
+            Ok(stored.is_some_and(|stored| stored.value.is_some()))
+        })
+    }
+
     fn create(&self, record: RoomRecord) -> BoxFuture<'_, Result<Revision, DirectoryError>> {
         Box::pin(async move {
             // A directory that was emptied would take it, and its owner would come back and find it taken.

@@ -50,6 +50,9 @@ impl Directory for Face {
     fn read(&self, _: &RoomId) -> BoxFuture<'_, Result<Option<Held<RoomRecord>>, DirectoryError>> {
         unreachable!("messages are simulated")
     }
+    fn has_record(&self, _: &InstanceId) -> BoxFuture<'_, Result<bool, DirectoryError>> {
+        unreachable!("messages are simulated")
+    }
     fn create(&self, _: RoomRecord) -> BoxFuture<'_, Result<Revision, DirectoryError>> {
         unreachable!("messages are simulated")
     }
