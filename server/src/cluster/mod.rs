@@ -20,4 +20,6 @@ pub mod memory;
 pub mod nats;
 pub mod peer;
 pub mod probe;
+#[cfg(test)]
+mod records;
 pub mod witness;

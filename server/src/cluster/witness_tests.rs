@@ -1,7 +1,7 @@
 use super::*;
 use crate::cluster::memory::MemoryDirectory;
-use crate::room::RoomId;
-use crate::session::directory::{RoomRecord, ServerRecord};
+use crate::cluster::records;
+use crate::session::directory::ServerRecord;
 use tokio::time::advance;
 
 /// Servers that share a directory, and what the first sees of the others.
@@ -25,19 +25,9 @@ impl Fleet {
 
     async fn renew(&self, server: usize, electorate: &[usize]) {
         let record = ServerRecord {
-            instance: self.id(server),
-            name: String::new(),
-            route: String::new(),
-            peer: String::new(),
-            release: String::new(),
-            game: String::new(),
-            sim_version: 1,
-            rooms_max: 1,
-            room_capacity_max: 1,
-            is_draining: false,
-            players: BTreeMap::new(),
             electorate: electorate.iter().map(|&member| self.id(member)).collect(),
             renewal_age_ms: self.renewal_age_ms,
+            ..records::server(self.id(server))
         };
         self.servers[server].announce(record).await.expect("announced");
     }
@@ -143,18 +133,7 @@ async fn nor_is_who_renews_and_is_not_answered() {
 #[tokio::test(start_paused = true)]
 async fn that_the_record_of_a_server_with_rooms_is_not_there_is_proof_after_a_while() {
     let mut fleet = Fleet::new(2);
-    let record = RoomRecord {
-        room: RoomId::parse("abc").expect("an id"),
-        owner: fleet.id(1),
-        epoch: 1,
-        followers: Vec::new(),
-        game: String::new(),
-        sim_version: 1,
-        name: String::new(),
-        capacity: 8,
-        code_hash: None,
-        lost: None,
-    };
+    let record = records::room("abc", fleet.id(1), 1);
     fleet.servers[1].create(record).await.expect("created");
     // It said that it would ask nobody but itself: as long as that is there, nobody can tell.
     fleet.renew(1, &[1]).await;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::cluster::records;
 use std::sync::Arc;
 
 const ME: &str = "00000000000000aa";
@@ -13,18 +14,7 @@ fn id(room: &str) -> RoomId {
 }
 
 fn record(room: &str, owner: &str, epoch: u64) -> Held<RoomRecord> {
-    let record = RoomRecord {
-        room: id(room),
-        owner: instance(owner),
-        epoch,
-        followers: Vec::new(),
-        game: "arena".into(),
-        sim_version: 1,
-        name: String::new(),
-        capacity: 8,
-        code_hash: None,
-        lost: None,
-    };
+    let record = records::room(room, instance(owner), epoch);
     Held { record: Arc::new(record), revision: Revision(7) }
 }
 

@@ -1,41 +1,17 @@
 use super::*;
+use crate::cluster::records;
 
 fn instance(number: usize) -> InstanceId {
     InstanceId::parse(&format!("{number:016x}")).expect("an id")
 }
 
 fn room(name: &str, owner: usize) -> Held<RoomRecord> {
-    let record = RoomRecord {
-        room: RoomId::parse(name).expect("an id"),
-        owner: instance(owner),
-        epoch: 1,
-        followers: Vec::new(),
-        game: "arena".into(),
-        sim_version: 1,
-        name: String::new(),
-        capacity: 8,
-        code_hash: None,
-        lost: None,
-    };
+    let record = records::room(name, instance(owner), 1);
     Held { record: Arc::new(record), revision: Revision(7) }
 }
 
 fn server(number: usize) -> Held<ServerRecord> {
-    let record = ServerRecord {
-        instance: instance(number),
-        name: String::new(),
-        route: String::new(),
-        peer: String::new(),
-        release: String::new(),
-        game: "arena".into(),
-        sim_version: 1,
-        rooms_max: 8,
-        room_capacity_max: 8,
-        is_draining: false,
-        players: BTreeMap::new(),
-        electorate: Vec::new(),
-        renewal_age_ms: 0,
-    };
+    let record = records::server(instance(number));
     Held { record: Arc::new(record), revision: Revision(number as u64) }
 }
 

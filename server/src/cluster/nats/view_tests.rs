@@ -1,7 +1,7 @@
 use super::*;
+use crate::cluster::records;
 use crate::session::directory::InstanceId;
 use std::cell::Cell;
-use std::collections::BTreeMap;
 
 const A: &str = "00000000000000aa";
 const B: &str = "00000000000000bb";
@@ -11,36 +11,11 @@ fn instance(id: &str) -> InstanceId {
 }
 
 fn room(id: &str) -> RoomRecord {
-    RoomRecord {
-        room: RoomId::parse(id).expect("an id"),
-        owner: instance(A),
-        epoch: 1,
-        followers: Vec::new(),
-        game: "arena".into(),
-        sim_version: 1,
-        name: String::new(),
-        capacity: 8,
-        code_hash: None,
-        lost: None,
-    }
+    records::room(id, instance(A), 1)
 }
 
 fn server(id: &str) -> ServerRecord {
-    ServerRecord {
-        instance: instance(id),
-        name: String::new(),
-        route: String::new(),
-        peer: String::new(),
-        release: String::new(),
-        game: "arena".into(),
-        sim_version: 1,
-        rooms_max: 8,
-        room_capacity_max: 8,
-        is_draining: false,
-        players: BTreeMap::new(),
-        electorate: Vec::new(),
-        renewal_age_ms: 0,
-    }
+    records::server(instance(id))
 }
 
 fn life(created: i128, rooms: u64, servers: u64) -> Life {

@@ -1,13 +1,16 @@
 //! What a simulated server sees of the directory, and what is in it.
 
+use crate::cluster::records;
 use crate::room::RoomId;
 use crate::session::directory::{
     Directory, DirectoryError, Held, InstanceId, Revision, RoomRecord, ServerRecord,
 };
 use futures_util::future::BoxFuture;
-use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::watch;
+
+/// The only one.
+const ROOM: &str = "room";
 
 /// What a server sees of the directory, as it would ask it.
 pub(super) struct Face {
@@ -78,22 +81,13 @@ pub(super) fn instance(server: usize) -> InstanceId {
 }
 
 pub(super) fn room_id() -> RoomId {
-    RoomId::parse("room").expect("an id")
+    RoomId::parse(ROOM).expect("an id")
 }
 
 pub(super) fn room_record(is_lost: bool) -> RoomRecord {
-    RoomRecord {
-        room: room_id(),
-        owner: instance(usize::from(is_lost)),
-        epoch: if is_lost { 2 } else { 1 },
-        followers: Vec::new(),
-        game: String::new(),
-        sim_version: 1,
-        name: String::new(),
-        capacity: 8,
-        code_hash: None,
-        lost: is_lost.then(|| "gone".to_owned()),
-    }
+    let (owner, epoch) = if is_lost { (1, 2) } else { (0, 1) };
+    let lost = is_lost.then(|| "gone".to_owned());
+    RoomRecord { lost, ..records::room(ROOM, instance(owner), epoch) }
 }
 
 /// Which server an instance is.
@@ -107,18 +101,9 @@ pub(super) fn server_record(
     renewal_age: Duration,
 ) -> ServerRecord {
     ServerRecord {
-        instance: instance(server),
-        name: String::new(),
-        route: String::new(),
         peer: server.to_string(),
-        release: String::new(),
-        game: String::new(),
-        sim_version: 1,
-        rooms_max: 1,
-        room_capacity_max: 8,
-        is_draining: false,
-        players: BTreeMap::new(),
         electorate,
         renewal_age_ms: renewal_age.as_millis() as u64,
+        ..records::server(instance(server))
     }
 }
