@@ -10,6 +10,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use fray_proto::update::GRPC_PREFIX_BYTES;
 use fray_proto::v1;
 use prost::Message as _;
+use std::time::Duration;
 
 /// The most bytes of a game's own part of a move.
 const MOVE_PAYLOAD_BYTES_MAX: usize = 64;
@@ -224,6 +225,7 @@ impl From<Welcome> for v1::Welcome {
             grace_ms: welcome.grace_ms,
             server: welcome.server,
             server_version: welcome.release,
+            restored_age_ms: welcome.restored.map(whole_ms),
             ..Self::default()
         };
         match welcome.player {
@@ -254,6 +256,14 @@ pub fn frame_play(outgoing: Outgoing) -> Bytes {
         Outgoing::Pong { echo, tick } => Message::Pong(v1::Pong { echo, tick }),
         Outgoing::ShuttingDown => Message::Notice(shutting_down()),
         Outgoing::Frozen(frozen) => Message::Notice(stands_still(frozen)),
+        Outgoing::Moving => Message::Notice(moves()),
+        Outgoing::Restored(age) => Message::Notice(restored(age)),
+        Outgoing::Redirect(redirect) => Message::Redirect(v1::Redirect {
+            ticket: redirect.ticket,
+            expires_in_s: u32::try_from(redirect.expires_in.as_secs()).unwrap_or(u32::MAX),
+            epoch: redirect.epoch,
+            first_tick: redirect.first_tick,
+        }),
     };
     frame(&v1::PlayResponse { message: Some(message) })
 }
@@ -267,7 +277,10 @@ pub fn frame_watch(outgoing: Outgoing) -> Option<Bytes> {
         Outgoing::Welcome(welcome) => Message::Welcome((*welcome).into()),
         Outgoing::ShuttingDown => Message::Notice(shutting_down()),
         Outgoing::Frozen(frozen) => Message::Notice(stands_still(frozen)),
-        Outgoing::Pong { .. } => return None,
+        Outgoing::Moving => Message::Notice(moves()),
+        Outgoing::Restored(age) => Message::Notice(restored(age)),
+        // Spectators have tickets of another kind, and ask for them.
+        Outgoing::Pong { .. } | Outgoing::Redirect(_) => return None,
     };
     Some(frame(&v1::WatchResponse { message: Some(message) }))
 }
@@ -288,6 +301,26 @@ fn stands_still(frozen: bool) -> v1::Notice {
         (Kind::RoomResumed, "The room goes on.")
     };
     v1::Notice { kind: kind.into(), text: text.into(), in_ms: 0 }
+}
+
+fn moves() -> v1::Notice {
+    v1::Notice {
+        kind: v1::notice::Kind::RoomMoving.into(),
+        text: "The room moves to another server.".into(),
+        in_ms: 0,
+    }
+}
+
+fn restored(age: Duration) -> v1::Notice {
+    let text = format!(
+        "The room's server was lost. The room was restored to {} s ago.",
+        age.as_secs().max(1)
+    );
+    v1::Notice { kind: v1::notice::Kind::RoomRestored.into(), text, in_ms: 0 }
+}
+
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn frame(message: &impl prost::Message) -> Bytes {

@@ -16,6 +16,7 @@ pub(super) fn room(id: &str, owner: InstanceId, epoch: u64) -> RoomRecord {
         capacity: 8,
         code_hash: None,
         lost: None,
+        parked: false,
     }
 }
 

@@ -166,4 +166,7 @@ pub enum Error {
     /// The game's rules panicked.
     #[error("the room failed")]
     Failed,
+    /// The room is on another server by now.
+    #[error("the room has moved to another server")]
+    Moved,
 }

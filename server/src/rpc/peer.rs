@@ -72,6 +72,13 @@ impl v1::peer_server::Peer for Service {
         Ok(tonic::Response::new(Box::pin(messages)))
     }
 
+    async fn transfer(
+        &self,
+        _request: tonic::Request<tonic::Streaming<v1::TransferRequest>>,
+    ) -> Result<tonic::Response<v1::TransferResponse>, Status> {
+        Err(Status::unimplemented("rooms do not move yet"))
+    }
+
     async fn probe(
         &self,
         request: tonic::Request<v1::ProbeRequest>,

@@ -75,6 +75,9 @@ pub struct RoomRecord {
     /// Set when nobody runs it any more: why, for its players. Kept for a while, so that all of them are told the same.
     #[serde(default)]
     pub lost: Option<String>,
+    /// Its owner has ended and left the room in the store, for another to go on with it.
+    #[serde(default)]
+    pub parked: bool,
 }
 
 /// A server, as the directory has it. Later versions add fields only.

@@ -24,6 +24,7 @@ const GOES_ON_ELSEWHERE: &[&str] = &[
     "ROOM_FULL",
     "ROOM_NOT_FOUND",
     "ROOM_LOST",
+    "ROOM_MOVED",
     "ROOMS_EXHAUSTED",
     "OWNER_UNREACHABLE",
     "SHUTTING_DOWN",
@@ -288,6 +289,7 @@ impl Lobby {
             capacity: draft.capacity,
             code_hash: draft.code.as_ref().map(|code| code_hash(&self.sessions.token_key, code)),
             lost: None,
+            parked: false,
         }
     }
 

@@ -456,6 +456,7 @@ fn welcome(sessions: &Sessions, room: &Handle, player: Option<WelcomePlayer>) ->
         heartbeat_ms: ms(sessions.limits.heartbeat),
         idle_timeout_ms: ms(sessions.limits.idle_timeout),
         grace_ms: ms(settings.grace),
+        restored: None,
         server: sessions.server_name.clone(),
         release: sessions.fleet.release.clone(),
         player,

@@ -72,6 +72,7 @@ fn room(name: &str, owner: &InstanceId) -> RoomRecord {
         capacity: 8,
         code_hash: None,
         lost: None,
+        parked: false,
     }
 }
 

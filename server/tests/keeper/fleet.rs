@@ -404,6 +404,7 @@ impl Server {
             capacity: 8,
             code_hash: None,
             lost: None,
+            parked: false,
         }
     }
 

@@ -152,6 +152,7 @@ fn record(shared: &Shared, info: &RoomInfo) -> RoomRecord {
         capacity: info.capacity,
         code_hash: info.code.as_ref().map(|code| code_hash(&parts.token_key, code)),
         lost: None,
+        parked: false,
     }
 }
 
