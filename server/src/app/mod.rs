@@ -66,6 +66,7 @@ pub enum Error {
 /// Makes servers: see [`Server::builder`].
 pub struct Server {
     game: Arc<dyn GameFactory>,
+    older: Vec<Arc<dyn GameFactory>>,
     config: Option<Config>,
     telemetry: Telemetry,
     directory: Option<Arc<dyn Directory>>,
@@ -76,6 +77,7 @@ impl Server {
     pub fn builder() -> Self {
         Self {
             game: Arc::new(Arena::default()),
+            older: Vec::new(),
             config: None,
             telemetry: Telemetry::default(),
             directory: None,
@@ -86,6 +88,13 @@ impl Server {
     #[must_use]
     pub fn game(mut self, game: impl GameFactory) -> Self {
         self.game = Arc::new(game);
+        self
+    }
+
+    /// Another version of the game's rules, for rooms that come from servers of another release. New rooms do not play it.
+    #[must_use]
+    pub fn also(mut self, game: impl GameFactory) -> Self {
+        self.older.push(Arc::new(game));
         self
     }
 
@@ -112,8 +121,9 @@ impl Server {
 
     /// Binds the listeners. From here on health says that the server is ready; [`App::run`] serves.
     pub async fn build(self) -> Result<App, Error> {
-        let Self { game, config, telemetry, directory } = self;
-        App::build(config.unwrap_or_default(), game, &telemetry, directory).await
+        let Self { game, older, config, telemetry, directory } = self;
+        let games = std::iter::once(game).chain(older).collect();
+        App::build(config.unwrap_or_default(), games, &telemetry, directory).await
     }
 }
 
@@ -135,7 +145,7 @@ pub struct App {
 impl App {
     async fn build(
         config: Config,
-        game: Arc<dyn GameFactory>,
+        games: Vec<Arc<dyn GameFactory>>,
         telemetry: &Telemetry,
         directory: Option<Arc<dyn Directory>>,
     ) -> Result<Self, Error> {
@@ -168,7 +178,7 @@ impl App {
             };
         let threads = Pool::threads_by_default();
         let peer_tls = credentials.peer_tls.as_ref().map(|(tls, _)| Arc::clone(tls));
-        let parts = Parts::in_fleet(&config, game, store, threads, telemetry, credentials, fleet)?;
+        let parts = Parts::in_fleet(&config, games, store, threads, telemetry, credentials, fleet)?;
         if let Some(on_end) = on_end {
             parts.sessions.rooms.tell_of_ends(on_end);
         }

@@ -140,7 +140,7 @@ impl Sessions {
     /// Whether new players are seated here, and rooms opened for them: not by a server that goes away, or that an operator has
     /// drained ([`Health::set_drained`]).
     pub fn takes_players(&self) -> Result<(), Error> {
-        if self.is_draining() {
+        if self.is_draining() || self.health.is_draining() {
             Err(Error::ShuttingDown)
         } else if self.health.is_drained() {
             Err(Error::Draining)
