@@ -10,6 +10,7 @@
 
 pub mod directory;
 pub mod labels;
+pub mod moving;
 #[cfg(target_os = "linux")]
 mod process;
 mod register;
@@ -119,6 +120,8 @@ pub struct Metrics {
     handshakes_failed: Family<Reason, Counter>,
     /// The directory that servers share.
     pub directory: directory::Directory,
+    /// Rooms that move between servers.
+    pub moving: moving::Moving,
     store_disk_errors: Counter,
     store_chunks_lost: Counter,
     ticks: Counter,
@@ -206,6 +209,7 @@ impl Metrics {
             reload_failures: Family::default(),
             handshakes_failed: Family::default(),
             directory: directory::Directory::default(),
+            moving: moving::Moving::default(),
             store_disk_errors: Counter::default(),
             store_chunks_lost: Counter::default(),
             ticks: Counter::default(),
