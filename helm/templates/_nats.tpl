@@ -5,9 +5,6 @@
 server_name: $POD_NAME
 listen: 0.0.0.0:4222
 http: 0.0.0.0:8222
-# What Kubernetes gives a pod that ends, less a little.
-lame_duck_grace_period: 2s
-lame_duck_duration: {{ max 5 (sub (int $nats.terminationGracePeriodSeconds) 10) }}s
 jetstream {
   store_dir: /data
   max_memory_store: {{ $nats.memoryMib | int }}MB
