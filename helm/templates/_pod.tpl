@@ -46,6 +46,8 @@ topologySpreadConstraints:
     labelSelector:
       matchLabels:
         {{- include "fray.selector" (list $root (index $ 1)) | nindent 8 }}
+    # Pods that an upgrade replaces do not count.
+    matchLabelKeys: [ pod-template-hash ]
 {{- end }}
 {{- end }}
 {{- end }}
