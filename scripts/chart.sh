@@ -127,6 +127,10 @@ python3 scripts/chart-values.py "$scratch/README.md"
 [ "$write" != --write ] || cp "$scratch/README.md" helm/README.md
 diff -u helm/README.md "$scratch/README.md" || fail "helm/README.md is not what helm/values.yaml says: run scripts/chart.sh --write"
 
+sed -n 's/^ *- alert: //p' helm/rules/fray.yaml | while read -r alert; do
+  grep -q "RUNBOOK.md#${alert,,})" helm/README.md || fail "helm/README.md does not say what $alert means"
+done
+
 # === What is published
 
 helm package helm --destination "$scratch" >/dev/null
