@@ -10,7 +10,7 @@ metadata:
   name: {{ $name }}{{ if eq .track "canary" }}-canary{{ end }}
   labels:
     {{- include "fray.labels" (list $root "server") | nindent 4 }}
-    fray/track: {{ .track }}
+    fray.dev/track: {{ .track }}
   {{- include "fray.annotations" $root | nindent 2 }}
 spec:
 {{- if not (and $values.autoscaling.enabled (eq .track "stable")) }}
@@ -28,12 +28,12 @@ spec:
   selector:
     matchLabels:
       {{- include "fray.selector" (list $root "server") | nindent 6 }}
-      fray/track: {{ .track }}
+      fray.dev/track: {{ .track }}
   template:
     metadata:
       labels:
         {{- include "fray.pod.labels" (list $root "server" $servers) | nindent 8 }}
-        fray/track: {{ .track }}
+        fray.dev/track: {{ .track }}
       annotations:
         kubectl.kubernetes.io/default-container: server
         {{- with $servers.podAnnotations }}
