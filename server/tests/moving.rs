@@ -5,8 +5,10 @@
 mod support;
 
 use fray_proto::hash::MoveContent;
+use fray_server::cluster::endpoints::EndpointsView;
 use fray_server::cluster::evacuation::{Carrier, Given, Mover, NotTaken};
 use fray_server::cluster::memory::MemoryDirectory;
+use fray_server::cluster::news::NewsSender;
 use fray_server::game::{Controls, Profile, Steering};
 use fray_server::room::handle::Claim;
 use fray_server::room::registry::{Draft, NewRoom};
@@ -120,6 +122,8 @@ impl World {
             carrier: Arc::clone(&link) as _,
             metrics: Arc::new(Metrics::default()),
             shares_store: false,
+            endpoints: EndpointsView::default(),
+            news: NewsSender::default(),
             sent: dashmap::DashMap::new(),
         };
         Self { from, to, link, mover, target }

@@ -117,13 +117,13 @@ async fn a_server_with_a_record_says_how_old_its_lease_is() {
         game: "arena".into(),
         sim_version: 1,
         sim_versions: Vec::new(),
-        zone: String::new(),
         rooms_max: 1,
         room_capacity_max: 1,
         is_draining: false,
         players: std::collections::BTreeMap::new(),
         electorate: Vec::new(),
         renewal_age_ms: 0,
+        zone: String::new(),
     };
     fleet.directory.announce(record).await.expect("announced");
     tokio::time::advance(std::time::Duration::from_millis(1500)).await;
