@@ -58,10 +58,7 @@ spec:
         - { name: peer, containerPort: 7779 }
         - { name: admin, containerPort: 7780 }
         env:
-        {{- include "fray.servers.env" . | nindent 8 }}
-        {{- with concat $servers.extraEnv (.extraEnv | default list) }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
+        {{- include "fray.env" (list (include "fray.servers.env" .) $servers.extraEnv .extraEnv) | nindent 8 }}
         {{- with $servers.extraEnvFrom }}
         envFrom:
         {{- toYaml . | nindent 8 }}
