@@ -72,7 +72,7 @@ pub async fn run(
                 edges.iter().filter(|edge| !callers.contains(edge)).count()
             });
             let waited_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(why = ?known, edges, unheard, waited_ms, "edges know this server: it takes rooms");
+            tracing::info!(why = ?known, edges, unheard, waited_ms, "this server takes rooms from now on");
             return health.set_awaits_edges(false);
         }
     }

@@ -4,6 +4,7 @@ use crate::cluster::on_cluster;
 use fray_server::cluster::kube::Options;
 use fray_server::cluster::kube::annotations::Load;
 use serde_json::json;
+use std::net::IpAddr;
 
 #[test]
 fn a_server_hears_who_comes_who_ends_and_who_is_gone() {
@@ -49,6 +50,16 @@ fn a_service_that_nobody_is_in_is_heard_of_too() {
         kube.until("no edges", |known| known.edges.as_ref().is_some_and(|all| all.is_empty()))
             .await;
         assert_eq!(kube.endpoints.now().servers, None, "nobody asked");
+        let (starts, ends) =
+            (json!({"ready": false}), json!({"ready": false, "terminating": true}));
+        let edges = json!([
+            {"addresses": ["10.9.1.1"]},
+            {"addresses": ["10.9.1.2"], "conditions": starts},
+            {"addresses": ["10.9.1.3"], "conditions": ends},
+        ]);
+        cluster.write_slice(&cluster.name, edges).await;
+        let wanted = [[10, 9, 1, 1], [10, 9, 1, 2]].map(IpAddr::from);
+        kube.until("edges", |known| known.edges == Some(wanted.into())).await;
         kube.end().await;
     });
 }
