@@ -82,6 +82,7 @@ pub async fn run(
 mod tests {
     use super::*;
     use tokio::sync::watch;
+    use tokio_util::task::TaskTracker;
 
     const WAIT: Duration = Duration::from_secs(35);
 
@@ -122,7 +123,7 @@ mod tests {
         let health = Arc::new(Health::default());
         health.set_awaits_edges(true);
         let run = run(Arc::clone(&health), endpoints.clone(), WAIT, CancellationToken::new());
-        drop(tokio::spawn(run));
+        TaskTracker::new().spawn(run);
         health
     }
 
