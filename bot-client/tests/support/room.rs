@@ -35,10 +35,13 @@ pub struct Faults {
     pub points_lost_on_resume: i32,
 }
 
-/// One room.
-#[derive(Debug)]
+/// One room; a copy of it is a checkpoint.
+#[derive(Clone, Debug)]
 pub struct Room {
     pub faults: Faults,
+    pub epoch: u64,
+    /// What it tells those who come back: that it was restored.
+    pub restored_age_ms: Option<u64>,
     pub tick: u32,
     /// The clock, as far as the room knows one: for margins of arrival.
     pub now_ms: u64,
@@ -74,6 +77,8 @@ impl Room {
         let before = Default::default();
         Self {
             faults,
+            epoch: 1,
+            restored_age_ms: None,
             tick: 0,
             now_ms: 0,
             motions,
@@ -121,7 +126,9 @@ impl Room {
         seat.connected = true;
         seat.generation += 1;
         seat.inbox.clear();
-        seat.steering = Steering::default();
+        if !std::mem::take(&mut seat.holds) {
+            seat.steering = Steering::default();
+        }
         let constants = |(kind, motion): (u32, Motion)| v1::Motion {
             kind,
             turn_rate: motion.turn_rate as u32,
@@ -149,6 +156,8 @@ impl Room {
             grace_ms: 30_000,
             resume_token: format!("token-{player}"),
             resumed,
+            epoch: self.epoch,
+            restored_age_ms: self.restored_age_ms.filter(|_| resumed),
             ..v1::Welcome::default()
         };
         let (generation, acked) = (seat.generation, seat.ack);
@@ -188,6 +197,15 @@ impl Room {
             seat.connected = false;
             seat.inbox.clear();
             seat.steering = Steering::default();
+        }
+    }
+
+    /// It is on another server from now on, and holds the player's controls until the next stream.
+    pub fn moves(&mut self, stream: &Stream) {
+        self.epoch += 1;
+        if let Some(seat) = self.seat_of(stream) {
+            seat.inbox.clear();
+            seat.holds = true;
         }
     }
 
