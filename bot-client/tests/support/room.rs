@@ -6,7 +6,7 @@ use fray_proto::hash::cell_checksum;
 use fray_proto::model::{Entity, Motion, Motions, Steering, World, advance, steer};
 use fray_proto::v1;
 use prost::Message as _;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use v1::cell_update::Encoding;
 use v1::play_request::Message as Request;
 use v1::play_response::Message as Response;
@@ -46,6 +46,8 @@ pub struct Room {
     /// The clock, as far as the room knows one: for margins of arrival.
     pub now_ms: u64,
     motions: Motions,
+    /// Players whose controls stay as they are when their next stream begins.
+    held: BTreeSet<u32>,
     seats: BTreeMap<u32, Seat>,
     history: VecDeque<(u32, Vec<v1::CellUpdate>)>,
     before: [Vec<Entity>; 2],
@@ -82,6 +84,7 @@ impl Room {
             tick: 0,
             now_ms: 0,
             motions,
+            held: BTreeSet::new(),
             seats: BTreeMap::new(),
             history: VecDeque::new(),
             before,
@@ -126,7 +129,7 @@ impl Room {
         seat.connected = true;
         seat.generation += 1;
         seat.inbox.clear();
-        if !std::mem::take(&mut seat.holds) {
+        if !self.held.remove(&player) {
             seat.steering = Steering::default();
         }
         let constants = |(kind, motion): (u32, Motion)| v1::Motion {
@@ -205,8 +208,8 @@ impl Room {
         self.epoch += 1;
         if let Some(seat) = self.seat_of(stream) {
             seat.inbox.clear();
-            seat.holds = true;
         }
+        self.held.insert(stream.player);
     }
 
     fn seat_of(&mut self, stream: &Stream) -> Option<&mut Seat> {

@@ -18,8 +18,6 @@ pub struct Seat {
     pub connected: bool,
     pub generation: u32,
     pub leaves: bool,
-    /// The controls stay as they are when the next stream begins.
-    pub holds: bool,
     pub gone: bool,
 }
 

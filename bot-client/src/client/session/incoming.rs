@@ -49,8 +49,8 @@ impl Session {
             }
         };
         let is_set_back = resumed && welcome.restored_age_ms.is_some();
-        let holds = resumed && !is_set_back && self.is_moving;
-        self.is_moving = false;
+        let was_moving = std::mem::take(&mut self.whereabouts.is_moving);
+        let holds = resumed && !is_set_back && was_moving;
         if is_set_back {
             let (dropped, fault) = self.ledger.set_back(applied);
             self.counters.set_backs += 1;
@@ -78,13 +78,13 @@ impl Session {
     /// A room has one owner at a time: whoever owned it before a newer one knows less, and must not be believed.
     fn check_epoch(&mut self, welcome: &v1::Welcome) -> Result<(), Violation> {
         let room_id = welcome.room.as_ref().map_or("", |room| &room.room_id);
-        let (known, newest) = (&self.epoch.0, self.epoch.1);
-        let epoch = welcome.epoch;
-        if known == room_id && epoch < newest {
+        let (newest, epoch) = (self.whereabouts.epoch, welcome.epoch);
+        if self.whereabouts.room_id == room_id && epoch < newest {
             self.counters.stale_epochs += 1;
             return Err(Violation::StaleEpoch { epoch, newest });
         }
-        self.epoch = (room_id.to_owned(), epoch);
+        room_id.clone_into(&mut self.whereabouts.room_id);
+        self.whereabouts.epoch = epoch;
         Ok(())
     }
 

@@ -121,6 +121,16 @@ enum Phase {
     Leaving,
 }
 
+/// Where the room is.
+#[derive(Clone, Debug, Default)]
+struct Whereabouts {
+    room_id: String,
+    /// The newest one that is known, of a `Welcome` or of a `Redirect`.
+    epoch: u64,
+    /// The stream was lost because the room moves: the server holds the controls.
+    is_moving: bool,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Session {
@@ -128,10 +138,7 @@ pub struct Session {
     tracer: Option<Arc<dyn Tracer>>,
     phase: Phase,
     welcome: Option<v1::Welcome>,
-    /// The newest epoch that is known, and of which room.
-    epoch: (String, u64),
-    /// The stream was lost because the room moves: the server holds the controls.
-    is_moving: bool,
+    whereabouts: Whereabouts,
     replica: Option<Replica>,
     counter: Option<EntityTickCounter>,
     ledger: Ledger,
@@ -164,8 +171,7 @@ impl Session {
             tracer: None,
             phase: Phase::Apart,
             welcome: None,
-            epoch: (String::new(), 0),
-            is_moving: false,
+            whereabouts: Whereabouts::default(),
             replica: None,
             counter,
             ledger: Ledger::default(),
@@ -196,7 +202,7 @@ impl Session {
     /// Takes no older epoch of the room for true than an earlier session did.
     #[must_use]
     pub fn after(self, earlier: &Self) -> Self {
-        Self { epoch: earlier.epoch.clone(), ..self }
+        Self { whereabouts: earlier.whereabouts.clone(), ..self }
     }
 
     // --- what happens ---
@@ -231,7 +237,7 @@ impl Session {
     /// The stream is gone because the room moves to another server. Unlike after a loss, controls hold meanwhile.
     pub fn handle_moved(&mut self) {
         self.handle_closed();
-        self.is_moving = true;
+        self.whereabouts.is_moving = true;
     }
 
     /// A message came, with so many bytes of framing around it.
@@ -265,7 +271,8 @@ impl Session {
             Some(Message::Pong(pong)) => Ok(Event::Pong { tick: pong.tick }),
             Some(Message::Notice(notice)) => Ok(Event::Notice(notice)),
             Some(Message::Redirect(redirect)) => {
-                self.epoch.1 = self.epoch.1.max(redirect.epoch);
+                let newest = &mut self.whereabouts.epoch;
+                *newest = redirect.epoch.max(*newest);
                 Ok(Event::Redirected(redirect))
             }
             None => Ok(Event::Ignored),
