@@ -15,12 +15,12 @@ const WELCOME_MS = 10_000;
 /** How long a ticket is tried whose streams fail without a reason. */
 const TICKET_MS = 5_000;
 /** A stream that was good for so long ends a series of failures. */
-const STEADY_MS = 2_000;
+export const STEADY_MS = 2_000;
 /** The first pause between two attempts is below this; it doubles with each further one, up to the longest. */
 const PAUSE_MS_FIRST = 200;
 const PAUSE_MS_LONGEST = 2_000;
 /** The pause below which whoever is sent elsewhere goes there. */
-const HURRY_MS = 50;
+export const HURRY_MS = 50;
 /** The first pause while a room moves is below this; it doubles, too. Its players see the gap. */
 const MOVING_MS_FIRST = 50;
 /** A stream that does not end by itself after its Redirect is left after this. */
@@ -360,7 +360,7 @@ function newTicket(now: number, text: string, expiresInS: number): Ticket {
 }
 
 /** The reason by which a stream ends whose room is on another server now. */
-const ROOM_MOVED = "ROOM_MOVED";
+export const ROOM_MOVED = "ROOM_MOVED";
 
 /** Reasons by which a server says that the room may stand still: its grace periods do, too. */
 const STANDS_STILL = new Set(["LEASE_LOST", "OWNER_UNREACHABLE", "DIRECTORY_AWAY"]);
