@@ -60,6 +60,8 @@ describe("a room that moves", () => {
 
   it("is followed though the stream does not end", async () => {
     await playOn();
+    // Just after it was looked whether the stream is alive.
+    await world.pass(210);
     redirect();
     await world.pass(199);
     expect(world.tickets).toEqual(["ticket"]);
