@@ -1,9 +1,11 @@
 //! One player of the swarm: a pilot in front of a client.
 
 mod mishaps;
+mod wait;
 
 use super::conditions::ServerTold;
 use super::lateness::Lateness;
+use super::oracle::Oracle;
 use super::plan::{Plan, Role};
 use super::rooms::Rooms;
 use super::stats::Board;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+use wait::LongestWait;
 
 /// How many moves a player that does not read may have under way: it cannot know what is acknowledged.
 const STALLED_MOVES_MAX: usize = 1 << 20;
@@ -34,6 +37,8 @@ pub(super) struct Shared {
     pub(super) plan: Plan,
     pub(super) board: Board,
     pub(super) rooms: Rooms,
+    /// What the players of a room see is compared.
+    pub(super) oracle: Option<Oracle>,
     /// Players are to leave.
     pub(super) leave: CancellationToken,
     pub(super) started: Instant,
@@ -60,6 +65,7 @@ pub(super) struct Bot {
     /// When it was welcomed, and is not yet told to leave.
     playing_since: Option<Instant>,
     updated_at: Option<Instant>,
+    wait: LongestWait,
     /// How late the newest tick was when it came.
     newest_late: Duration,
     lost_at: Option<Instant>,
@@ -78,14 +84,20 @@ pub(super) struct Bot {
 /// as a player would.
 pub(super) async fn run(shared: Arc<Shared>, index: usize, server: Arc<dyn Server>) {
     let mut life = 0;
-    while one_life(&shared, index, &server, life).await == Afterwards::Anew {
+    let mut wait = LongestWait::default();
+    while one_life(&shared, index, &server, life, &mut wait).await == Afterwards::Anew {
         life += 1;
         // A room that is gone is gone for many: not all of them at once.
         let pause = Duration::from_millis(rand::rng().random_range(200..2000));
         tokio::select! {
             () = sleep(pause) => {}
-            () = shared.leave.cancelled() => return,
+            () = shared.leave.cancelled() => break,
         }
+    }
+    // Who is not there at the end waits still.
+    wait.end(Instant::now());
+    if let Some(longest) = wait.longest().filter(|_| shared.plan.role_of(index) != Role::Stalls) {
+        shared.board.shard(index).longest_wait.record(longest);
     }
 }
 
@@ -103,6 +115,7 @@ async fn one_life(
     index: usize,
     server: &Arc<dyn Server>,
     life: u32,
+    wait: &mut LongestWait,
 ) -> Afterwards {
     let number = index + 1;
     let request = v1::JoinRequest {
@@ -118,7 +131,11 @@ async fn one_life(
     match request {
         Ok(request) => {
             let shared = Arc::clone(shared);
-            Bot::new(shared, index, life, Arc::clone(server), request).run().await
+            let bot =
+                Bot { wait: *wait, ..Bot::new(shared, index, life, Arc::clone(server), request) };
+            let (afterwards, waited) = bot.run().await;
+            *wait = waited;
+            afterwards
         }
         Err(ended) => {
             let second = shared.second(Instant::now());
@@ -166,6 +183,7 @@ impl Bot {
             lateness: None,
             playing_since: None,
             updated_at: None,
+            wait: LongestWait::default(),
             newest_late: Duration::ZERO,
             lost_at: None,
             entry_before: None,
@@ -181,7 +199,7 @@ impl Bot {
         }
     }
 
-    async fn run(mut self) -> Afterwards {
+    async fn run(mut self) -> (Afterwards, LongestWait) {
         let leave = self.shared.leave.clone();
         let result = loop {
             let wake_at = self.wake_at();
@@ -277,6 +295,10 @@ impl Bot {
         match event {
             Event::Welcomed { resumed } => self.welcomed(resumed),
             Event::Updated(update) => self.updated(&update),
+            Event::Notice(notice) => {
+                let kind = notice.kind().as_str_name();
+                self.shared.board.shard(self.index).note_notice(kind, &notice.text);
+            }
             Event::Disconnected(ended) => self.disconnected(&ended),
             Event::AttemptFailed(ended) => {
                 let second = self.shared.second(Instant::now());
@@ -296,6 +318,10 @@ impl Bot {
             stats.happenings(self.shared.second(now)).resumes += u64::from(resumed);
             if let Some(welcome) = self.player.session().welcome() {
                 stats.note_server(&ServerTold::of(welcome));
+                if let Some((oracle, room)) = self.shared.oracle.as_ref().zip(welcome.room.as_ref())
+                {
+                    oracle.welcomed(&room.room_id, welcome.epoch, &welcome.server);
+                }
             }
             if is_first {
                 let is_new = self.life == 0;
@@ -324,6 +350,9 @@ impl Bot {
         let Some((welcome, replica)) = session.welcome().zip(session.replica()) else {
             return;
         };
+        if let Some((oracle, room)) = self.shared.oracle.as_ref().zip(welcome.room.as_ref()) {
+            oracle.saw(&room.room_id, welcome.epoch, replica, now);
+        }
         let rate_hz = welcome.tick_rate_hz.max(1);
         let period = self.tick_period();
         if let Some(own) = session.own() {
@@ -338,6 +367,7 @@ impl Bot {
         if self.is_stalled || self.leaves_until.is_some() {
             return;
         }
+        self.wait.updated(now);
         if let Some(lost_at) = self.lost_at.take() {
             stats.resume.record(now.saturating_duration_since(lost_at));
             if let Some(before) = self.entry_before.take()
@@ -363,6 +393,9 @@ impl Bot {
 
     fn leave(&mut self) {
         let now = Instant::now();
+        if self.shared.leave.is_cancelled() {
+            self.wait.end(now);
+        }
         self.leaves_until = Some(now + self.shared.plan.leave_timeout);
         self.player.set_reading(true);
         let period = self.tick_period();
@@ -394,7 +427,7 @@ impl Bot {
         Duration::from_nanos(1_000_000_000 / u64::from(rate_hz.clamp(1, TICK_RATE_MAX_HZ)))
     }
 
-    async fn finish(mut self, result: Result<(), Ended>) -> Afterwards {
+    async fn finish(mut self, result: Result<(), Ended>) -> (Afterwards, LongestWait) {
         if let Err(ended) = &result {
             self.shared.rooms.forget(self.index, ended).await;
         }
@@ -412,7 +445,7 @@ impl Bot {
         }
         stats.note_counters(second, counters);
         let Err(ended) = result else {
-            return Afterwards::Nothing;
+            return (Afterwards::Nothing, self.wait);
         };
         stats.note_error(second, &ended);
         let has_played = self.playing_since.is_some();
@@ -427,6 +460,8 @@ impl Bot {
             happenings.sessions_lost += u64::from(was_playing);
             happenings.disconnects += u64::from(was_open);
         }
-        if asked_to_leave { Afterwards::Nothing } else { afterwards(&ended, has_played) }
+        let next =
+            if asked_to_leave { Afterwards::Nothing } else { afterwards(&ended, has_played) };
+        (next, self.wait)
     }
 }

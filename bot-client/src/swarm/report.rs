@@ -4,6 +4,7 @@ use super::columns::Columns;
 use super::conditions::Conditions;
 use super::histogram::Bars;
 use super::limits::{Check, Limits};
+use super::oracle::Worlds;
 use super::stats::{Spread, Stalled, Stats};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -72,6 +73,8 @@ pub struct Report {
     pub staleness_ms: Summary,
     /// From the loss of a stream to the first update after it.
     pub resume_ms: Summary,
+    /// Each player's longest time without an update; see the module's page.
+    pub longest_wait_ms: Summary,
     /// Bytes of all updates, framing included.
     pub update_bytes: u64,
     /// Whole messages, framing included.
@@ -114,6 +117,12 @@ pub struct Report {
     pub errors: BTreeMap<String, u64>,
     /// What the first of each said.
     pub error_examples: BTreeMap<String, String>,
+    /// What players were told in a line, by kind.
+    pub notices: BTreeMap<String, u64>,
+    /// The first text of each.
+    pub notice_examples: BTreeMap<String, String>,
+    /// What came of comparing the players' worlds with each other; `None`: they were not compared.
+    pub worlds: Option<Worlds>,
     /// Streams on which the server broke their rules.
     pub violations: u64,
     /// Predictions that were wrong.
@@ -152,6 +161,7 @@ impl Report {
             move_to_ack_ms: Summary::of(&stats.move_to_ack),
             staleness_ms: Summary::of(&stats.staleness),
             resume_ms: Summary::of(&stats.resume),
+            longest_wait_ms: Summary::of(&stats.longest_wait),
             update_bytes: counters.update_bytes,
             bytes_per_update: ratio(counters.update_bytes, counters.updates),
             bytes_per_entity_tick: ratio(stats.measured_bytes, stats.entity_ticks),
@@ -174,16 +184,11 @@ impl Report {
             disconnects: stats.disconnects,
             sessions_lost: stats.sessions_lost,
             drops: stats.drops,
-            errors: stats
-                .errors
-                .iter()
-                .map(|(label, (count, _))| (label.clone(), *count))
-                .collect(),
-            error_examples: stats
-                .errors
-                .iter()
-                .map(|(label, (_, message))| (label.clone(), message.clone()))
-                .collect(),
+            errors: counts(&stats.errors),
+            error_examples: examples(&stats.errors),
+            notices: counts(&stats.notices),
+            notice_examples: examples(&stats.notices),
+            worlds: None,
             violations: stats.violations,
             corrections: Corrections { per_minute, units: Summary::of(&stats.correction) },
             stalled: stats.stalled,
@@ -209,6 +214,17 @@ impl Report {
     }
 }
 
+/// What is counted by name, with the first text of each.
+type Told = BTreeMap<String, (u64, String)>;
+
+fn counts(told: &Told) -> BTreeMap<String, u64> {
+    told.iter().map(|(name, (count, _))| (name.clone(), *count)).collect()
+}
+
+fn examples(told: &Told) -> BTreeMap<String, String> {
+    told.iter().map(|(name, (_, text))| (name.clone(), text.clone())).collect()
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let spread = |f: &mut fmt::Formatter<'_>, name: &str, summary: &Summary| {
@@ -229,6 +245,7 @@ impl fmt::Display for Report {
         if self.resume_ms.count > 0 {
             spread(f, "resume_ms", &self.resume_ms)?;
         }
+        spread(f, "longest_wait_ms", &self.longest_wait_ms)?;
         spread(f, "correction (units)", &self.corrections.units)?;
         let number = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.2}"));
         writeln!(f, "\nupdates                {}", self.updates)?;
@@ -262,6 +279,18 @@ impl fmt::Display for Report {
                 f,
                 "stalled                {players} players, {moves} moves, {disconnects} disconnected",
             )?;
+        }
+        if let Some(Worlds { updates, conflicts, examples, rolled_back_ticks }) = &self.worlds {
+            writeln!(
+                f,
+                "worlds                 {updates} compared, {conflicts} conflicts, \
+                 {rolled_back_ticks} ticks rolled back",
+            )?;
+            examples.iter().try_for_each(|what| writeln!(f, "conflict               {what}"))?;
+        }
+        for (kind, count) in &self.notices {
+            let example = self.notice_examples.get(kind).map_or("", String::as_str);
+            writeln!(f, "notice                 {count} x {kind}: {example}")?;
         }
         for (label, count) in &self.errors {
             let example = self.error_examples.get(label).map_or("", String::as_str);

@@ -106,6 +106,8 @@ pub struct Stats {
     pub move_to_ack: Spread,
     /// From the loss of a stream to the first update on the next one.
     pub resume: Spread,
+    /// Each player's longest time without an update.
+    pub longest_wait: Spread,
     /// The sizes of corrections, in thousandths of a unit.
     pub correction: Spread,
     /// What the sessions counted.
@@ -136,6 +138,8 @@ pub struct Stats {
     pub stalled: Stalled,
     /// Ends of streams and refusals, by status and reason: how many, and what the first one said.
     pub errors: BTreeMap<String, (u64, String)>,
+    /// What players were told in a line, by kind: how often, and the first one's text.
+    pub notices: BTreeMap<String, (u64, String)>,
     /// Streams on which the server broke their rules.
     pub violations: u64,
     /// What the server told the first player that got in.
@@ -212,8 +216,18 @@ impl Stats {
     /// Takes in several of them.
     pub fn note_errors(&mut self, label: String, count: u64, message: &str) {
         let entry = self.errors.entry(label);
-        let short = || message.chars().take(MESSAGE_CHARS_MAX).collect();
-        entry.or_insert_with(|| (0, short())).0 += count;
+        entry.or_insert_with(|| (0, shortened(message))).0 += count;
+    }
+
+    /// Takes in a line that a player was told.
+    pub fn note_notice(&mut self, kind: &str, text: &str) {
+        self.note_notices(kind, 1, text);
+    }
+
+    fn note_notices(&mut self, kind: &str, count: u64, text: &str) {
+        // Kinds are those of the protocol: there are only a few.
+        let entry = self.notices.entry(kind.to_owned());
+        entry.or_insert_with(|| (0, shortened(text))).0 += count;
     }
 
     /// Takes in what the server told a player.
@@ -230,6 +244,7 @@ impl Stats {
         self.tick_to_receive.add(&other.tick_to_receive);
         self.move_to_ack.add(&other.move_to_ack);
         self.resume.add(&other.resume);
+        self.longest_wait.add(&other.longest_wait);
         self.correction.add(&other.correction);
         self.counters += other.counters;
         self.players += other.players;
@@ -253,7 +268,14 @@ impl Stats {
         for (label, (count, message)) in &other.errors {
             self.note_errors(label.clone(), *count, message);
         }
+        for (kind, (count, text)) in &other.notices {
+            self.note_notices(kind, *count, text);
+        }
     }
+}
+
+fn shortened(message: &str) -> String {
+    message.chars().take(MESSAGE_CHARS_MAX).collect()
 }
 
 /// Stats that many players write to: in shards, so that they rarely wait for each other, and so that memory does not

@@ -149,6 +149,7 @@ impl Room {
             grace_ms: 30_000,
             resume_token: format!("token-{player}"),
             resumed,
+            room: Some(v1::Room { room_id: "fake".into(), ..v1::Room::default() }),
             ..v1::Welcome::default()
         };
         let (generation, acked) = (seat.generation, seat.ack);
