@@ -16,12 +16,16 @@ WORKDIR /src
 COPY . .
 # What `--version` and the metrics say; empty: it is not known.
 ARG REVISION=
+# 1: a server whose rules are of the next version, for tests of upgrades.
+ARG NEXT_RULES=
 # Crates and what was built of them stay on the machine that builds, between builds.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/target,sharing=locked \
     FRAY_REVISION="${REVISION}" CARGO_TARGET_DIR=/target CARGO_INCREMENTAL=0 \
       cargo build --locked --release -p fray-server -p fray-bot \
-    && scripts/image.sh tree /image /target/release
+    && if [ -n "${NEXT_RULES}" ]; then CARGO_TARGET_DIR=/target \
+      cargo build --locked --release -p fray-server --example next_rules; fi \
+    && NEXT_RULES="${NEXT_RULES}" scripts/image.sh tree /image /target/release
 
 # Certificate authorities, time zones, the C library, user 65532.
 # hadolint ignore=DL3006

@@ -9,6 +9,7 @@
 #   ENGINE     docker, podman or buildah, if the first one that answers is not the right one
 #   PLATFORM   as in linux/arm64, for an engine that can
 #   BASE       what it stands on, a glibc of the same Debian or a newer one (see Dockerfile)
+#   NEXT_RULES=1  a server whose rules are of the next version, for tests of upgrades
 #   REVISION   what `--version` says it was built from (the commit; with -dirty if that is not all)
 set -euo pipefail
 
@@ -16,12 +17,14 @@ fail() { echo "image: $*" >&2; exit 1; }
 
 # Within the build there is no repository around, and no git.
 tree() { # DIR FROM
-  local program
+  local program from
   mkdir -p "$1/usr/bin" "$1/usr/share/doc/fray"
   for program in fray-server fray-bot; do
-    [ -x "$2/$program" ] || fail "$2/$program is not built: cargo build --release -p fray-server -p fray-bot"
+    from=$2/$program
+    [ "$program${NEXT_RULES:-}" != fray-server1 ] || from=$2/examples/next_rules
+    [ -x "$from" ] || fail "$from is not built: cargo build --release -p fray-server -p fray-bot"
     # The names of functions stay: a panic says where.
-    strip --strip-debug -o "$1/usr/bin/$program" "$2/$program"
+    strip --strip-debug -o "$1/usr/bin/$program" "$from"
     chmod 755 "$1/usr/bin/$program"
   done
   cp LICENSE "$1/usr/share/doc/fray/"
@@ -53,6 +56,7 @@ build() {
   version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
   arguments=(--build-arg "REVISION=${REVISION-$(revision)}" --build-arg "VERSION=$version")
   [ -z "${BASE:-}" ] || arguments+=(--build-arg "BASE=$BASE")
+  [ -z "${NEXT_RULES:-}" ] || arguments+=(--build-arg NEXT_RULES=1)
   [ -z "${PLATFORM:-}" ] || arguments+=(--platform "$PLATFORM")
   for name in $image ${TAGS:-}; do arguments+=(--tag "$name"); done
   echo "image: $image, by $engine" >&2
