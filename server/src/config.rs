@@ -4,9 +4,11 @@ pub mod command;
 pub mod control;
 pub mod fleet;
 pub mod keys;
+pub mod kube;
 pub mod tls;
 pub mod traces;
 
+use self::kube::KubeFlags;
 use clap::{ArgAction, Parser};
 use control::ControlFlags;
 use fleet::FleetFlags;
@@ -142,6 +144,10 @@ pub struct Config {
     /// The fleet, if there is one.
     #[command(flatten)]
     pub fleet: FleetFlags,
+
+    /// The cluster that the server runs in, if it is one of Kubernetes.
+    #[command(flatten)]
+    pub kube: KubeFlags,
 
     /// Keys of tickets and sessions, and who players are.
     #[command(flatten)]

@@ -3,10 +3,13 @@
 use super::Error;
 use super::credentials::Credentials;
 use super::parts::FILE_STORE_MIB;
+use super::surroundings::Surroundings;
+use crate::cluster::endpoints::EndpointsView;
 use crate::cluster::fate::{Fates, SharedWitness};
 use crate::cluster::keeper::{self, Card, Keeper};
 use crate::cluster::memory::{MemoryDirectory, NoPeers};
 use crate::cluster::nats::{self, Follower, NatsDirectory};
+use crate::cluster::news::NewsSender;
 use crate::cluster::peer::{FleetPeers, PeerClient};
 use crate::config::Config;
 use crate::room::RoomId;
@@ -89,6 +92,8 @@ pub(super) struct Membership {
     witness: SharedWitness,
     client: Arc<PeerClient>,
     card: Card,
+    endpoints: EndpointsView,
+    news: NewsSender,
 }
 
 /// Of one of several that share a directory.
@@ -98,6 +103,7 @@ pub(super) fn join(
     directory: Arc<dyn Directory>,
     (players, peers): (SocketAddr, SocketAddr),
     telemetry: &Telemetry,
+    surroundings: &Surroundings,
 ) -> (Fleet, Membership) {
     let tickets = Arc::clone(&credentials.keys.tickets);
     let me = directory.me().clone();
@@ -110,6 +116,7 @@ pub(super) fn join(
         Arc::clone(&client) as _,
         witness.clone(),
         Arc::clone(&telemetry.metrics),
+        surroundings.news.clone(),
     );
     let peers_of = FleetPeers { client: Arc::clone(&client), fates };
     let peer = config.fleet.advertise_peer.unwrap_or(peers).to_string();
@@ -119,8 +126,10 @@ pub(super) fn join(
         route: fleet.route.clone(),
         peer: fleet.peer.clone(),
         release: fleet.release.clone(),
+        zone: config.kube.zone.clone(),
     };
-    (fleet, Membership { witness, client, card })
+    let (endpoints, news) = (surroundings.endpoints.clone(), surroundings.news.clone());
+    (fleet, Membership { witness, client, card, endpoints, news })
 }
 
 impl Membership {
@@ -135,6 +144,8 @@ impl Membership {
             token_key: sessions.token_key.clone(),
             health: Arc::clone(health),
             metrics: Arc::clone(&sessions.metrics),
+            endpoints: self.endpoints,
+            news: self.news,
         })
     }
 }

@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use surroundings::Surroundings;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,6 +29,7 @@ use tracing::Instrument as _;
 pub mod credentials;
 mod fleet;
 mod parts;
+mod surroundings;
 
 pub use parts::Parts;
 
@@ -40,6 +42,9 @@ pub enum Error {
     /// The directory cannot be used.
     #[error("--nats: {0}")]
     Directory(#[from] crate::cluster::nats::StartError),
+    /// There is no way to the Kubernetes API.
+    #[error("--kube: {0}")]
+    Kube(#[from] crate::cluster::kube::Error),
     /// Keys or certificates cannot be had.
     #[error(transparent)]
     Credentials(#[from] credentials::Error),
@@ -130,6 +135,7 @@ pub struct App {
     follower: Option<Follower>,
     keeper: Option<Keeper>,
     keepers: Keepers,
+    surroundings: Surroundings,
 }
 
 impl App {
@@ -151,21 +157,23 @@ impl App {
             None => None,
         };
         let credentials = credentials::read(&config, &telemetry.metrics)?;
+        let surroundings = Surroundings::new(&config, telemetry).await?;
         let store = if config.fleet.store_nats {
             fleet::store(&config).await?
         } else {
             open_store(&config)?
         };
         let addresses = peers.as_ref().map(|peers| (players.address(), peers.address()));
-        let (fleet, membership, on_end) =
-            if let Some((directory, addresses)) = directory.zip(addresses) {
-                let (fleet, membership) =
-                    fleet::join(&config, &credentials, directory, addresses, telemetry);
-                (fleet, Some(membership), None)
-            } else {
-                let (fleet, on_end) = fleet::alone(&config, players.address());
-                (fleet, None, Some(on_end))
-            };
+        let (fleet, membership, on_end) = if let Some((directory, addresses)) =
+            directory.zip(addresses)
+        {
+            let (fleet, membership) =
+                fleet::join(&config, &credentials, directory, addresses, telemetry, &surroundings);
+            (fleet, Some(membership), None)
+        } else {
+            let (fleet, on_end) = fleet::alone(&config, players.address());
+            (fleet, None, Some(on_end))
+        };
         let threads = Pool::threads_by_default();
         let peer_tls = credentials.peer_tls.as_ref().map(|(tls, _)| Arc::clone(tls));
         let parts = Parts::in_fleet(&config, game, store, threads, telemetry, credentials, fleet)?;
@@ -194,6 +202,7 @@ impl App {
             follower,
             keeper,
             keepers: parts.keepers,
+            surroundings,
         })
     }
 
@@ -231,6 +240,7 @@ impl App {
             watch_ticks(Arc::clone(&self.sessions), Arc::clone(&self.health), stop_players.clone());
         spawn_named(&players, "watchdog", watchdog);
         self.keepers.spawn(&players, &stop_players);
+        self.surroundings.spawn(&self.sessions, &self.health, &operators, &stop_operators);
         spawn_named(&players, "players' listener", self.players.serve(stop_players.clone()));
         // Until the rooms have ended, the others must know whose they are.
         let (fleet, stop_fleet) = (TaskTracker::new(), CancellationToken::new());

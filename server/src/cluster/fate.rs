@@ -3,6 +3,7 @@
 //! A room is claimed only with proof that its owner is gone, and by a compare-and-swap: of all who try, one wins.
 
 use super::lease::{CLAIM_AFTER, DISOWN_AFTER};
+use super::news::{News, NewsSender};
 use super::probe::{Probe, ProbeOutcome};
 use super::witness::Witness;
 use crate::room::RoomId;
@@ -127,6 +128,7 @@ pub struct Fates {
     probe: Arc<dyn Probe>,
     witness: SharedWitness,
     metrics: Arc<Metrics>,
+    news: NewsSender,
 }
 
 impl Fates {
@@ -136,8 +138,9 @@ impl Fates {
         probe: Arc<dyn Probe>,
         witness: SharedWitness,
         metrics: Arc<Metrics>,
+        news: NewsSender,
     ) -> Self {
-        Self { directory, probe, witness, metrics }
+        Self { directory, probe, witness, metrics, news }
     }
 
     /// Finds out what became of a room whose owner does not answer, and if the owner is certainly gone, says so in the
@@ -184,6 +187,8 @@ impl Fates {
                 self.metrics.directory.claims.inc();
                 let (room, owner) = (&record.room, &record.owner);
                 tracing::warn!(%room, %owner, epoch = record.epoch, revision, proof, "a room is lost with its server");
+                let (room, why) = (room.clone(), SERVER_GONE.to_owned());
+                self.news.tell(News::RoomLost { room, why });
                 Ok(Some(Fate::Lost(SERVER_GONE.to_owned())))
             }
             Err(DirectoryError::Conflict) => Ok(None),

@@ -6,18 +6,24 @@
 //!   have certainly been gone; [`electorate`]: who decides whether the directory is away for everybody. All pure.
 //! - [`keeper`]: the tasks that renew the lease and keep rooms and records in accord.
 //! - [`peer`]: asks other servers. [`fate`]: what became of a room whose owner does not answer; [`probe`]: asking another server about itself.
+//! - [`kube`]: Kubernetes; nobody else knows it. [`endpoints`]: the little that others learn from it. [`edge_wait`]: when a new
+//!   server may own rooms. [`news`]: what operators are told.
 //!
 //! How two servers never run one room: a record is made and changed by compare-and-swap only; its owner stops in time if it
 //! cannot renew its lease; nobody else claims before that time is over, or without proof that the owner's process is gone.
 //!
 //! Architecture Invariant: `rpc` and `cluster` never name each other; the session owns the traits that are implemented here.
 
+pub mod edge_wait;
 pub mod electorate;
+pub mod endpoints;
 pub mod fate;
 pub mod keeper;
+pub mod kube;
 pub mod lease;
 pub mod memory;
 pub mod nats;
+pub mod news;
 pub mod peer;
 pub mod probe;
 #[cfg(test)]

@@ -35,5 +35,6 @@ pub(super) fn server(instance: InstanceId) -> ServerRecord {
         players: BTreeMap::new(),
         electorate: Vec::new(),
         renewal_age_ms: 0,
+        zone: String::new(),
     }
 }

@@ -98,7 +98,7 @@ pub struct ServerRecord {
     pub rooms_max: u32,
     /// The most players of a room.
     pub room_capacity_max: u32,
-    /// It takes no new rooms.
+    /// It takes no new rooms: it is about to end, an operator wants it so, or not every edge knows it yet.
     pub is_draining: bool,
     /// Its rooms, and how many seats are taken in each.
     pub players: BTreeMap<RoomId, u32>,
@@ -110,6 +110,9 @@ pub struct ServerRecord {
     /// shows others that answers are missing here, though its renewals come through.
     #[serde(default)]
     pub renewal_age_ms: u64,
+    /// Where it runs, for choosing servers nearby; empty: not known.
+    #[serde(default)]
+    pub zone: String,
 }
 
 impl ServerRecord {

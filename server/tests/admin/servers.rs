@@ -23,6 +23,7 @@ fn record(instance: &InstanceId, name: &str) -> ServerRecord {
         players: BTreeMap::from([(fray_server::room::RoomId::parse("abc").expect("an id"), 3)]),
         electorate: Vec::new(),
         renewal_age_ms: 0,
+        zone: String::new(),
     }
 }
 

@@ -90,6 +90,7 @@ fn server(instance: &InstanceId) -> ServerRecord {
         players: BTreeMap::from([(id("one"), 3)]),
         electorate: Vec::new(),
         renewal_age_ms: 0,
+        zone: String::new(),
     }
 }
 

@@ -1,10 +1,12 @@
 //! Servers that share a directory in memory, from which each can be cut off, and which ask each other.
 
 use super::support::Net;
+use fray_server::cluster::endpoints::EndpointsView;
 use fray_server::cluster::fate::{Fates, SharedWitness};
 use fray_server::cluster::keeper::{Card, Keeper, Parts};
 use fray_server::cluster::lease::Standing;
 use fray_server::cluster::memory::MemoryDirectory;
+use fray_server::cluster::news::NewsSender;
 use fray_server::cluster::probe::{Probe, ProbeOutcome};
 use fray_server::room::registry::NewRoom;
 use fray_server::room::{Handle, RoomId};
@@ -302,7 +304,8 @@ impl Server {
         let witness = SharedWitness::default();
         let metrics = Arc::clone(&net.parts.sessions().metrics);
         let (of_directory, of_probe) = (Arc::clone(&directory), Arc::clone(&probe));
-        let fates = Fates::new(of_directory, of_probe, witness.clone(), metrics);
+        let fates =
+            Fates::new(of_directory, of_probe, witness.clone(), metrics, NewsSender::default());
         let (fates, standing) = (Arc::new(fates), Arc::default());
         Self { number, net, directory, fates, face, witness, probe, standing }
     }
@@ -353,10 +356,13 @@ impl Server {
                 route: String::new(),
                 peer: self.number.to_string(),
                 release: "1".into(),
+                zone: String::new(),
             },
             token_key: sessions.token_key.clone(),
             health: Arc::clone(self.net.parts.health()),
             metrics: Arc::clone(&sessions.metrics),
+            endpoints: EndpointsView::default(),
+            news: NewsSender::default(),
         });
         *self.standing.lock().expect("sound") = Some(keeper.standing());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -422,6 +428,7 @@ impl Server {
             players: BTreeMap::new(),
             electorate: Vec::new(),
             renewal_age_ms: 0,
+            zone: String::new(),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! `docs/METRICS.md`, and a test compares.
 //!
 //! - [`Metrics`]: what the server counts; `register.rs` gives each its name. [`rpc`]: calls. [`directory`]: the fleet's directory.
+//!   [`kube`]: the Kubernetes API.
 //! - `process.rs`, `runtime.rs`: what is read from the system, from tokio and from [`Health`] at each scrape.
 //!
 //! Counters and gauges are single atomic numbers, and the only ones that are touched per move and per update. The library's
@@ -9,6 +10,7 @@
 //! once a second.
 
 pub mod directory;
+pub mod kube;
 pub mod labels;
 #[cfg(target_os = "linux")]
 mod process;
@@ -119,6 +121,8 @@ pub struct Metrics {
     handshakes_failed: Family<Reason, Counter>,
     /// The directory that servers share.
     pub directory: directory::Directory,
+    /// The Kubernetes API.
+    pub kube: self::kube::Kube,
     store_disk_errors: Counter,
     store_chunks_lost: Counter,
     ticks: Counter,
@@ -206,6 +210,7 @@ impl Metrics {
             reload_failures: Family::default(),
             handshakes_failed: Family::default(),
             directory: directory::Directory::default(),
+            kube: self::kube::Kube::default(),
             store_disk_errors: Counter::default(),
             store_chunks_lost: Counter::default(),
             ticks: Counter::default(),
