@@ -169,7 +169,11 @@ pub fn chart() -> PathBuf {
 /// What this cluster can have.
 fn images(kube: &Kube) -> Value {
     let settings = &kube.settings;
-    let mut values = json!({ "image": settings.image.values() });
+    let mut values = json!({
+        "image": settings.image.values(),
+        // All players come from one address.
+        "edge": { "limits": { "join": { "address": { "burst": 400, "perSecond": 200 } } } },
+    });
     let parts = [
         ("edge", &settings.envoy_image),
         ("nats", &settings.nats_image),
@@ -177,7 +181,7 @@ fn images(kube: &Kube) -> Value {
     ];
     for (part, image) in parts {
         if let Some(image) = image {
-            values[part] = json!({ "image": image.values() });
+            values[part]["image"] = image.values();
         }
     }
     values

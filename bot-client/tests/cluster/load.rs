@@ -15,6 +15,9 @@ const LEAVE: Duration = Duration::from_secs(45);
 /// What waits longer than this is more than the goal for whatever is planned.
 const GOAL_MS: f64 = 500.0;
 
+/// How many come in a second: less than the edge lets in, see [`super::fleet`].
+const JOINS_PER_S: u64 = 40;
+
 /// How many streams share a connection: less than the edge lets in (edge.streamsPerConnectionMax.players).
 const STREAMS_PER_CONNECTION: &str = "16";
 
@@ -38,8 +41,7 @@ impl Load {
         let settings = kube.settings.clone();
         let players = settings.players;
         let pod = format!("swarm-{name}");
-        // An edge lets in so many joins of one address a second.
-        let ramp = format!("{}s", players.div_ceil(15).max(2));
+        let ramp = format!("{}s", players.div_ceil(JOINS_PER_S).max(2));
         let (count, rooms) = (players.to_string(), settings.rooms.to_string());
         let url = format!("http://{RELEASE}-edge");
         let mut args = vec!["swarm", "--url", &url, "--players", &count, "--rooms", &rooms];

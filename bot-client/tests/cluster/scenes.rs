@@ -6,6 +6,16 @@ use super::settings::Settings;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+/// These show what others show as well, or take minutes.
+const WHEN_ASKED: [&str; 6] = [
+    "by will: nothing (control)",
+    "by will: delete pod",
+    "by will: helm upgrade with changed values",
+    "crash: a node",
+    "apart: from the API server",
+    "apart: from its peers",
+];
+
 /// What came of the scenes so far.
 pub struct Stage {
     pub kube: Kube,
@@ -25,9 +35,17 @@ impl Stage {
         Self { kube: Kube { settings }, outcomes: Vec::new(), fleet: None }
     }
 
-    fn is_wanted(&self, name: &str) -> bool {
-        let only = &self.kube.settings.only;
-        only.is_empty() || only.iter().any(|part| name.contains(part.as_str()))
+    fn is_wanted(&mut self, name: &str) -> bool {
+        let Settings { only, long, .. } = &self.kube.settings;
+        if !only.is_empty() {
+            return only.iter().any(|part| name.contains(part.as_str()));
+        }
+        let is_now = *long || !WHEN_ASKED.contains(&name);
+        if !is_now {
+            let why = "there is not time for everything; FRAY_CLUSTER_LONG=1 plays it";
+            self.note(name, Outcome::Skipped(why.to_owned()));
+        }
+        is_now
     }
 
     /// Plays a scene on its own. What it returns are figures, for people.
