@@ -35,6 +35,8 @@ pub enum Event {
     },
     /// The server has something to tell.
     Notice(v1::Notice),
+    /// The room is on another server; the stream is about to end.
+    Redirected(v1::Redirect),
     /// The stream broke after its welcome. It will be resumed.
     Disconnected(Ended),
     /// An attempt to get in, or back in, failed. Another one follows.

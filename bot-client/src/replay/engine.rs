@@ -197,6 +197,7 @@ fn ended(end: Option<EndReason>) -> &'static str {
         Some(EndReason::ShutDown) => "The server shut down",
         Some(EndReason::Panicked) => "The rules panicked",
         Some(EndReason::Cut) => "The recording ends here",
+        Some(EndReason::Moved) => "The room moved to another server",
         Some(EndReason::Other) => "The end",
         None => "INCOMPLETE: it breaks off here",
     }

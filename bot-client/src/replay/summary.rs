@@ -185,6 +185,7 @@ impl Checked {
         }
         match (self.report.end, &self.report.verdict) {
             (Some(EndReason::RoomOver), _) => "the room was over",
+            (Some(EndReason::Moved), _) => "the room moved to another server",
             (Some(EndReason::ShutDown), _) => "the server shut down",
             (Some(EndReason::Panicked), _) => "the rules panicked",
             (Some(EndReason::Cut), _) => "it is a part of a longer log",

@@ -1,5 +1,6 @@
 //! A server: its parts put together, run, and ended in order.
 
+use crate::cluster::evacuation::{Figures, Mover};
 use crate::cluster::keeper::Keeper;
 use crate::cluster::nats::Follower;
 use crate::config::Config;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use surroundings::Surroundings;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -71,6 +73,7 @@ pub enum Error {
 /// Makes servers: see [`Server::builder`].
 pub struct Server {
     game: Arc<dyn GameFactory>,
+    older: Vec<Arc<dyn GameFactory>>,
     config: Option<Config>,
     telemetry: Telemetry,
     directory: Option<Arc<dyn Directory>>,
@@ -81,6 +84,7 @@ impl Server {
     pub fn builder() -> Self {
         Self {
             game: Arc::new(Arena::default()),
+            older: Vec::new(),
             config: None,
             telemetry: Telemetry::default(),
             directory: None,
@@ -91,6 +95,13 @@ impl Server {
     #[must_use]
     pub fn game(mut self, game: impl GameFactory) -> Self {
         self.game = Arc::new(game);
+        self
+    }
+
+    /// Another version of the game's rules, for rooms that come from servers of another release. New rooms do not play it.
+    #[must_use]
+    pub fn also(mut self, game: impl GameFactory) -> Self {
+        self.older.push(Arc::new(game));
         self
     }
 
@@ -117,8 +128,9 @@ impl Server {
 
     /// Binds the listeners. From here on health says that the server is ready; [`App::run`] serves.
     pub async fn build(self) -> Result<App, Error> {
-        let Self { game, config, telemetry, directory } = self;
-        App::build(config.unwrap_or_default(), game, &telemetry, directory).await
+        let Self { game, older, config, telemetry, directory } = self;
+        let games = std::iter::once(game).chain(older).collect();
+        App::build(config.unwrap_or_default(), games, &telemetry, directory).await
     }
 }
 
@@ -133,6 +145,7 @@ pub struct App {
     control: Listener,
     peers: Option<Listener>,
     follower: Option<Follower>,
+    mover: Option<Mover>,
     keeper: Option<Keeper>,
     keepers: Keepers,
     surroundings: Surroundings,
@@ -141,7 +154,7 @@ pub struct App {
 impl App {
     async fn build(
         config: Config,
-        game: Arc<dyn GameFactory>,
+        games: Vec<Arc<dyn GameFactory>>,
         telemetry: &Telemetry,
         directory: Option<Arc<dyn Directory>>,
     ) -> Result<Self, Error> {
@@ -176,7 +189,7 @@ impl App {
         };
         let threads = Pool::threads_by_default();
         let peer_tls = credentials.peer_tls.as_ref().map(|(tls, _)| Arc::clone(tls));
-        let parts = Parts::in_fleet(&config, game, store, threads, telemetry, credentials, fleet)?;
+        let parts = Parts::in_fleet(&config, games, store, threads, telemetry, credentials, fleet)?;
         if let Some(on_end) = on_end {
             parts.sessions.rooms.tell_of_ends(on_end);
         }
@@ -188,6 +201,7 @@ impl App {
         let peers = peers.map(|peers| {
             Listener::new(peers, parts.peers, parts.tuning, peer_tls, Gauge::default())
         });
+        let mover = membership.as_ref().map(|place| place.mover(&parts.sessions));
         let keeper = membership.map(|place| place.keeper(&parts.sessions, &parts.health));
         parts.health.bound();
         Ok(Self {
@@ -201,6 +215,7 @@ impl App {
             peers,
             follower,
             keeper,
+            mover,
             keepers: parts.keepers,
             surroundings,
         })
@@ -266,9 +281,14 @@ impl App {
         let (rooms, streams) = (self.sessions.rooms.all().len(), self.sessions.streams.len());
         tracing::info!(rooms, streams, "shutting down: taking no more players");
         self.health.draining();
-        self.sessions.drain();
         let sessions = &self.sessions;
         let in_order = async {
+            // Streams of rooms that move end with them; all others at the next tick after this.
+            if let Some(mover) = &self.mover {
+                let reserve = (self.shutdown_timeout / 4).min(SHUTDOWN_RESERVE);
+                evacuate(mover, self.shutdown_timeout.saturating_sub(reserve)).await;
+            }
+            sessions.drain();
             // The listener stays open while streams are told and end, at their room's next tick.
             sessions.streams.close();
             let told =
@@ -321,6 +341,17 @@ impl App {
             () = signals.next() => Err(Error::SecondSignal),
         }
     }
+}
+
+/// What is left of the time for a shutdown when rooms must have moved.
+const SHUTDOWN_RESERVE: Duration = Duration::from_secs(5);
+
+/// Gives the rooms to other servers.
+async fn evacuate(mover: &Mover, within: Duration) {
+    let began = Instant::now();
+    let Figures { moved, parked, left } = mover.evacuate(began + within).await;
+    let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(moved, parked, left, took_ms, "shutting down: rooms have gone to other servers");
 }
 
 struct Signals {

@@ -78,8 +78,15 @@ impl Parts {
     ) -> Result<Self, Error> {
         let (fleet, on_end) = fleet::alone(config, config.listen);
         let credentials = credentials::read(config, &telemetry.metrics)?;
-        let parts =
-            Self::in_fleet(config, game, store, replay_threads, telemetry, credentials, fleet)?;
+        let parts = Self::in_fleet(
+            config,
+            vec![game],
+            store,
+            replay_threads,
+            telemetry,
+            credentials,
+            fleet,
+        )?;
         parts.sessions.rooms.tell_of_ends(on_end);
         Ok(parts)
     }
@@ -87,7 +94,7 @@ impl Parts {
     /// With other servers around it.
     pub(super) fn in_fleet(
         config: &Config,
-        game: Arc<dyn GameFactory>,
+        games: Vec<Arc<dyn GameFactory>>,
         store: Arc<dyn Store>,
         replay_threads: usize,
         telemetry: &Telemetry,
@@ -119,9 +126,9 @@ impl Parts {
         };
         let pool = Pool::new(replay_threads, metrics.replay_jobs_waiting.clone());
         let pool = pool.map_err(Error::Threads)?;
-        let replays = Replays::new(store, vec![Arc::clone(&game)], pool, Arc::clone(&metrics));
+        let replays = Replays::new(store, games.clone(), pool, Arc::clone(&metrics));
         let rooms = Registry::new(
-            game,
+            games,
             settings,
             config.rooms_max,
             config.room_capacity,

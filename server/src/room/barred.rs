@@ -1,5 +1,6 @@
 //! Who gets no seat in a room: players whom an operator removed from it a while ago.
 
+use super::travel::BarredPlayer;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -39,6 +40,17 @@ impl Barred {
     /// Whether whoever has this resume token is.
     pub(super) fn has_token(&self, hash: &[u8; 32], tick: u32) -> bool {
         self.any(tick, |entry| entry.token_hash.as_ref() == Some(hash))
+    }
+
+    /// Those who are still kept out at this tick.
+    pub(super) fn list(&self, tick: u32) -> Vec<BarredPlayer> {
+        let kept = self.entries.iter().filter(|entry| tick < entry.until_tick);
+        let barred = kept.map(|entry| BarredPlayer {
+            player_id: entry.player_id.clone(),
+            token_hash: entry.token_hash,
+            until_tick: entry.until_tick,
+        });
+        barred.collect()
     }
 
     fn any(&self, tick: u32, is_meant: impl Fn(&Entry) -> bool) -> bool {

@@ -29,6 +29,12 @@ impl Clock {
         Self { period, due, catch_up_ticks_max }
     }
 
+    /// Of a room that has come from elsewhere: the first tick is due in less than a period.
+    pub fn resumed(now: Instant, tick_rate_hz: u32, phase: u32, catch_up_ticks_max: u32) -> Self {
+        let clock = Self::new(now, tick_rate_hz, phase, catch_up_ticks_max);
+        Self { due: clock.due - clock.period, ..clock }
+    }
+
     /// When the next tick is due.
     pub fn due(&self) -> Instant {
         self.due

@@ -1,5 +1,9 @@
 //! What a tick does, without a clock or a task.
 
+mod travel;
+
+pub(super) use travel::Packed;
+
 use super::barred::{BARRED_FOR, Barred};
 use super::handle::{Attached, Claim, Command, Who};
 use super::log::TickLog;
@@ -159,7 +163,7 @@ impl Core {
         match command {
             // The task keeps it; the game does not hear of it.
             // The task's own business.
-            Command::Report(_) | Command::Freeze(_) | Command::End(_) => {}
+            Command::Report(_) | Command::Freeze(_) | Command::End(_) | Command::Depart(_) => {}
             Command::Reserve { player_id, profile, reply } => {
                 let _ = reply.send(self.reserve(player_id, profile));
             }
@@ -350,6 +354,13 @@ impl Core {
                     let until_tick = tick.saturating_add(shown_ticks);
                     seat.enter(Presence::Left { until_tick }, tick);
                 }
+                Presence::Expected { .. } if Self::is_overdue(seat, tick) => {
+                    seat.detach();
+                    let until_tick = tick.saturating_add(grace_ticks);
+                    seat.enter(Presence::Dropped { until_tick }, tick);
+                    log.connected(*player, false);
+                    game.set_connected(*player, false);
+                }
                 Presence::Dropped { until_tick } if tick >= until_tick => {
                     log.leave(*player);
                     game.leave(*player);
@@ -373,7 +384,7 @@ impl Core {
         self.traced.clear();
         for (player, seat) in &mut self.seats {
             seat.forget_old_refusals(self.tick);
-            if seat.presence != Presence::Playing {
+            if !seat.applies_moves() {
                 continue;
             }
             report.queue_depth_max = report.queue_depth_max.max(seat.moves_waiting());

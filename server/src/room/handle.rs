@@ -2,6 +2,7 @@
 
 use super::recorder::Trouble;
 use super::seat::Occupant;
+use super::travel::{Arrival, Departure, Moved};
 use super::vitals::Vitals;
 use super::{Error, RoomId};
 use crate::game::{Controls, GameFactory, Profile};
@@ -13,6 +14,7 @@ use fray_proto::update::MoveAck;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -45,6 +47,14 @@ pub struct RoomInfo {
     pub(super) ended: OnceLock<Ending>,
     /// Whether the room stands still.
     pub(super) frozen: watch::Sender<bool>,
+    /// Whether it is about to move.
+    pub(super) moving: watch::Sender<bool>,
+    /// Where it has gone.
+    pub(super) moved: OnceLock<Moved>,
+    /// The first tick that was, or will be, made here.
+    pub first_tick: u32,
+    /// It was restored here from what its last owner had recorded: how old that was.
+    pub restored: Option<Duration>,
 }
 
 /// Why a room ended, when it ended in order.
@@ -56,6 +66,10 @@ pub enum Ending {
     Closed,
     /// It may have, or has, another owner by now, and must not go on here.
     Disowned,
+    /// It plays on elsewhere: [`RoomInfo::moved`].
+    Moved,
+    /// It waits in the store for its next owner.
+    Parked,
 }
 
 /// Without the code: whoever has it may enter.
@@ -91,7 +105,24 @@ impl RoomInfo {
             players: AtomicU32::new(0),
             ended: OnceLock::new(),
             frozen: watch::Sender::new(false),
+            moving: watch::Sender::new(false),
+            moved: OnceLock::new(),
+            first_tick: 1,
+            restored: None,
         }
+    }
+
+    /// Of a room that has come from elsewhere.
+    pub(super) fn arrived(arrival: &Arrival, id: RoomId, game: &dyn GameFactory) -> Self {
+        let Arrival { header, epoch, tick, restored, .. } = arrival;
+        let code = (!header.code.is_empty()).then(|| header.code.clone());
+        let new = Self::new(id, *epoch, header.room_name.clone(), header.capacity, code, game);
+        Self { first_tick: tick + 1, restored: *restored, ..new }
+    }
+
+    /// Where the room has gone, if it has.
+    pub fn moved(&self) -> Option<&Moved> {
+        self.moved.get()
     }
 
     /// A room of a recording: nobody is in it any more.
@@ -251,6 +282,8 @@ pub(super) enum Command {
     Freeze(bool),
     /// Come to an end at once.
     End(Ending),
+    /// Stand still, and give all that there is.
+    Depart(oneshot::Sender<Result<Departure, Error>>),
     Find {
         token_hash: [u8; 32],
         reply: oneshot::Sender<Result<String, Error>>,
@@ -311,6 +344,24 @@ impl Handle {
         self.tell(Command::Freeze(false))
     }
 
+    /// Whether the room is about to move, and word of each change.
+    pub fn moving(&self) -> watch::Receiver<bool> {
+        self.info.moving.subscribe()
+    }
+
+    /// Tells the room's players that it is about to move.
+    pub fn announce_departure(&self) {
+        self.info.moving.send_replace(true);
+    }
+
+    /// Makes the room stand still and gives all that another server needs to go on with it. [`Error::Overloaded`]: it stands
+    /// still for another reason.
+    pub async fn depart(&self) -> Result<Departure, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Depart(reply))?;
+        answer.await.unwrap_or(Err(Error::Ended))
+    }
+
     /// Ends the room at once.
     pub fn end(&self, why: Ending) -> Result<(), Error> {
         self.tell(Command::End(why))
@@ -356,7 +407,7 @@ impl Handle {
     fn tell(&self, command: Command) -> Result<(), Error> {
         self.commands.try_send(command).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Error::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => Error::Ended,
+            mpsc::error::TrySendError::Closed(_) => self.gone(),
         })
     }
 
@@ -366,6 +417,11 @@ impl Handle {
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
         self.tell(command(reply))?;
-        answer.await.unwrap_or(Err(Error::Ended))
+        answer.await.unwrap_or_else(|_| Err(self.gone()))
+    }
+
+    /// Why nobody answers.
+    fn gone(&self) -> Error {
+        if self.ending() == Some(Ending::Moved) { Error::Moved } else { Error::Ended }
     }
 }

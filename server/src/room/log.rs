@@ -50,9 +50,25 @@ impl TickLog {
 
     /// A log that begins with this state, before the first tick.
     pub fn begin(rhythm: Rhythm, game: &dyn Game) -> Self {
-        let mut log = Self { rhythm: Some(rhythm), ..Self::off() };
+        Self::resume(rhythm, 0, game, 1, std::iter::empty())
+    }
+
+    /// A log that goes on after this tick, with this state.
+    pub fn resume<'a>(
+        rhythm: Rhythm,
+        tick: u32,
+        game: &dyn Game,
+        next_player: u32,
+        sessions: impl Iterator<Item = SessionRef<'a>>,
+    ) -> Self {
+        let off = Self { first_tick: tick + 1, last_tick: tick, ..Self::off() };
+        let mut log = Self { rhythm: Some(rhythm), ..off };
         log.checkpoint(game);
-        log.put_sessions(1, std::iter::empty());
+        if !log.has_checkpoint {
+            // Without its beginning a log is worth nothing.
+            return Self::off();
+        }
+        log.put_sessions(next_player, sessions);
         log
     }
 
@@ -165,10 +181,6 @@ impl TickLog {
         self.has_checkpoint = Checkpoint::put(self.last_tick, hash, &state, &mut self.records);
         if !self.has_checkpoint {
             tracing::error!(bytes = state.len(), "a state too large for a checkpoint");
-            if self.last_tick == 0 {
-                // Without its beginning a log is worth nothing.
-                self.rhythm = None;
-            }
         }
     }
 

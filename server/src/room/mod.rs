@@ -7,6 +7,7 @@
 //! - `barred.rs`: who gets no seat, because an operator removed it.
 //! - [`log`]: what the room writes down of itself; [`recorder`]: hands it to the store, and keeps incidents.
 //! - [`handle`]: how everybody else reaches a room; [`registry`]: all rooms of this process, for look-up only.
+//! - [`travel`]: a room that leaves for another server, or arrives.
 //! - [`permit`]: until when the rooms of this process may tick.
 //! - [`vitals`]: how the room does, in numbers, for those who look on.
 //!
@@ -24,12 +25,14 @@ pub mod registry;
 pub mod seat;
 pub mod task;
 mod traced;
+pub mod travel;
 pub mod vitals;
 
 pub use handle::{Attached, Attachment, Ending, Handle, Move, RoomInfo, Who};
 pub use permit::Permit;
 pub use registry::Registry;
 pub use seat::{Occupant, Presence};
+pub use travel::{Arrival, Departure, Moved, Outcome};
 pub use vitals::Vitals;
 
 use serde::{Deserialize, Serialize};
@@ -166,4 +169,7 @@ pub enum Error {
     /// The game's rules panicked.
     #[error("the room failed")]
     Failed,
+    /// The room is on another server by now.
+    #[error("the room has moved to another server")]
+    Moved,
 }

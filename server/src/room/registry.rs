@@ -5,7 +5,8 @@ use super::core::Core;
 use super::handle::{Handle, RoomInfo};
 use super::log::TickLog;
 use super::recorder::{Budget, Recorder};
-use super::task;
+use super::task::{self, Beginning};
+use super::travel::{Arrival, ArrivalError, supported};
 use super::{Error, Permit, RoomId, Settings};
 use crate::game::{GameFactory, Setup};
 use crate::store::{Header, Store};
@@ -63,7 +64,10 @@ pub type OnEnd = Box<dyn Fn(&RoomId) + Send + Sync>;
 /// The rooms, and the tasks that run them.
 pub struct Registry {
     settings: Settings,
+    /// Of new rooms.
     factory: Arc<dyn GameFactory>,
+    /// All that rooms from elsewhere may play, the first for new rooms, too.
+    games: Vec<Arc<dyn GameFactory>>,
     rooms: Arc<DashMap<RoomId, Handle>>,
     rooms_max: usize,
     /// One at a time opens a room, so that the limit holds.
@@ -82,9 +86,10 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// No rooms yet. With a `seed`, all games start from it; without, each from a random one.
+    /// No rooms yet. New ones play the first of `games`, of which there is one at least; those that come from elsewhere any.
+    /// With a `seed`, all games start from it; without, each from a random one.
     pub fn new(
-        factory: Arc<dyn GameFactory>,
+        games: Vec<Arc<dyn GameFactory>>,
         settings: Settings,
         rooms_max: usize,
         capacity_max: u32,
@@ -94,7 +99,8 @@ impl Registry {
     ) -> Self {
         Self {
             settings,
-            factory,
+            factory: Arc::clone(&games[0]),
+            games,
             rooms: Arc::new(DashMap::new()),
             rooms_max,
             opening: Mutex::new(()),
@@ -175,6 +181,17 @@ impl Registry {
         (self.factory.name(), self.factory.sim_version())
     }
 
+    /// All versions of its rules that rooms may play here.
+    pub fn sim_versions(&self) -> Vec<u32> {
+        let same = self.games.iter().filter(|game| game.name() == self.factory.name());
+        same.map(|game| game.sim_version()).collect()
+    }
+
+    /// The games that rooms may play here.
+    pub fn games(&self) -> &[Arc<dyn GameFactory>] {
+        &self.games
+    }
+
     /// The most rooms, and the most players of each.
     pub fn limits(&self) -> (usize, u32) {
         (self.rooms_max, self.capacity_max)
@@ -212,22 +229,81 @@ impl Registry {
         let setup = Setup { seed, tick_rate_hz: self.settings.tick_rate_hz, capacity };
         let header = self.header(&info, &setup);
         let core = self.core(&setup)?;
+        let handle = self.begin(info, core, header, Beginning::First)?;
+        let is_private = handle.info().code.is_some();
+        tracing::info!(room = %id, name = handle.info().name, is_private, capacity, seed, "room opened");
+        Ok(handle)
+    }
+
+    /// Reads a room that comes from another server, without its epoch.
+    pub fn parse(&self, bytes: &[u8]) -> Result<Arrival, ArrivalError> {
+        Arrival::parse(&self.games, self.settings.tick_rate_hz, bytes)
+    }
+
+    /// Goes on with a room that has come from elsewhere. It must be this server's by then: its first tick comes at once.
+    pub fn adopt(&self, arrival: Arrival) -> Result<Handle, Error> {
+        let _one_at_a_time = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = arrival.room()?;
+        if self.rooms.contains_key(&id) {
+            return Err(Error::Exists);
+        }
+        let game = supported(&self.games, self.settings.tick_rate_hz, &arrival.header);
+        let game = game.map_err(|_| Error::Failed)?;
+        let info = RoomInfo::arrived(&arrival, id.clone(), game.as_ref());
+        let header = Header {
+            epoch: arrival.epoch,
+            first_tick: arrival.tick + 1,
+            configuration: game.configuration(),
+            server: self.recording.server.clone(),
+            ..arrival.header.clone()
+        };
+        let tick = arrival.tick;
+        let arrived = || {
+            let rhythm = self.settings.rhythm();
+            let sessions = &arrival.sessions;
+            let log = if self.recording.is_on {
+                let refs = sessions.sessions.iter().map(Into::into);
+                TickLog::resume(rhythm, tick, arrival.game.as_ref(), sessions.next_player, refs)
+            } else {
+                TickLog::off()
+            };
+            Core::arrived(arrival, self.settings.clone(), log)
+        };
+        let core = catch_unwind(AssertUnwindSafe(arrived)).map_err(|_| Error::Failed)?;
+        let handle = self.begin(info, core, header, Beginning::Arrived)?;
+        let epoch = handle.info().epoch;
+        tracing::info!(room = %id, epoch, tick, players = handle.info().players(), "room came from elsewhere");
+        Ok(handle)
+    }
+
+    /// Starts a room's task and lists it.
+    fn begin(
+        &self,
+        info: RoomInfo,
+        core: Core,
+        header: Header,
+        beginning: Beginning,
+    ) -> Result<Handle, Error> {
+        let id = info.id.clone();
         let phase = xxh3_64(id.as_str().as_bytes()) as u32;
         let now = tokio::time::Instant::now();
-        let clock =
-            Clock::new(now, self.settings.tick_rate_hz, phase, self.settings.catch_up_ticks_max);
+        let (rate, catch_up) = (self.settings.tick_rate_hz, self.settings.catch_up_ticks_max);
+        let clock = match beginning {
+            Beginning::First => Clock::new(now, rate, phase, catch_up),
+            Beginning::Arrived => Clock::resumed(now, rate, phase, catch_up),
+        };
         let parts = task::Parts {
             core,
             clock,
-            recorder: self.recorder(id.clone(), header),
+            recorder: self.recorder(id.clone(), header.clone()),
             metrics: Arc::clone(&self.metrics),
             traces: Arc::clone(&self.traces),
             settings: self.settings.clone(),
             permit: Arc::clone(&self.permit),
+            header,
         };
-        let (handle, task) = task::room(info, parts, self.stop.clone()).ok_or(Error::Failed)?;
-        let is_private = handle.info().code.is_some();
-        tracing::info!(room = %id, name = handle.info().name, is_private, capacity, seed, "room opened");
+        let begun = task::room(info, parts, beginning, self.stop.clone());
+        let (handle, task) = begun.ok_or(Error::Failed)?;
         self.rooms.insert(id, handle.clone());
         self.metrics.rooms.inc();
         self.changes.send_modify(|changes| *changes += 1);

@@ -2,6 +2,7 @@
 
 use super::handle::{Attachment, MOVES_WAITING_MAX, Move};
 use crate::game::{Profile, Refusal};
+use crate::store::sessions::Session;
 use crate::store::{SessionRef, sessions};
 use fray_proto::hash::{MoveContent, applied_hash};
 use fray_proto::update::MoveAck;
@@ -26,6 +27,11 @@ pub enum Presence {
     },
     /// A stream is there.
     Playing,
+    /// The room has just come from another server, and the stream is on its way, too: controls hold until this tick.
+    Expected {
+        /// The last tick of it.
+        until_tick: u32,
+    },
     /// The stream broke; the player may return until this tick.
     Dropped {
         /// The last tick of it.
@@ -99,6 +105,45 @@ impl Seat {
         }
     }
 
+    /// The seat of a session that came from another owner: its stream is expected until that tick.
+    pub(super) fn arrived(session: Session, tick: u32, expected_until_tick: u32) -> Self {
+        let presence = match session.presence {
+            sessions::Presence::Reserved { until_tick } => Presence::Reserved { until_tick },
+            sessions::Presence::Playing => Presence::Expected { until_tick: expected_until_tick },
+            sessions::Presence::Dropped { until_tick } => Presence::Dropped { until_tick },
+        };
+        Self {
+            token_hash: session.token_hash,
+            entity: session.entity,
+            // Streams are counted anew; what counts is whether there was one.
+            generation: u32::from(session.token_hash.is_some()),
+            ack: MoveAck {
+                input_ack: session.input_ack,
+                applied_count: session.applied_count,
+                applied_hash: session.applied_hash,
+                arrival_margin_ms: 0,
+            },
+            presence,
+            ..Self::reserved(session.player_id, session.profile, tick, 0)
+        }
+    }
+
+    /// A move that its last owner had not applied yet.
+    pub(super) fn expect(&mut self, received: Move) {
+        wait(&mut self.waiting, self.ack.input_ack, received);
+    }
+
+    /// Whether a tick applies its moves.
+    pub fn applies_moves(&self) -> bool {
+        matches!(self.presence, Presence::Playing | Presence::Expected { .. })
+    }
+
+    /// Copies of all moves that wait to be applied.
+    pub(super) fn unapplied(&mut self) -> impl Iterator<Item = Move> + '_ {
+        self.gather();
+        self.waiting.iter().cloned()
+    }
+
     /// Whether the player counts: it plays, or may come back.
     pub fn is_taken(&self) -> bool {
         !matches!(self.presence, Presence::Left { .. })
@@ -114,7 +159,7 @@ impl Seat {
     pub fn session(&self, player: u32) -> Option<SessionRef<'_>> {
         let presence = match self.presence {
             Presence::Reserved { until_tick } => sessions::Presence::Reserved { until_tick },
-            Presence::Playing => sessions::Presence::Playing,
+            Presence::Playing | Presence::Expected { .. } => sessions::Presence::Playing,
             Presence::Dropped { until_tick } => sessions::Presence::Dropped { until_tick },
             Presence::Left { .. } => return None,
         };
@@ -173,22 +218,17 @@ impl Seat {
 
     /// The next move to apply in this tick, if it is there. Duplicates vanish, a gap waits.
     pub fn next_move(&mut self) -> Option<Move> {
-        if let Some(attachment) = &self.attachment {
-            // The stream lets in only moves that are at most `MOVES_WAITING_MAX` ahead, so this is bounded by them.
-            while let Some(received) = attachment.moves.pop() {
-                let earlier = |other: &Move| other.sequence < received.sequence;
-                let place = self.waiting.partition_point(earlier);
-                let is_waiting = self
-                    .waiting
-                    .get(place)
-                    .is_some_and(|other| other.sequence == received.sequence);
-                let is_applied = received.sequence <= self.ack.input_ack;
-                if !is_applied && !is_waiting && self.waiting.len() < MOVES_WAITING_MAX {
-                    self.waiting.insert(place, received);
-                }
-            }
-        }
+        self.gather();
         if self.next_is_waiting() { self.waiting.pop_front() } else { None }
+    }
+
+    /// What the stream has brought takes its place.
+    fn gather(&mut self) {
+        let Some(attachment) = &self.attachment else { return };
+        // The stream lets in only moves that are at most `MOVES_WAITING_MAX` ahead, so this is bounded by them.
+        while let Some(received) = attachment.moves.pop() {
+            wait(&mut self.waiting, self.ack.input_ack, received);
+        }
     }
 
     /// How many moves wait, in the stream's queue and behind a gap.
@@ -231,5 +271,15 @@ impl Seat {
             }
             self.refusals.push_back((tick, applied.sequence, reason));
         }
+    }
+}
+
+/// Puts a move among those that wait, unless it is there or was applied already.
+fn wait(waiting: &mut VecDeque<Move>, input_ack: u32, received: Move) {
+    let place = waiting.partition_point(|other| other.sequence < received.sequence);
+    let is_waiting = waiting.get(place).is_some_and(|other| other.sequence == received.sequence);
+    let is_applied = received.sequence <= input_ack;
+    if !is_applied && !is_waiting && waiting.len() < MOVES_WAITING_MAX {
+        waiting.insert(place, received);
     }
 }

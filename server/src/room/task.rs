@@ -2,13 +2,15 @@
 
 use super::clock::Clock;
 use super::core::Core;
+use super::core::Packed;
 use super::handle::{COMMANDS_WAITING_MAX, Command, Ending, Handle};
 use super::recorder::{Recorder, Trouble};
 use super::traced::{Made, Traced};
+use super::travel::{Departure, Outcome};
 use super::vitals::Ticked;
-use super::{Permit, RoomInfo, Settings};
+use super::{Error, Permit, RoomInfo, Settings};
 use crate::replication::TickFrame;
-use crate::store::EndReason;
+use crate::store::{EndReason, Header};
 use crate::telemetry::traces::moves::MOVE_SPANS;
 use crate::telemetry::{Metrics, Traces, panic_message};
 use fray_proto::trace::TraceContext;
@@ -18,7 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -31,28 +33,50 @@ pub(super) struct Parts {
     pub(super) traces: Arc<Traces>,
     pub(super) settings: Settings,
     pub(super) permit: Arc<Permit>,
+    /// What its recording begins with.
+    pub(super) header: Header,
 }
 
-/// Makes a room's first tick, and returns its handle with the task that makes all others. The task ends when the room has
+/// Where a room begins.
+pub(super) enum Beginning {
+    /// With its first tick.
+    First,
+    /// After the tick that its last owner made last.
+    Arrived,
+}
+
+/// Makes a room's first tick, or shows what came, and returns its handle with the task that makes all others. The task ends when the room has
 /// been empty for long enough, or `stop` is cancelled; dropping it ends the room, too. `None`: the rules panic at once.
 pub(super) fn room(
     info: RoomInfo,
     parts: Parts,
+    beginning: Beginning,
     stop: CancellationToken,
 ) -> Option<(Handle, impl Future<Output = ()> + Send + 'static)> {
     let traced = Traced::new(info.id.as_str(), &parts.settings);
-    let mut room = Room { parts, traced, is_broken: false, is_frozen: false, end: None };
-    let (first, report) = room.guarded(1, |core| core.tick(Instant::now()))?;
-    info.vitals.ticked(&Ticked {
-        tick: 1,
-        took: Duration::ZERO,
-        late: Duration::ZERO,
-        skipped: 0,
-        moves: report.moves_applied,
-        entities: report.entities,
-    });
-    room.guarded(1, Core::note)?;
-    room.hand_over(false);
+    let mut room =
+        Room { parts, traced, is_broken: false, is_frozen: false, end: None, departs: None };
+    let first = match beginning {
+        Beginning::First => {
+            let (first, report) = room.guarded(1, |core| core.tick(Instant::now()))?;
+            info.vitals.ticked(&Ticked {
+                tick: 1,
+                took: Duration::ZERO,
+                late: Duration::ZERO,
+                skipped: 0,
+                moves: report.moves_applied,
+                entities: report.entities,
+            });
+            room.guarded(1, Core::note)?;
+            room.hand_over(false);
+            first
+        }
+        Beginning::Arrived => {
+            let tick = room.parts.core.tick_count();
+            room.guarded(tick + 1, Core::show)?
+        }
+    };
+    info.players.store(room.parts.core.players(), Ordering::Relaxed);
     let info = Arc::new(info);
     let (commands_in, mut commands) = mpsc::channel(COMMANDS_WAITING_MAX);
     let (frames, frames_out) = watch::channel(first);
@@ -60,6 +84,7 @@ pub(super) fn room(
     let task = async move {
         let mut reason = EndReason::ShutDown;
         let mut ending = Ending::Over;
+        let mut has_end = true;
         loop {
             tokio::select! {
                 biased;
@@ -84,6 +109,28 @@ pub(super) fn room(
                         (reason, ending) = (EndReason::RoomOver, why);
                         break;
                     }
+                    if let Some(reply) = room.departs.take() {
+                        match room.depart(reply, &info, &stop).await {
+                            Outcome::Stays if room.end.is_some() => {
+                                (reason, ending) = (EndReason::Moved, Ending::Disowned);
+                                break;
+                            }
+                            Outcome::Stays => {
+                                info.moving.send_replace(false);
+                            }
+                            Outcome::Moved(moved) => {
+                                has_end = !moved.shares_log;
+                                (reason, ending) = (EndReason::Moved, Ending::Moved);
+                                // Nobody else sets it.
+                                let _ = info.moved.set(moved);
+                                break;
+                            }
+                            Outcome::Parked => {
+                                (has_end, ending) = (false, Ending::Parked);
+                                break;
+                            }
+                        }
+                    }
                 }
             }
             if room.is_broken {
@@ -94,7 +141,9 @@ pub(super) fn room(
             info.players.store(room.parts.core.players(), Ordering::Relaxed);
         }
         room.traced.flush(&room.parts.traces);
-        room.parts.core.log().end(reason);
+        if has_end {
+            room.parts.core.log().end(reason);
+        }
         room.hand_over(true);
         // Nobody else sets it.
         let _ = info.ended.set(ending);
@@ -112,6 +161,8 @@ struct Room {
     is_frozen: bool,
     /// The room is to end, and why.
     end: Option<Ending>,
+    /// Somebody wants to give it to another server.
+    departs: Option<oneshot::Sender<Result<Departure, Error>>>,
 }
 
 impl Room {
@@ -177,6 +228,11 @@ impl Room {
                 Some(Command::Report(trouble)) => self.keep(&trouble, None),
                 Some(Command::Freeze(frozen)) => self.is_frozen = frozen,
                 Some(Command::End(why)) => self.end = Some(why),
+                Some(Command::Depart(reply)) => {
+                    // What comes after it waits until it is known whether the room stays.
+                    self.departs = Some(reply);
+                    return;
+                }
                 Some(command) => {
                     // Between two ticks, what is fed is an input of the next one.
                     let next = self.parts.core.tick_count() + 1;
@@ -188,6 +244,48 @@ impl Room {
             if handled < AT_ONCE_MAX {
                 next = more.try_recv().ok();
             }
+        }
+    }
+
+    /// Gives everything away, and stands still until it is known what came of that. Requests wait meanwhile; what streams bring
+    /// waits with them. If nobody says what came of it, the room ends: it may have another owner.
+    async fn depart(
+        &mut self,
+        reply: oneshot::Sender<Result<Departure, Error>>,
+        info: &RoomInfo,
+        stop: &CancellationToken,
+    ) -> Outcome {
+        if self.is_frozen {
+            // Whether the room is this server's at all is not known just now.
+            let _ = reply.send(Err(Error::Overloaded));
+            return Outcome::Stays;
+        }
+        let next = self.parts.core.tick_count() + 1;
+        let header = self.parts.header.clone();
+        let Some(packed) = self.guarded(next, |core| core.pack(&header)) else {
+            return Outcome::Stays;
+        };
+        let Packed { tick, bytes, moves, barred } = match packed {
+            Ok(packed) => packed,
+            Err(error) => {
+                let _ = reply.send(Err(error));
+                return Outcome::Stays;
+            }
+        };
+        self.hand_over(true);
+        let (outcome, answer) = oneshot::channel();
+        let (room, epoch) = (info.id.clone(), info.epoch);
+        let departure = Departure { room, epoch, tick, bytes, moves, barred, outcome };
+        if reply.send(Ok(departure)).is_err() {
+            return Outcome::Stays;
+        }
+        tokio::select! {
+            biased;
+            outcome = answer => outcome.unwrap_or_else(|_| {
+                self.end = Some(Ending::Disowned);
+                Outcome::Stays
+            }),
+            () = stop.cancelled() => Outcome::Stays,
         }
     }
 

@@ -47,6 +47,7 @@ pub fn code(error: &Error) -> Code {
         Error::ShuttingDown
         | Error::Draining
         | Error::OwnerUnreachable
+        | Error::RoomMoved
         | Error::DirectoryAway
         | Error::LeaseLost => Code::Unavailable,
         Error::UseWebSocket => Code::Unimplemented,

@@ -84,6 +84,9 @@ pub enum Error {
     /// A room of this id is there already; never seen outside.
     #[error("there is such a room already")]
     RoomExists,
+    /// The room was here, and is on another server now.
+    #[error("the room has moved to another server")]
+    RoomMoved,
     /// Nobody runs the room any more.
     #[error("the room is lost: {0}")]
     RoomLost(String),
@@ -192,6 +195,7 @@ impl Error {
         "MESSAGE_TOO_LARGE",
         "WRONG_SERVER",
         "ROOM_EXISTS",
+        "ROOM_MOVED",
         "ROOM_LOST",
         "OWNER_UNREACHABLE",
         "DIRECTORY_AWAY",
@@ -238,6 +242,7 @@ impl Error {
             Self::TooLarge => "MESSAGE_TOO_LARGE",
             Self::WrongServer { .. } => "WRONG_SERVER",
             Self::RoomExists => "ROOM_EXISTS",
+            Self::RoomMoved => "ROOM_MOVED",
             Self::RoomLost(_) => "ROOM_LOST",
             Self::OwnerUnreachable => "OWNER_UNREACHABLE",
             Self::DirectoryAway => "DIRECTORY_AWAY",
@@ -272,6 +277,7 @@ impl From<room::Error> for Error {
             room::Error::Overloaded => Self::Overloaded,
             room::Error::RoomsExhausted => Self::RoomsExhausted,
             room::Error::Failed => Self::RoomFailed,
+            room::Error::Moved => Self::RoomMoved,
         }
     }
 }

@@ -7,6 +7,7 @@ use fray_proto::trace::TraceContext;
 use fray_proto::update::MoveAck;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// From a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +97,32 @@ pub enum Outgoing {
     Passed(Bytes),
     /// The room stands still (true), or goes on.
     Frozen(bool),
+    /// The room is about to move to another server.
+    Moving,
+    /// The room was restored to a state of this age.
+    Restored(Duration),
+    /// The room is on another server.
+    Redirect(Redirect),
+}
+
+/// Where a room has gone.
+#[derive(Clone)]
+pub struct Redirect {
+    /// Opens a stream there. Whoever has it is the player.
+    pub ticket: String,
+    /// How long it is good.
+    pub expires_in: Duration,
+    /// The room's epoch there.
+    pub epoch: u64,
+    /// The first tick of it.
+    pub first_tick: u32,
+}
+
+/// Without the ticket.
+impl fmt::Debug for Redirect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redirect").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
 }
 
 /// The session, and all constants of the room.
@@ -125,6 +152,8 @@ pub struct Welcome {
     pub server: String,
     /// Its release.
     pub release: String,
+    /// How old the state was that the room was restored from, if this session was not here since.
+    pub restored: Option<Duration>,
     /// None for spectators.
     pub player: Option<WelcomePlayer>,
 }

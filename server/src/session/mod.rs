@@ -1,5 +1,6 @@
 //! A player's life across streams: from a seat in the lobby to the last update.
 //!
+//! - [`arriving`]: a room that another server gives.
 //! - [`directory`]: who owns which room, over all servers.
 //! - [`lobby`]: finds or opens rooms, reserves seats, hands out tickets.
 //! - [`ticket`]: what a ticket says and who signed it; [`token`]: how a session is resumed.
@@ -10,6 +11,7 @@
 //!
 //! Architecture Invariant: no transport is known here. Doors turn bytes into [`message::Incoming`] and [`message::Outgoing`] into bytes.
 
+pub mod arriving;
 pub mod directory;
 pub mod error;
 pub mod identity;
@@ -140,7 +142,7 @@ impl Sessions {
     /// Whether new players are seated here, and rooms opened for them: not by a server that goes away, or that an operator has
     /// drained ([`Health::set_drained`]), or that not every edge knows yet ([`Health::awaits_edges`]).
     pub fn takes_players(&self) -> Result<(), Error> {
-        if self.is_draining() {
+        if self.is_draining() || self.health.is_draining() {
             Err(Error::ShuttingDown)
         } else if self.health.is_drained() || self.health.awaits_edges() {
             Err(Error::Draining)

@@ -6,10 +6,11 @@ use super::directory::{
 };
 use super::load::listed;
 use super::lobby::{JoinSpec, Lobby, RoomChoice, profile, within_window};
+use super::message::Redirect;
 use super::ticket;
 use super::token::ResumeToken;
 use crate::room::registry::{Draft, NewRoom};
-use crate::room::{Handle, RoomId};
+use crate::room::{Handle, Moved, RoomId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ const GOES_ON_ELSEWHERE: &[&str] = &[
     "ROOM_FULL",
     "ROOM_NOT_FOUND",
     "ROOM_LOST",
+    "ROOM_MOVED",
     "ROOMS_EXHAUSTED",
     "OWNER_UNREACHABLE",
     "SHUTTING_DOWN",
@@ -288,6 +290,7 @@ impl Lobby {
             capacity: draft.capacity,
             code_hash: draft.code.as_ref().map(|code| code_hash(&self.sessions.token_key, code)),
             lost: None,
+            parked: false,
         }
     }
 
@@ -406,6 +409,16 @@ impl Lobby {
         let (route, version) = (fleet.route.as_str(), fleet.release.as_str());
         let draft = ticket::Draft { player_id, room, route, version };
         self.sessions.keys.sign(draft, self.sessions.limits.ticket_ttl)
+    }
+
+    /// Where a player's room has gone. `None`: it has not, or no ticket can be signed just now; then Join has one.
+    pub(super) fn redirect(&self, room: &Handle, player_id: &str) -> Option<Redirect> {
+        let Moved { route, release, epoch, first_tick, .. } = room.info().moved()?;
+        let room = room.info().id.as_str();
+        let draft = ticket::Draft { player_id, room, route, version: release };
+        let expires_in = self.sessions.limits.ticket_ttl;
+        let ticket = self.sessions.keys.sign(draft, expires_in).ok()?;
+        Some(Redirect { ticket, expires_in, epoch: *epoch, first_tick: *first_tick })
     }
 
     pub(super) fn directory(&self) -> &dyn Directory {

@@ -84,7 +84,11 @@ pub fn play(
         }
         let _counted = Counted::new(&sessions.metrics.players);
         let mut life = Life::begin(&room, &attached, entry.door);
+        let restored = welcome.restored;
         yield Ok(Outgoing::Welcome(Box::new(welcome)));
+        if let Some(age) = restored {
+            yield Ok(Outgoing::Restored(age));
+        }
 
         let tick_rate_hz = sessions.rooms.settings().tick_rate_hz;
         let metrics = Arc::clone(&sessions.metrics);
@@ -98,6 +102,7 @@ pub fn play(
         if *frozen.borrow() {
             frozen.mark_changed();
         }
+        let mut moving = room.moving();
         let mut is_open = true;
         loop {
             let step = tokio::select! {
@@ -109,6 +114,10 @@ pub fn play(
                 Ok(()) = frozen.changed() => {
                     is_frozen = *frozen.borrow_and_update();
                     Ok(Step::Write(Outgoing::Frozen(is_frozen)))
+                }
+                Ok(()) = moving.changed() => {
+                    let is_moving = *moving.borrow_and_update();
+                    Ok(if is_moving { Step::Write(Outgoing::Moving) } else { Step::Wait })
                 }
                 message = incoming.next(), if is_open => match message.map(|message| message.and_then(parse)) {
                     Some(Ok(message)) => {
@@ -128,6 +137,9 @@ pub fn play(
                         yield Ok(Outgoing::ShuttingDown);
                         Err(Error::ShuttingDown)
                     } else if changed.is_err() {
+                        if let Some(redirect) = lobby.redirect(&room, player.player_id()) {
+                            yield Ok(Outgoing::Redirect(redirect));
+                        }
                         Err(end_reason(&room))
                     } else {
                         let frame = Arc::clone(&frames.borrow_and_update());
@@ -371,7 +383,10 @@ async fn open(
         resume_token: token.reveal(),
         resumed: attached.resumed,
     };
-    let welcome = welcome(sessions, &room, Some(player));
+    // The first stream of a session that was in the room before it was restored.
+    let is_set_back = attached.resumed && attached.generation == 2;
+    let restored = room.info().restored.filter(|_| is_set_back);
+    let welcome = Welcome { restored, ..welcome(sessions, &room, Some(player)) };
     Ok(Opened::Here(Box::new((room, attached, welcome))))
 }
 
@@ -447,8 +462,7 @@ fn welcome(sessions: &Sessions, room: &Handle, player: Option<WelcomePlayer>) ->
     Welcome {
         room: Arc::clone(room.info()),
         epoch: room.info().epoch,
-        // Rooms begin where they are: no owner has taken one over yet.
-        first_tick: 1,
+        first_tick: room.info().first_tick,
         tick_rate_hz: settings.tick_rate_hz,
         world: frame.grid().world,
         motions: frame.grid().motions.clone(),
@@ -456,6 +470,7 @@ fn welcome(sessions: &Sessions, room: &Handle, player: Option<WelcomePlayer>) ->
         heartbeat_ms: ms(sessions.limits.heartbeat),
         idle_timeout_ms: ms(sessions.limits.idle_timeout),
         grace_ms: ms(settings.grace),
+        restored: None,
         server: sessions.server_name.clone(),
         release: sessions.fleet.release.clone(),
         player,
@@ -470,6 +485,8 @@ pub(super) fn end_reason(room: &Handle) -> Error {
     match room.ending() {
         Some(Ending::Over | Ending::Closed) => Error::RoomEnded,
         Some(Ending::Disowned) => Error::LeaseLost,
+        Some(Ending::Moved) => Error::RoomMoved,
+        Some(Ending::Parked) => Error::ShuttingDown,
         None => Error::RoomFailed,
     }
 }

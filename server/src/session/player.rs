@@ -218,6 +218,11 @@ impl PlayerStream {
         self.splicer.base()
     }
 
+    /// Who plays.
+    pub fn player_id(&self) -> &str {
+        &self.attached.player_id
+    }
+
     /// Why the stream ends.
     pub fn ends(&mut self, reason: &'static str) {
         if let Some(trace) = &mut self.trace {

@@ -236,6 +236,7 @@ async fn open(sessions: &Sessions, past: Past) -> Result<(Welcome, Show), Error>
         grace_ms: ms(sessions.rooms.settings().grace),
         server: sessions.server_name.clone(),
         release: sessions.fleet.release.clone(),
+        restored: None,
         player: None,
     };
     let pace = Pace::new(header.tick_rate_hz, speed_percent);

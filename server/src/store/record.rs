@@ -159,6 +159,8 @@ pub enum EndReason {
     Panicked,
     /// This is a part of a longer log.
     Cut,
+    /// The room went on at another server, with a log of its own.
+    Moved,
 }
 
 impl Tick {
@@ -345,6 +347,7 @@ impl End {
                 EndReason::ShutDown => 2,
                 EndReason::Panicked => 3,
                 EndReason::Cut => 4,
+                EndReason::Moved => 5,
             });
         });
     }
@@ -356,6 +359,7 @@ impl End {
             2 => EndReason::ShutDown,
             3 => EndReason::Panicked,
             4 => EndReason::Cut,
+            5 => EndReason::Moved,
             _ => EndReason::Other,
         };
         Ok(Self { tick, reason })

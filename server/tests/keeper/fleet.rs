@@ -410,6 +410,7 @@ impl Server {
             capacity: 8,
             code_hash: None,
             lost: None,
+            parked: false,
         }
     }
 
@@ -422,6 +423,8 @@ impl Server {
             release: String::new(),
             game: String::new(),
             sim_version: 1,
+            sim_versions: Vec::new(),
+            zone: String::new(),
             rooms_max: 0,
             room_capacity_max: 0,
             is_draining: false,

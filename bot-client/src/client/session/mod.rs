@@ -224,6 +224,7 @@ impl Session {
             Some(Message::Update(_)) => Err(Violation::Unexpected("an update")),
             Some(Message::Pong(pong)) => Ok(Event::Pong { tick: pong.tick }),
             Some(Message::Notice(notice)) => Ok(Event::Notice(notice)),
+            Some(Message::Redirect(redirect)) => Ok(Event::Redirected(redirect)),
             None => Ok(Event::Ignored),
         }
     }

@@ -112,7 +112,7 @@ impl Accord {
                     steps.push(Step::Forget(held.clone()));
                 }
                 self.lost.insert(id.clone(), (held.revision, since));
-            } else if record.owner == *scene.me && !here.contains(id) {
+            } else if record.owner == *scene.me && !record.parked && !here.contains(id) {
                 let since = since(&orphans);
                 let has_ended = self.were_here.contains(id);
                 if scene.cut_off.contains(id) {

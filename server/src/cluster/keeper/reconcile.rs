@@ -152,6 +152,7 @@ fn record(shared: &Shared, info: &RoomInfo) -> RoomRecord {
         capacity: info.capacity,
         code_hash: info.code.as_ref().map(|code| code_hash(&parts.token_key, code)),
         lost: None,
+        parked: false,
     }
 }
 
@@ -211,7 +212,10 @@ fn forget_cut_off(shared: &Shared) {
 pub(super) async fn farewell(shared: &Shared) {
     let directory = &shared.parts.directory;
     let mut records = directory.rooms();
-    records.retain(|held| held.record.owner == *directory.me() && held.record.lost.is_none());
+    records.retain(|held| {
+        let RoomRecord { owner, lost, parked, .. } = held.record.as_ref();
+        *owner == *directory.me() && lost.is_none() && !parked
+    });
     let remove = |held| remove(shared, held, "its server ends");
     stream::iter(records).for_each_concurrent(AT_ONCE_MAX, remove).await;
     if let Err(error) = directory.withdraw().await {

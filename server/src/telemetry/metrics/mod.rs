@@ -12,6 +12,7 @@
 pub mod directory;
 pub mod kube;
 pub mod labels;
+pub mod moving;
 #[cfg(target_os = "linux")]
 mod process;
 mod register;
@@ -123,6 +124,8 @@ pub struct Metrics {
     pub directory: directory::Directory,
     /// The Kubernetes API.
     pub kube: self::kube::Kube,
+    /// Rooms that move between servers.
+    pub moving: moving::Moving,
     store_disk_errors: Counter,
     store_chunks_lost: Counter,
     ticks: Counter,
@@ -211,6 +214,7 @@ impl Metrics {
             handshakes_failed: Family::default(),
             directory: directory::Directory::default(),
             kube: self::kube::Kube::default(),
+            moving: moving::Moving::default(),
             store_disk_errors: Counter::default(),
             store_chunks_lost: Counter::default(),
             ticks: Counter::default(),
