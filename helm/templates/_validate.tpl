@@ -27,9 +27,6 @@
 {{- if and (ne .Values.internalTls.mode "none") (eq .Values.edge.mode "gateway") -}}
 {{- fail "internalTls is not supported with edge.mode=gateway" -}}
 {{- end -}}
-{{- if lt (int $servers.terminationGracePeriodSeconds) 15 -}}
-{{- fail "servers.terminationGracePeriodSeconds must be 15 or more: rooms are moved in this time" -}}
-{{- end -}}
 {{- if and .Values.autoscaling.enabled (lt (int .Values.autoscaling.scaleDown.stabilizationSeconds) (int $servers.terminationGracePeriodSeconds)) -}}
 {{- fail "autoscaling.scaleDown.stabilizationSeconds must not be less than servers.terminationGracePeriodSeconds: a pod must be gone before the next one is chosen" -}}
 {{- end -}}
@@ -44,5 +41,8 @@
 {{- end -}}
 {{- if and (eq .Values.edge.mode "gateway") (not .Values.edge.gateway.className) (not .Values.edge.gateway.existing) -}}
 {{- fail "edge.mode=gateway needs edge.gateway.className (a GatewayClass of Envoy Gateway), or edge.gateway.existing (a Gateway)" -}}
+{{- end -}}
+{{- if and (eq .Values.edge.mode "gateway") (or .Values.edge.servers.addresses (contains "\"addresses\":[\"" (toJson .Values.edge.versions))) -}}
+{{- fail "edge.mode=gateway takes names of Services (dns), no addresses" -}}
 {{- end -}}
 {{- end }}
