@@ -119,9 +119,6 @@ pub struct ServerRecord {
     /// shows others that answers are missing here, though its renewals come through.
     #[serde(default)]
     pub renewal_age_ms: u64,
-    /// Where it runs, for choosing servers nearby; empty: not known.
-    #[serde(default)]
-    pub zone: String,
 }
 
 impl ServerRecord {

@@ -116,7 +116,6 @@ impl Shared {
             is_draining: health.is_draining() || health.is_drained() || health.awaits_edges(),
             players: players.map(|room| (room.info().id.clone(), room.info().players())).collect(),
             electorate,
-            zone: String::new(),
             renewal_age_ms: u64::try_from(renewal_age.as_millis()).unwrap_or(u64::MAX),
             zone,
         }
