@@ -1,6 +1,7 @@
 //! The command line: a server, or a small thing that servers need.
 
 use super::Config;
+use crate::telemetry::VERSION;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "fray-server",
-    version,
+    version = VERSION,
     max_term_width = 110,
     args_conflicts_with_subcommands = true
 )]

@@ -90,7 +90,7 @@ mod tests {
         }
         // One folder for all of them, as a mounted Secret is.
         let opened = Folder::open(&dir, Duration::from_secs(60), &Arc::new(Metrics::default()));
-        assert_eq!(opened.expect("a folder with a key").0.ring().keys().len(), 1);
+        assert_eq!(opened.expect("a folder with a key").0.ring().len(), 1);
         assert!(crate::keys::session_key(&dir.join(SESSION_KEY)).is_ok());
         assert_ne!(made[SESSION_KEY], fleet_keys().expect("made")[SESSION_KEY]);
         std::fs::remove_dir_all(&dir).expect("removed");

@@ -23,7 +23,7 @@ pub enum Error {
         kubeconfig: kube::config::KubeconfigError,
     },
     /// It was asked, and did not do it.
-    #[error("the Kubernetes API: {}", .0)]
+    #[error("the Kubernetes API: {}", said(.0))]
     Api(#[from] Box<kube::Error>),
     /// It did not answer.
     #[error("the Kubernetes API has not answered within {REQUEST_TIMEOUT:?}")]
@@ -33,6 +33,14 @@ pub enum Error {
 impl From<kube::Error> for Error {
     fn from(error: kube::Error) -> Self {
         Self::Api(Box::new(error))
+    }
+}
+
+/// In its own words, without all that surrounds them.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
+        other => other.to_string(),
     }
 }
 

@@ -18,6 +18,8 @@ pub mod slices;
 #[cfg(test)]
 mod slices_tests;
 mod watch;
+#[cfg(test)]
+mod watch_tests;
 
 pub use client::Error;
 pub use pod::LoadOf;

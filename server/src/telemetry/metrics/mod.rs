@@ -24,7 +24,7 @@ mod tests;
 use super::Health;
 use super::traces::export;
 use fray_proto::trace::TraceContext;
-use labels::{Door, Reason, Source, TraceLabel, Verdict};
+use labels::{Build, Door, Reason, Source, TraceLabel, Verdict};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::exemplar::HistogramWithExemplars;
@@ -126,6 +126,7 @@ pub struct Metrics {
     pub kube: self::kube::Kube,
     /// Rooms that move between servers.
     pub moving: moving::Moving,
+    build: Family<Build, Gauge>,
     store_disk_errors: Counter,
     store_chunks_lost: Counter,
     ticks: Counter,
@@ -215,6 +216,7 @@ impl Metrics {
             directory: directory::Directory::default(),
             kube: self::kube::Kube::default(),
             moving: moving::Moving::default(),
+            build: Family::default(),
             store_disk_errors: Counter::default(),
             store_chunks_lost: Counter::default(),
             ticks: Counter::default(),
@@ -287,6 +289,12 @@ impl Metrics {
             self.encoded_bytes.inc_by(encoded_bytes);
         }
         self.spliced_bytes.inc_by(spliced_bytes);
+    }
+
+    /// Says which game runs here.
+    pub fn set_game(&self, game: &'static str, sim_version: u32) {
+        let (version, revision) = (env!("CARGO_PKG_VERSION"), super::REVISION);
+        self.build.get_or_create(&Build { version, revision, game, sim_version }).set(1);
     }
 
     /// Says how many ticks a second rooms are to make.
