@@ -1,5 +1,6 @@
 //! The arena with rules of the next version, for tests of an upgrade: rooms of one version cannot go on by the rules of
-//! another, and what comes of that needs two builds that differ in nothing else.
+//! another. This server makes rooms of the next version, and plays on those of the present one that come to it: as a release
+//! should whose rules are new.
 //!
 //! `scripts/test-cluster.sh` makes an image of it.
 
@@ -41,7 +42,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let game = NextArena(Arena::default());
-        let app = Server::builder().game(game).config(config).build().await?;
+        let builder = Server::builder().game(game).also(Arena::default());
+        let app = builder.config(config).build().await?;
         app.run_until_signalled().await
     });
     runtime.shutdown_background();
