@@ -42,7 +42,7 @@ type -P helm >/dev/null || { scripts/tools.sh helm && PATH=$PATH:$tools; }
 type -P kubectl >/dev/null || fail "kubectl is missing"
 context=$(kubectl config current-context 2>/dev/null) || fail "no kubeconfig names a cluster"
 kube() { command kubectl --context "$context" "$@"; }
-kube --request-timeout=30s get --raw /readyz >/dev/null || fail "the cluster of context $context does not answer"
+kube --request-timeout=60s get --raw /readyz >/dev/null || fail "the cluster of context $context does not answer"
 
 # === What it made goes away, however it ends
 

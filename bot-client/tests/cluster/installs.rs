@@ -95,7 +95,9 @@ fn all(kube: &Kube) -> Vec<String> {
         };
         items.map(name).collect::<Vec<_>>()
     };
-    let mut names = [names(KINDS), names(WIDE_KINDS)].concat();
+    // Others install and uninstall, too; what is ours is named after the namespace.
+    let wide = names(WIDE_KINDS).into_iter().filter(|name| name.contains(&kube.settings.namespace));
+    let mut names = [names(KINDS), wide.collect()].concat();
     names.sort();
     names
 }
