@@ -93,12 +93,17 @@ impl Load {
         self.kube.kubectl(&["delete", "pod", &self.pod, "--wait=true", "--timeout=90s"]);
         until("the report is written", LEAVE, || self.log.has_ended().then_some(()));
         let text = self.log.text();
-        // Before it is progress, after it the same for people.
-        let from = text.find("\n{\n").unwrap_or_else(|| panic!("no report:\n{text}"));
-        let to = text[from..].find("\n}\n").unwrap_or_else(|| panic!("half a report:\n{text}"));
-        let report = serde_json::from_str(&text[from..from + to + 3]).expect("a report is JSON");
+        // The log has both of the pod's streams, line by line: progress and tables for people are none of JSON's lines.
+        let json: Vec<&str> = text.lines().filter(|line| is_json(line)).collect();
+        let report = serde_json::from_str(&json.join("\n"));
+        let report = report.unwrap_or_else(|error| panic!("no report ({error}):\n{text}"));
         Found { report, players: self.players, took: self.begin.elapsed() }
     }
+}
+
+/// Whether a line can be of an indented JSON object.
+fn is_json(line: &str) -> bool {
+    line.trim_start().starts_with(['"', '{', '}', '[', ']'])
 }
 
 /// Players go on for a while: what was there before has to settle, and what comes of something needs its time.
