@@ -1,9 +1,9 @@
 # `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help play edge observe test lint fmt web vectors swarm soak clean
+.PHONY: help play edge observe image test test-cluster lint fmt web vectors swarm soak clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 play: ## Build, start the server and some bots, print the page's address
 	cargo build --release --locked -p fray-server -p fray-bot
@@ -16,6 +16,9 @@ edge: ## The same with three servers that share a NATS, behind Envoy with TLS
 observe: ## One server with traces and metrics: Jaeger, Prometheus, Grafana if installed
 	cargo build --release --locked -p fray-server -p fray-bot
 	@exec scripts/observe.sh
+
+image: ## The container image IMAGE (fray:dev), with docker, podman or buildah
+	@exec scripts/image.sh
 
 test: ## Check everything, as CI does; installs the tools that it needs
 	@exec scripts/test.sh
@@ -39,6 +42,9 @@ vectors: ## Regenerate the test vectors that every client is checked against
 swarm: ## Send PLAYERS bots (200) to a running server at URL for SECONDS (60)
 	cargo run --release --locked -p fray-bot -- swarm --players $(or $(PLAYERS),200) \
 	  --url $(or $(URL),http://127.0.0.1:7777) --duration $(or $(SECONDS),60)s
+
+test-cluster: ## Try the chart on the cluster of the current kubeconfig; scripts/test-cluster.sh says how
+	@exec scripts/test-cluster.sh
 
 soak: ## What takes too long for every change: kills, damage, outages, a match in real time (25 minutes)
 	@exec scripts/soak.sh

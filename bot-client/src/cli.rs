@@ -94,6 +94,9 @@ struct SwarmArgs {
     /// This share of the players, 0 to 1, drops the stream every 2 to 8 s without a word, and resumes
     #[arg(long, value_name = "FRACTION", num_args = 0..=1, default_value_t = 0.0, default_missing_value = "1")]
     churn: f64,
+    /// Compare what the players of a room see with each other: only so can it be found that two servers have the same room
+    #[arg(long)]
+    compare_worlds: bool,
     #[command(flatten)]
     outputs: Outputs,
     #[command(flatten)]
@@ -237,6 +240,7 @@ async fn run_swarm(
         stall: args.stall,
         stall_lies: args.stall_lies,
         churn: args.churn,
+        compares_worlds: args.compare_worlds,
         ..Plan::default()
     };
     let complain = |what: &str| eprintln!("{what}");

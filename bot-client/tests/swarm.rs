@@ -85,6 +85,47 @@ async fn readers_that_stall_go_on_moving_and_are_reported_apart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn players_of_a_room_see_one_world() {
+    let compared = Plan { compares_worlds: true, ..plan(6) };
+    let report = run(FakeServer::new(Faults::default()), compared).await;
+    assert_eq!(failures(&report), [""; 0]);
+    let worlds = report.worlds.expect("they were compared");
+    assert_eq!(worlds.updates, report.updates);
+    assert_eq!((worlds.conflicts, worlds.rolled_back_ticks), (0, 0), "{worlds:?}");
+    let report = run(FakeServer::new(Faults::default()), plan(2)).await;
+    assert!(report.worlds.is_none(), "nobody asked for it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_on_two_servers_fails_the_run_though_each_of_them_is_right() {
+    let servers = [0, 1].map(|_| FakeServer::new(Faults::default()));
+    let ways = servers.clone().map(Arc::new);
+    let compared = Plan { compares_worlds: true, ..plan(4) };
+    let report = tokio::select! {
+        report = swarm::run(compared, CancellationToken::new(), |n, _| ways[n % 2].clone(), |_| ()) => report,
+        () = async { tokio::join!(servers[0].run(), servers[1].run()); } => unreachable!("they tick for ever"),
+    };
+    assert_eq!((report.desyncs, report.lost_moves), (0, 0), "{report}");
+    let worlds = report.worlds.as_ref().expect("they were compared");
+    assert!(worlds.conflicts > 0 && !worlds.examples.is_empty(), "{report}");
+    assert!(failures(&report).iter().any(|failure| failure.contains("two things")), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_player_has_a_longest_wait() {
+    let mut server = FakeServer::new(Faults::default());
+    server.pause = Some((Duration::from_secs(10), Duration::from_secs(12)));
+    let report = run(server, plan(3)).await;
+    let wait = report.longest_wait_ms;
+    assert_eq!(wait.count, 3);
+    assert!((wait.p50 - 2000.0).abs() < 60.0 && (wait.max - 2000.0).abs() < 60.0, "{report}");
+    // Waits of a player's own making are none.
+    let report = run(FakeServer::new(Faults::default()), Plan { churn: 1.0, ..plan(4) }).await;
+    assert_eq!(report.longest_wait_ms.count, 4);
+    assert!(report.longest_wait_ms.max < 60.0, "{report}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_fault_fails_the_run() {
     type Count = fn(&Report) -> u64;
     let faulty: [(Faults, &str, Count); 4] = [
@@ -190,6 +231,10 @@ fn the_report_has_the_promised_fields() {
         "resumes",
         "disconnects",
         "errors",
+        "longest_wait_ms",
+        "sessions_lost",
+        "notices",
+        "worlds",
     ] {
         assert!(json.get(field).is_some(), "{field}");
     }

@@ -1,9 +1,11 @@
 //! One player of the swarm: a pilot in front of a client.
 
 mod mishaps;
+mod wait;
 
 use super::conditions::ServerTold;
 use super::lateness::Lateness;
+use super::oracle::Oracle;
 use super::plan::{Plan, Role};
 use super::rooms::Rooms;
 use super::stats::Board;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+use wait::LongestWait;
 
 /// How many moves a player that does not read may have under way: it cannot know what is acknowledged.
 const STALLED_MOVES_MAX: usize = 1 << 20;
@@ -34,6 +37,8 @@ pub(super) struct Shared {
     pub(super) plan: Plan,
     pub(super) board: Board,
     pub(super) rooms: Rooms,
+    /// What the players of a room see is compared.
+    pub(super) oracle: Option<Oracle>,
     /// Players are to leave.
     pub(super) leave: CancellationToken,
     pub(super) started: Instant,
@@ -60,7 +65,7 @@ pub(super) struct Bot {
     /// When it was welcomed, and is not yet told to leave.
     playing_since: Option<Instant>,
     updated_at: Option<Instant>,
-    gaps: Gaps,
+    wait: LongestWait,
     /// The stream was lost because the room moves: how long it waits is noted, and everything is as it was.
     is_moving: bool,
     /// How late the newest tick was when it came.
@@ -81,8 +86,8 @@ pub(super) struct Bot {
 /// as a player would.
 pub(super) async fn run(shared: Arc<Shared>, index: usize, server: Arc<dyn Server>) {
     let mut life = 0;
-    let mut gaps = Gaps::default();
-    while one_life(&shared, index, &server, life, &mut gaps).await == Afterwards::Anew {
+    let mut wait = LongestWait::default();
+    while one_life(&shared, index, &server, life, &mut wait).await == Afterwards::Anew {
         life += 1;
         // A room that is gone is gone for many: not all of them at once.
         let pause = Duration::from_millis(rand::rng().random_range(200..2000));
@@ -91,22 +96,10 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize, server: Arc<dyn Serve
             () = shared.leave.cancelled() => break,
         }
     }
-    if let Some(largest) = gaps.largest {
-        shared.board.shard(index).largest_gap.record(largest);
-    }
-}
-
-/// A player's waits for updates, over all its sessions.
-#[derive(Clone, Copy, Debug, Default)]
-struct Gaps {
-    largest: Option<Duration>,
-    /// When the session was lost that the next one takes the place of.
-    lost_at: Option<Instant>,
-}
-
-impl Gaps {
-    fn note(&mut self, gap: Duration) {
-        self.largest = self.largest.max(Some(gap));
+    // Who is not there at the end waits still.
+    wait.end(Instant::now());
+    if let Some(longest) = wait.longest().filter(|_| shared.plan.role_of(index) != Role::Stalls) {
+        shared.board.shard(index).longest_wait.record(longest);
     }
 }
 
@@ -124,7 +117,7 @@ async fn one_life(
     index: usize,
     server: &Arc<dyn Server>,
     life: u32,
-    gaps: &mut Gaps,
+    wait: &mut LongestWait,
 ) -> Afterwards {
     let number = index + 1;
     let request = v1::JoinRequest {
@@ -140,9 +133,10 @@ async fn one_life(
     match request {
         Ok(request) => {
             let shared = Arc::clone(shared);
-            let bot = Bot::new(shared, index, life, Arc::clone(server), request);
-            let afterwards;
-            (afterwards, *gaps) = Bot { gaps: *gaps, ..bot }.run().await;
+            let bot =
+                Bot { wait: *wait, ..Bot::new(shared, index, life, Arc::clone(server), request) };
+            let (afterwards, waited) = bot.run().await;
+            *wait = waited;
             afterwards
         }
         Err(ended) => {
@@ -191,7 +185,7 @@ impl Bot {
             lateness: None,
             playing_since: None,
             updated_at: None,
-            gaps: Gaps::default(),
+            wait: LongestWait::default(),
             is_moving: false,
             newest_late: Duration::ZERO,
             lost_at: None,
@@ -208,7 +202,7 @@ impl Bot {
         }
     }
 
-    async fn run(mut self) -> (Afterwards, Gaps) {
+    async fn run(mut self) -> (Afterwards, LongestWait) {
         let leave = self.shared.leave.clone();
         let result = loop {
             let wake_at = self.wake_at();
@@ -307,6 +301,10 @@ impl Bot {
             // What it holds now is compared with what it gets there.
             Event::Redirected(_) => self.remember_entry(),
             Event::Moved(_) => self.moved(),
+            Event::Notice(notice) => {
+                let kind = notice.kind().as_str_name();
+                self.shared.board.shard(self.index).note_notice(kind, &notice.text);
+            }
             Event::Disconnected(ended) => self.disconnected(&ended),
             Event::AttemptFailed(ended) => {
                 let second = self.shared.second(Instant::now());
@@ -334,6 +332,10 @@ impl Bot {
                     stats.set_back_age.record_micros(age_ms);
                     // What it had may be gone with the rest.
                     self.entry_before = None;
+                }
+                if let Some((oracle, room)) = self.shared.oracle.as_ref().zip(welcome.room.as_ref())
+                {
+                    oracle.welcomed(&room.room_id, welcome.epoch, &welcome.server);
                 }
             }
             if is_first {
@@ -366,6 +368,9 @@ impl Bot {
         let Some((welcome, replica)) = session.welcome().zip(session.replica()) else {
             return;
         };
+        if let Some((oracle, room)) = self.shared.oracle.as_ref().zip(welcome.room.as_ref()) {
+            oracle.saw(&room.room_id, welcome.epoch, replica, now);
+        }
         let rate_hz = welcome.tick_rate_hz.max(1);
         let period = self.tick_period();
         if let Some(own) = session.own() {
@@ -380,6 +385,7 @@ impl Bot {
         if self.is_stalled || self.leaves_until.is_some() {
             return;
         }
+        self.wait.updated(now);
         if let Some(lost_at) = self.lost_at.take() {
             if !self.is_moving {
                 stats.resume.record(now.saturating_duration_since(lost_at));
@@ -397,9 +403,6 @@ impl Bot {
             if moved {
                 stats.redirect_gap.record(now - before);
             }
-            self.gaps.note(now - before);
-        } else if let Some(lost_at) = self.gaps.lost_at.take() {
-            self.gaps.note(now - lost_at);
         }
         stats.note_update(second, update);
         let lateness = self
@@ -414,6 +417,9 @@ impl Bot {
 
     fn leave(&mut self) {
         let now = Instant::now();
+        if self.shared.leave.is_cancelled() {
+            self.wait.end(now);
+        }
         self.leaves_until = Some(now + self.shared.plan.leave_timeout);
         self.player.set_reading(true);
         let period = self.tick_period();
@@ -427,7 +433,6 @@ impl Bot {
         let open_gap = self.updated_at.map(|at| now - at).filter(|_| !self.is_stalled);
         if let Some(gap) = open_gap.filter(|gap| *gap > period) {
             stats.note_gap(second, gap, self.newest_late, period);
-            self.gaps.note(gap);
         }
         if let Some(mut lateness) = self.lateness.take() {
             lateness.flush(|at, late| stats.note_tick(self.shared.second(at.into()), late));
@@ -446,13 +451,11 @@ impl Bot {
         Duration::from_nanos(1_000_000_000 / u64::from(rate_hz.clamp(1, TICK_RATE_MAX_HZ)))
     }
 
-    async fn finish(mut self, result: Result<(), Ended>) -> (Afterwards, Gaps) {
+    async fn finish(mut self, result: Result<(), Ended>) -> (Afterwards, LongestWait) {
         if let Err(ended) = &result {
             self.shared.rooms.forget(self.index, ended).await;
         }
         let asked_to_leave = self.leaves_until.is_some();
-        // The next session's first update ends this wait, too.
-        self.gaps.lost_at = self.updated_at.filter(|_| !self.is_stalled).or(self.gaps.lost_at);
         if !asked_to_leave && self.playing_since.is_some() {
             self.leave();
         }
@@ -466,7 +469,7 @@ impl Bot {
         }
         stats.note_counters(second, counters);
         let Err(ended) = result else {
-            return (Afterwards::Nothing, self.gaps);
+            return (Afterwards::Nothing, self.wait);
         };
         stats.note_error(second, &ended);
         let has_played = self.playing_since.is_some();
@@ -481,8 +484,8 @@ impl Bot {
             happenings.sessions_lost += u64::from(was_playing);
             happenings.disconnects += u64::from(was_open);
         }
-        let then =
+        let next =
             if asked_to_leave { Afterwards::Nothing } else { afterwards(&ended, has_played) };
-        (then, self.gaps)
+        (next, self.wait)
     }
 }

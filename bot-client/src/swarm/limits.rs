@@ -98,6 +98,10 @@ impl Limits {
             (report.altered_moves, "moves applied that were not sent"),
             (report.violations, "streams on which the server broke their rules"),
             (report.identity_changes, "sessions that came back as somebody else"),
+            (
+                report.worlds.as_ref().map_or(0, |worlds| worlds.conflicts),
+                "rooms that were two things",
+            ),
         ]
         .map(|(found, what)| Check::at_most(what, count(found), 0.0))
         .into();

@@ -20,6 +20,9 @@
 //!   since the update before, plus how late that one's tick was. It stands for missing updates as gaps do. A room that
 //!   pauses and does not make up for it is behind from then on.
 //!
+//! - `longest_wait_ms`: of each player that reads, the longest time without an update, from its first one on, whatever became
+//!   of its streams and sessions meanwhile: one value a player.
+//!
 //! Players whose stream is dropped on purpose have no gap for the pause, and `resume_ms` is the time from when they want to
 //! be back to their first update; moves that were cut off with the stream do take longer. Who follows a room to another server
 //! has a gap like any other, and it is in `redirect_gap_ms` once, without the waits that it stands for. Players that do not read are left
@@ -33,6 +36,7 @@ pub mod histogram;
 mod lateness;
 pub mod limits;
 pub mod live;
+mod oracle;
 pub mod output;
 pub mod page;
 pub mod plan;
@@ -46,6 +50,7 @@ pub mod stats;
 
 pub use comparison::Comparison;
 pub use limits::Limits;
+pub use oracle::Worlds;
 pub use output::{Outputs, Watching};
 pub use plan::{Plan, Role};
 pub use progress::Progress;
@@ -57,6 +62,7 @@ use crate::client::transport::Server;
 use bot::Shared;
 use columns::Columns;
 use conditions::Conditions;
+use oracle::Oracle;
 use rooms::Rooms;
 use series::Series;
 use stats::{Board, Stats};
@@ -84,7 +90,8 @@ pub async fn run(
     let rooms = Rooms::new(name, plan.rooms.unwrap_or(0));
     let leave = CancellationToken::new();
     let board = Board::default();
-    let shared = Arc::new(Shared { board, rooms, leave: leave.clone(), started, plan });
+    let oracle = plan.compares_worlds.then(Oracle::default);
+    let shared = Arc::new(Shared { board, rooms, oracle, leave: leave.clone(), started, plan });
     let plan = &shared.plan;
 
     let mut bots = JoinSet::new();
@@ -140,5 +147,6 @@ pub async fn run(
         stats.note_errors("CLIENT_PANIC".to_owned(), panics, "see standard error");
     }
     let conditions = Conditions::of(plan, stats.server.take(), started_at);
-    Report::of(&stats, conditions, Columns::of(&series), started.elapsed())
+    let report = Report::of(&stats, conditions, Columns::of(&series), started.elapsed());
+    Report { worlds: shared.oracle.as_ref().map(Oracle::found), ..report }
 }

@@ -23,6 +23,8 @@ pub struct Plan {
     pub stall_lies: bool,
     /// How many of the players drop their stream again and again and come back, from 0 to 1.
     pub churn: f64,
+    /// Whether what the players of a room see is compared with each other.
+    pub compares_worlds: bool,
     /// How long players may take to leave at the end.
     pub leave_timeout: Duration,
 }
@@ -39,6 +41,7 @@ impl Default for Plan {
             stall: 0.0,
             stall_lies: false,
             churn: 0.0,
+            compares_worlds: false,
             leave_timeout: Duration::from_secs(10),
         }
     }

@@ -4,6 +4,7 @@ use super::columns::Columns;
 use super::conditions::Conditions;
 use super::histogram::Bars;
 use super::limits::{Check, Limits};
+use super::oracle::Worlds;
 use super::stats::{Spread, Stalled, Stats};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -74,10 +75,10 @@ pub struct Report {
     pub resume_ms: Summary,
     /// From the last update before a room moved to the first one on its new server.
     pub redirect_gap_ms: Summary,
-    /// Each player's longest wait for an update: over players, those without any left out.
-    pub largest_gap_ms: Summary,
     /// How old the state was that sessions were set back to.
     pub set_back_age_s: Summary,
+    /// Each player's longest time without an update; see the module's page.
+    pub longest_wait_ms: Summary,
     /// Bytes of all updates, framing included.
     pub update_bytes: u64,
     /// Whole messages, framing included.
@@ -128,6 +129,12 @@ pub struct Report {
     pub errors: BTreeMap<String, u64>,
     /// What the first of each said.
     pub error_examples: BTreeMap<String, String>,
+    /// What players were told in a line, by kind.
+    pub notices: BTreeMap<String, u64>,
+    /// The first text of each.
+    pub notice_examples: BTreeMap<String, String>,
+    /// What came of comparing the players' worlds with each other; `None`: they were not compared.
+    pub worlds: Option<Worlds>,
     /// Streams on which the server broke their rules.
     pub violations: u64,
     /// Predictions that were wrong.
@@ -167,8 +174,8 @@ impl Report {
             staleness_ms: Summary::of(&stats.staleness),
             resume_ms: Summary::of(&stats.resume),
             redirect_gap_ms: Summary::of(&stats.redirect_gap),
-            largest_gap_ms: Summary::of(&stats.largest_gap),
             set_back_age_s: Summary::of(&stats.set_back_age),
+            longest_wait_ms: Summary::of(&stats.longest_wait),
             update_bytes: counters.update_bytes,
             bytes_per_update: ratio(counters.update_bytes, counters.updates),
             bytes_per_entity_tick: ratio(stats.measured_bytes, stats.entity_ticks),
@@ -195,16 +202,11 @@ impl Report {
             sessions_anew: stats.sessions_anew,
             sessions_lost: stats.sessions_lost,
             drops: stats.drops,
-            errors: stats
-                .errors
-                .iter()
-                .map(|(label, (count, _))| (label.clone(), *count))
-                .collect(),
-            error_examples: stats
-                .errors
-                .iter()
-                .map(|(label, (_, message))| (label.clone(), message.clone()))
-                .collect(),
+            errors: counts(&stats.errors),
+            error_examples: examples(&stats.errors),
+            notices: counts(&stats.notices),
+            notice_examples: examples(&stats.notices),
+            worlds: None,
             violations: stats.violations,
             corrections: Corrections { per_minute, units: Summary::of(&stats.correction) },
             stalled: stats.stalled,
@@ -217,7 +219,7 @@ impl Report {
                 ("staleness_ms", &stats.staleness),
                 ("resume_ms", &stats.resume),
                 ("redirect_gap_ms", &stats.redirect_gap),
-                ("largest_gap_ms", &stats.largest_gap),
+                ("longest_wait_ms", &stats.longest_wait),
             ]
             .map(|(name, spread)| (name.to_owned(), Bars::of(spread)))
             .into(),
@@ -230,6 +232,17 @@ impl Report {
         self.verdict = limits.checks(self);
         limits.failures(self)
     }
+}
+
+/// What is counted by name, with the first text of each.
+type Told = BTreeMap<String, (u64, String)>;
+
+fn counts(told: &Told) -> BTreeMap<String, u64> {
+    told.iter().map(|(name, (count, _))| (name.clone(), *count)).collect()
+}
+
+fn examples(told: &Told) -> BTreeMap<String, String> {
+    told.iter().map(|(name, (_, text))| (name.clone(), text.clone())).collect()
 }
 
 impl fmt::Display for Report {
@@ -252,13 +265,13 @@ impl fmt::Display for Report {
         if self.resume_ms.count > 0 {
             spread(f, "resume_ms", &self.resume_ms)?;
         }
-        spread(f, "largest_gap_ms", &self.largest_gap_ms)?;
         if self.redirect_gap_ms.count > 0 {
             spread(f, "redirect_gap_ms", &self.redirect_gap_ms)?;
         }
         if self.set_back_age_s.count > 0 {
             spread(f, "set_back_age_s", &self.set_back_age_s)?;
         }
+        spread(f, "longest_wait_ms", &self.longest_wait_ms)?;
         spread(f, "correction (units)", &self.corrections.units)?;
         let number = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.2}"));
         writeln!(f, "\nupdates                {}", self.updates)?;
@@ -298,6 +311,18 @@ impl fmt::Display for Report {
                 f,
                 "stalled                {players} players, {moves} moves, {disconnects} disconnected",
             )?;
+        }
+        if let Some(Worlds { updates, conflicts, examples, rolled_back_ticks }) = &self.worlds {
+            writeln!(
+                f,
+                "worlds                 {updates} compared, {conflicts} conflicts, \
+                 {rolled_back_ticks} ticks rolled back",
+            )?;
+            examples.iter().try_for_each(|what| writeln!(f, "conflict               {what}"))?;
+        }
+        for (kind, count) in &self.notices {
+            let example = self.notice_examples.get(kind).map_or("", String::as_str);
+            writeln!(f, "notice                 {count} x {kind}: {example}")?;
         }
         for (label, count) in &self.errors {
             let example = self.error_examples.get(label).map_or("", String::as_str);

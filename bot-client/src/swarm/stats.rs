@@ -108,10 +108,10 @@ pub struct Stats {
     pub resume: Spread,
     /// Between the last update before a room moved and the first one on its new server; without those for missing ones.
     pub redirect_gap: Spread,
-    /// Each player's longest wait for an update.
-    pub largest_gap: Spread,
     /// How old the state was that sessions were set back to, in thousandths of a second.
     pub set_back_age: Spread,
+    /// Each player's longest time without an update.
+    pub longest_wait: Spread,
     /// The sizes of corrections, in thousandths of a unit.
     pub correction: Spread,
     /// What the sessions counted.
@@ -146,6 +146,8 @@ pub struct Stats {
     pub stalled: Stalled,
     /// Ends of streams and refusals, by status and reason: how many, and what the first one said.
     pub errors: BTreeMap<String, (u64, String)>,
+    /// What players were told in a line, by kind: how often, and the first one's text.
+    pub notices: BTreeMap<String, (u64, String)>,
     /// Streams on which the server broke their rules.
     pub violations: u64,
     /// What the server told the first player that got in.
@@ -222,8 +224,18 @@ impl Stats {
     /// Takes in several of them.
     pub fn note_errors(&mut self, label: String, count: u64, message: &str) {
         let entry = self.errors.entry(label);
-        let short = || message.chars().take(MESSAGE_CHARS_MAX).collect();
-        entry.or_insert_with(|| (0, short())).0 += count;
+        entry.or_insert_with(|| (0, shortened(message))).0 += count;
+    }
+
+    /// Takes in a line that a player was told.
+    pub fn note_notice(&mut self, kind: &str, text: &str) {
+        self.note_notices(kind, 1, text);
+    }
+
+    fn note_notices(&mut self, kind: &str, count: u64, text: &str) {
+        // Kinds are those of the protocol: there are only a few.
+        let entry = self.notices.entry(kind.to_owned());
+        entry.or_insert_with(|| (0, shortened(text))).0 += count;
     }
 
     /// Takes in what the server told a player.
@@ -241,8 +253,8 @@ impl Stats {
         self.move_to_ack.add(&other.move_to_ack);
         self.resume.add(&other.resume);
         self.redirect_gap.add(&other.redirect_gap);
-        self.largest_gap.add(&other.largest_gap);
         self.set_back_age.add(&other.set_back_age);
+        self.longest_wait.add(&other.longest_wait);
         self.correction.add(&other.correction);
         self.counters += other.counters;
         self.players += other.players;
@@ -268,7 +280,14 @@ impl Stats {
         for (label, (count, message)) in &other.errors {
             self.note_errors(label.clone(), *count, message);
         }
+        for (kind, (count, text)) in &other.notices {
+            self.note_notices(kind, *count, text);
+        }
     }
+}
+
+fn shortened(message: &str) -> String {
+    message.chars().take(MESSAGE_CHARS_MAX).collect()
 }
 
 /// Stats that many players write to: in shards, so that they rarely wait for each other, and so that memory does not

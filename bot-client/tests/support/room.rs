@@ -161,6 +161,7 @@ impl Room {
             resumed,
             epoch: self.epoch,
             restored_age_ms: self.restored_age_ms.filter(|_| resumed),
+            room: Some(v1::Room { room_id: "fake".into(), ..v1::Room::default() }),
             ..v1::Welcome::default()
         };
         let (generation, acked) = (seat.generation, seat.ack);
