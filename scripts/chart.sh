@@ -135,7 +135,7 @@ done
 
 helm package helm --destination "$scratch" >/dev/null
 tar -tzf "$scratch"/fray-*.tgz >"$scratch/files"
-for file in Chart.yaml values.yaml values.schema.json ha-values.yaml README.md edge-routes.yaml rules/fray.yaml dashboards/fray.json templates/NOTES.txt; do
+for file in Chart.yaml values.yaml values.schema.json ha-values.yaml README.md edge-routes.yaml rules/fray.yaml dashboards/fray.json templates/NOTES.txt templates/tests/swarm.yaml; do
   grep -qx "fray/$file" "$scratch/files" || fail "the package lacks $file"
 done
 if grep -E '^fray/(tests|ci|rules/tests)/' "$scratch/files"; then fail "tests are in the package"; fi

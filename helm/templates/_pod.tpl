@@ -69,3 +69,23 @@ securityContext:
   readOnlyRootFilesystem: true
   capabilities: { drop: [ ALL ] }
 {{- end }}
+
+{{/*
+Variables of a container: (list "YAML" list list …). Later ones take the place of earlier ones of the same name, for a name that is there
+twice is refused by server-side apply.
+*/}}
+{{- define "fray.env" -}}
+{{- $all := first . | fromYamlArray -}}
+{{- range rest . -}}{{- $all = concat $all (. | default list) -}}{{- end -}}
+{{- $last := dict -}}
+{{- range $all -}}{{- $_ := set $last .name . -}}{{- end -}}
+{{- $seen := dict -}}
+{{- $kept := list -}}
+{{- range $all -}}
+{{- if not (hasKey $seen .name) -}}
+{{- $kept = append $kept (get $last .name) -}}
+{{- $_ := set $seen .name true -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $kept -}}
+{{- end }}

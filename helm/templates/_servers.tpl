@@ -10,7 +10,7 @@ metadata:
   name: {{ $name }}{{ if eq .track "canary" }}-canary{{ end }}
   labels:
     {{- include "fray.labels" (list $root "server") | nindent 4 }}
-    fray/track: {{ .track }}
+    fray.dev/track: {{ .track }}
   {{- include "fray.annotations" $root | nindent 2 }}
 spec:
 {{- if not (and $values.autoscaling.enabled (eq .track "stable")) }}
@@ -28,12 +28,12 @@ spec:
   selector:
     matchLabels:
       {{- include "fray.selector" (list $root "server") | nindent 6 }}
-      fray/track: {{ .track }}
+      fray.dev/track: {{ .track }}
   template:
     metadata:
       labels:
         {{- include "fray.pod.labels" (list $root "server" $servers) | nindent 8 }}
-        fray/track: {{ .track }}
+        fray.dev/track: {{ .track }}
       annotations:
         kubectl.kubernetes.io/default-container: server
         {{- with $servers.podAnnotations }}
@@ -58,10 +58,7 @@ spec:
         - { name: peer, containerPort: 7779 }
         - { name: admin, containerPort: 7780 }
         env:
-        {{- include "fray.servers.env" . | nindent 8 }}
-        {{- with concat $servers.extraEnv (.extraEnv | default list) }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
+        {{- include "fray.env" (list (include "fray.servers.env" .) $servers.extraEnv .extraEnv) | nindent 8 }}
         {{- with $servers.extraEnvFrom }}
         envFrom:
         {{- toYaml . | nindent 8 }}

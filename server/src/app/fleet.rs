@@ -136,13 +136,15 @@ pub(super) fn join(
 
 impl Membership {
     /// What gives this server's rooms to others when it ends.
-    pub(super) fn mover(&self, sessions: &Sessions) -> Mover {
+    pub(super) fn mover(&self, sessions: &Sessions, surroundings: &Surroundings) -> Mover {
         Mover {
             directory: Arc::clone(&sessions.fleet.directory),
             rooms: Arc::clone(&sessions.rooms),
             carrier: Arc::clone(&self.client) as _,
             metrics: Arc::clone(&sessions.metrics),
             shares_store: sessions.fleet.shares_store,
+            endpoints: surroundings.endpoints.clone(),
+            news: surroundings.news.clone(),
             sent: DashMap::new(),
         }
     }

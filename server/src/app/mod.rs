@@ -201,7 +201,7 @@ impl App {
         let peers = peers.map(|peers| {
             Listener::new(peers, parts.peers, parts.tuning, peer_tls, Gauge::default())
         });
-        let mover = membership.as_ref().map(|place| place.mover(&parts.sessions));
+        let mover = membership.as_ref().map(|place| place.mover(&parts.sessions, &surroundings));
         let keeper = membership.map(|place| place.keeper(&parts.sessions, &parts.health));
         parts.health.bound();
         Ok(Self {

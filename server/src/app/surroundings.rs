@@ -22,7 +22,7 @@ pub(super) struct Surroundings {
     /// Takes what operators are to be told; cheap to clone.
     pub(super) news: NewsSender,
     edge_wait: Duration,
-    kube: Option<Kube>,
+    platform: Option<Kube>,
 }
 
 impl Surroundings {
@@ -36,17 +36,17 @@ impl Surroundings {
             endpoints: EndpointsView::default(),
             news: NewsSender::default(),
             edge_wait,
-            kube: None,
+            platform: None,
         };
         if let Some(options) = options(config) {
             let (sender, receiver) = news::queue(telemetry.metrics.kube.news_dropped.clone());
-            let kube = Kube::connect(options, receiver, &telemetry.metrics).await?;
-            surroundings.endpoints = kube.endpoints();
+            let platform = Kube::connect(options, receiver, &telemetry.metrics).await?;
+            surroundings.endpoints = platform.endpoints();
             // If nobody posts them, nobody queues them.
             if config.kube.kube_events {
                 surroundings.news = sender;
             }
-            surroundings.kube = Some(kube);
+            surroundings.platform = Some(platform);
         }
         Ok(surroundings)
     }
@@ -64,9 +64,9 @@ impl Surroundings {
             let waiting = edge_wait::run(health, endpoints, self.edge_wait, stop.clone());
             spawn_named(tasks, "wait for edges", waiting);
         }
-        if let Some(kube) = self.kube {
+        if let Some(platform) = self.platform {
             let (sessions, endpoints) = (Arc::clone(sessions), self.endpoints);
-            kube.spawn(Box::new(move || load(&sessions, &endpoints)), tasks, stop);
+            platform.spawn(Box::new(move || load(&sessions, &endpoints)), tasks, stop);
         }
     }
 }

@@ -94,3 +94,101 @@ impl Candidate<'_> {
         has_place && !self.has_refused && self.silent_for < RENEWALS_MISSED
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::records;
+    use super::*;
+    use crate::room::RoomId;
+    use crate::session::directory::InstanceId;
+
+    fn server(change: impl FnOnce(&mut ServerRecord)) -> Arc<ServerRecord> {
+        let mut record = records::server(InstanceId::random());
+        record.peer = "10.0.0.1:7779".into();
+        record.rooms_max = 10;
+        change(&mut record);
+        Arc::new(record)
+    }
+
+    fn with_players(players: u32) -> impl Fn(&mut ServerRecord) {
+        move |record| {
+            record.players.insert(RoomId::random(), players);
+        }
+    }
+
+    fn candidate(record: &Arc<ServerRecord>) -> Candidate<'_> {
+        Candidate { record, silent_for: Duration::ZERO, sent: 0, has_refused: false }
+    }
+
+    fn wanted(record: &ServerRecord) -> Wanted<'_> {
+        let ServerRecord { game, sim_version, release, .. } = record;
+        Wanted { game, sim_version: *sim_version, release, zone: "a" }
+    }
+
+    #[test]
+    fn the_least_loaded_is_chosen_and_what_was_sent_lately_counts() {
+        let (full, empty) = (server(with_players(300)), server(with_players(10)));
+        let from = server(|_| {});
+        let both = [candidate(&full), candidate(&empty)];
+        assert_eq!(best(both.into_iter(), &wanted(&from)), Ok(&empty));
+        let rushed = Candidate { sent: 400, ..candidate(&empty) };
+        assert_eq!(best([candidate(&full), rushed].into_iter(), &wanted(&from)), Ok(&full));
+    }
+
+    #[test]
+    fn among_those_about_as_loaded_the_zone_decides_and_the_release_before_it() {
+        let near = server(|record| {
+            with_players(110)(record);
+            record.zone = "a".into();
+        });
+        let far = server(|record| {
+            with_players(100)(record);
+            record.zone = "b".into();
+        });
+        let from = server(|_| {});
+        let both = [candidate(&far), candidate(&near)];
+        assert_eq!(best(both.into_iter(), &wanted(&from)), Ok(&near));
+        let other = server(|record| {
+            record.zone = "a".into();
+            record.release = "canary".into();
+        });
+        let both = [candidate(&far), candidate(&other)];
+        assert_eq!(best(both.into_iter(), &wanted(&from)), Ok(&far), "its own release");
+        assert_eq!(best([candidate(&other)].into_iter(), &wanted(&from)), Ok(&other), "or any");
+    }
+
+    #[test]
+    fn it_is_said_why_nobody_takes_a_room() {
+        let from = server(|_| {});
+        fn chosen<'a>(
+            candidate: Option<Candidate<'a>>,
+            from: &ServerRecord,
+        ) -> Result<&'a Arc<ServerRecord>, Nobody> {
+            best(candidate.into_iter(), &wanted(from))
+        }
+        assert_eq!(chosen(None, &from), Err(Nobody::Alone));
+        let drains = server(|record| record.is_draining = true);
+        assert_eq!(chosen(Some(candidate(&drains)), &from), Err(Nobody::Alone));
+        let newer = server(|record| record.sim_version += 1);
+        assert_eq!(chosen(Some(candidate(&newer)), &from), Err(Nobody::NoSuchRules));
+        let both = server(|record| {
+            record.sim_versions = vec![record.sim_version, record.sim_version + 1];
+            record.sim_version += 1;
+        });
+        assert_eq!(
+            chosen(Some(candidate(&both)), &from),
+            Ok(&both),
+            "it plays the older rules, too"
+        );
+        let full = server(|record| {
+            record.rooms_max = 1;
+            with_players(1)(record);
+        });
+        let well = server(|_| {});
+        let silent = Candidate { silent_for: RENEWALS_MISSED, ..candidate(&well) };
+        let refuses = Candidate { has_refused: true, ..candidate(&well) };
+        for none in [candidate(&full), silent, refuses] {
+            assert_eq!(chosen(Some(none), &from), Err(Nobody::NoPlace));
+        }
+    }
+}

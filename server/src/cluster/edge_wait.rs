@@ -72,7 +72,7 @@ pub async fn run(
                 edges.iter().filter(|edge| !callers.contains(edge)).count()
             });
             let waited_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(why = ?known, edges, unheard, waited_ms, "edges know this server: it takes rooms");
+            tracing::info!(why = ?known, edges, unheard, waited_ms, "this server takes rooms from now on");
             return health.set_awaits_edges(false);
         }
     }
@@ -82,6 +82,7 @@ pub async fn run(
 mod tests {
     use super::*;
     use tokio::sync::watch;
+    use tokio_util::task::TaskTracker;
 
     const WAIT: Duration = Duration::from_secs(35);
 
@@ -122,7 +123,7 @@ mod tests {
         let health = Arc::new(Health::default());
         health.set_awaits_edges(true);
         let run = run(Arc::clone(&health), endpoints.clone(), WAIT, CancellationToken::new());
-        drop(tokio::spawn(run));
+        TaskTracker::new().spawn(run);
         health
     }
 

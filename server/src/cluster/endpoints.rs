@@ -28,7 +28,7 @@ pub struct Endpoint {
 pub struct Endpoints {
     /// Servers by their address; `None`: never heard of.
     pub servers: Option<BTreeMap<IpAddr, Endpoint>>,
-    /// Addresses of edges that are ready; `None`: never heard of.
+    /// Addresses of edges that stay, ready or not; `None`: never heard of.
     pub edges: Option<BTreeSet<IpAddr>>,
     /// Changes to `servers` are heard of; else they are as they were last.
     pub servers_are_current: bool,

@@ -3,11 +3,11 @@
 //! The other server has stopped it. It is this server's from the moment at which the directory says so, by one swap, and
 //! ticks here after that, never before.
 
-use super::directory::{DirectoryError, Revision, RoomRecord};
+use super::directory::{Directory, DirectoryError, Revision, RoomRecord};
 use super::{Error, Sessions};
 use crate::room::handle::Move;
 use crate::room::travel::{Arrival, ArrivalError, BarredPlayer};
-use crate::room::{Departure, RoomId};
+use crate::room::{Departure, Registry, RoomId};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,75 +65,84 @@ pub struct Taken {
 }
 
 impl Sessions {
-    /// Takes a room over. Every error but [`Error::DirectoryAway`], [`Error::RoomExists`] and [`Error::Internal`] says that this
-    /// server does not own it, and will not.
+    /// Takes a room over, unless this server goes away itself; see [`take`].
     pub async fn take_room(&self, offer: Offer) -> Result<Taken, Error> {
         self.takes_players()?;
-        if !self.rooms.has_place() {
-            return Err(Error::RoomsExhausted);
-        }
-        let Offer { room, epoch, revision, tick, bytes, moves, barred } = offer;
-        let rooms = Arc::clone(&self.rooms);
-        // A large game takes its time.
-        let parsed = tokio::task::spawn_blocking(move || rooms.parse(&bytes)).await;
-        let arrival = parsed.map_err(|_| Error::Internal)?.map_err(refused)?;
-        let header = &arrival.header;
-        if header.room != room.as_str() || header.epoch != epoch || arrival.tick != tick {
-            return Err(Error::Invalid { field: "piece", problem: "another room, epoch or tick" });
-        }
-        let arrival = Arrival { epoch: epoch + 1, moves, barred, ..arrival };
-        let first_tick = tick + 1;
-        self.own(&room, epoch, revision).await?;
-        // From here on nobody else will.
-        match self.rooms.adopt(arrival) {
-            Ok(_) => {
-                self.metrics.moving.arrived.inc();
-                Ok(Taken { epoch: epoch + 1, first_tick })
-            }
-            Err(error) => {
-                tracing::error!(%room, %error, "a room that came from another server cannot go on");
-                Err(Error::Internal)
-            }
-        }
+        let taken = take(&self.rooms, self.fleet.directory.as_ref(), offer).await?;
+        self.metrics.moving.arrived.inc();
+        Ok(taken)
     }
+}
 
-    /// Makes the room this server's in the directory.
-    async fn own(&self, room: &RoomId, epoch: u64, revision: Revision) -> Result<(), Error> {
-        let directory = self.fleet.directory.as_ref();
-        let known = directory.room(room).filter(|held| held.revision == revision);
-        let held = match known {
-            Some(held) => Some(held),
-            None => directory.read(room).await.map_err(|_| Error::Overloaded)?,
-        };
-        let held = held.filter(|held| held.revision == revision && held.record.epoch == epoch);
-        let held = held.ok_or(Error::RoomExists)?;
-        let record = RoomRecord {
-            owner: directory.me().clone(),
-            epoch: epoch + 1,
-            followers: Vec::new(),
-            parked: false,
-            ..(*held.record).clone()
-        };
-        match directory.swap(record, revision).await {
-            Ok(_) => return Ok(()),
-            Err(DirectoryError::Conflict) => return Err(Error::RoomExists),
-            Err(DirectoryError::Away | DirectoryError::Malformed) => {}
+/// Takes a room over. Every error but [`Error::DirectoryAway`], [`Error::RoomExists`] and [`Error::Internal`] says that this
+/// server does not own it, and will not.
+pub async fn take(
+    rooms: &Arc<Registry>,
+    directory: &dyn Directory,
+    offer: Offer,
+) -> Result<Taken, Error> {
+    if !rooms.has_place() {
+        return Err(Error::RoomsExhausted);
+    }
+    let Offer { room, epoch, revision, tick, bytes, moves, barred } = offer;
+    let parser = Arc::clone(rooms);
+    // A large game takes its time.
+    let parsed = tokio::task::spawn_blocking(move || parser.parse(&bytes)).await;
+    let arrival = parsed.map_err(|_| Error::Internal)?.map_err(refused)?;
+    let header = &arrival.header;
+    if header.room != room.as_str() || header.epoch != epoch || arrival.tick != tick {
+        return Err(Error::Invalid { field: "piece", problem: "another room, epoch or tick" });
+    }
+    let arrival = Arrival { epoch: epoch + 1, moves, barred, ..arrival };
+    own(directory, &room, epoch, revision).await?;
+    // From here on nobody else will.
+    match rooms.adopt(arrival) {
+        Ok(_) => Ok(Taken { epoch: epoch + 1, first_tick: tick + 1 }),
+        Err(error) => {
+            tracing::error!(%room, %error, "a room that came from another server cannot go on");
+            Err(Error::Internal)
         }
-        // Whether it happened is not known: what is there now counts. If it did not happen yet, it may still.
-        for _ in 0..LOOKS_MAX {
-            if let Ok(Some(held)) = directory.read(room).await {
-                let is_ours =
-                    held.record.owner == *directory.me() && held.record.epoch == epoch + 1;
-                if is_ours {
-                    return Ok(());
-                }
-                if held.revision != revision {
-                    return Err(Error::RoomExists);
-                }
+    }
+}
+
+/// Makes the room this server's in the directory.
+async fn own(
+    directory: &dyn Directory,
+    room: &RoomId,
+    epoch: u64,
+    revision: Revision,
+) -> Result<(), Error> {
+    let known = directory.room(room).filter(|held| held.revision == revision);
+    let held = match known {
+        Some(held) => Some(held),
+        None => directory.read(room).await.map_err(|_| Error::Overloaded)?,
+    };
+    let held = held.filter(|held| held.revision == revision && held.record.epoch == epoch);
+    let held = held.ok_or(Error::RoomExists)?;
+    let record = RoomRecord {
+        owner: directory.me().clone(),
+        epoch: epoch + 1,
+        followers: Vec::new(),
+        parked: false,
+        ..(*held.record).clone()
+    };
+    match directory.swap(record, revision).await {
+        Ok(_) => return Ok(()),
+        Err(DirectoryError::Conflict) => return Err(Error::RoomExists),
+        Err(DirectoryError::Away | DirectoryError::Malformed) => {}
+    }
+    // Whether it happened is not known: what is there now counts. If it did not happen yet, it may still.
+    for _ in 0..LOOKS_MAX {
+        if let Ok(Some(held)) = directory.read(room).await {
+            if held.record.owner == *directory.me() && held.record.epoch == epoch + 1 {
+                return Ok(());
+            }
+            if held.revision != revision {
+                return Err(Error::RoomExists);
             }
         }
-        Err(Error::DirectoryAway)
     }
+    Err(Error::DirectoryAway)
 }
 
 fn refused(error: ArrivalError) -> Error {

@@ -18,7 +18,6 @@ fn record(instance: &InstanceId, name: &str) -> ServerRecord {
         game: "arena".into(),
         sim_version: 1,
         sim_versions: Vec::new(),
-        zone: String::new(),
         rooms_max: 9,
         room_capacity_max: 8,
         is_draining: true,

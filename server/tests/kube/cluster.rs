@@ -6,9 +6,10 @@ use fray_server::cluster::kube::{Kube, Options};
 use fray_server::cluster::news::{self, NewsSender};
 use fray_server::telemetry::Metrics;
 use fray_server::tls;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::KubeConfigOptions;
 use kube::{Api, Client, Config};
 use serde_json::{Value, json};
@@ -73,8 +74,9 @@ impl Cluster {
         let edge = format!("{}-edge", self.name);
         let _ = self.slices().delete(&edge, &now).await;
         let _ = self.pods().delete(&self.name, &now).await;
-        let secrets: Api<k8s_openapi::api::core::v1::Secret> = self.api();
-        let _ = secrets.delete(&self.name, &now).await;
+        let _ = self.api::<Secret>().delete(&self.name, &now).await;
+        let about = ListParams::default().fields(&format!("regarding.name={}", self.name));
+        let _ = self.api::<Event>().delete_collection(&now, &about).await;
     }
 
     pub(crate) fn api<K>(&self) -> Api<K>

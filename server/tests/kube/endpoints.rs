@@ -4,6 +4,8 @@ use crate::cluster::on_cluster;
 use fray_server::cluster::kube::Options;
 use fray_server::cluster::kube::annotations::Load;
 use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 #[test]
 fn a_server_hears_who_comes_who_ends_and_who_is_gone() {
@@ -35,7 +37,7 @@ fn a_server_hears_who_comes_who_ends_and_who_is_gone() {
         assert!(kube.endpoints.is_leaving("10.9.0.1:1"));
 
         cluster.remove_slice(&service).await;
-        kube.until("none", |known| known.servers.as_ref().is_some_and(|all| all.is_empty())).await;
+        kube.until("none", |known| known.servers.as_ref().is_some_and(BTreeMap::is_empty)).await;
         assert!(kube.endpoints.is_current());
         kube.end().await;
     });
@@ -46,9 +48,18 @@ fn a_service_that_nobody_is_in_is_heard_of_too() {
     on_cluster(async |cluster| {
         let options = Options { edge_service: Some(cluster.name.clone()), ..Options::default() };
         let mut kube = cluster.kube(options, Load::default()).await;
-        kube.until("no edges", |known| known.edges.as_ref().is_some_and(|all| all.is_empty()))
-            .await;
+        kube.until("no edges", |known| known.edges.as_ref().is_some_and(BTreeSet::is_empty)).await;
         assert_eq!(kube.endpoints.now().servers, None, "nobody asked");
+        let (starts, ends) =
+            (json!({"ready": false}), json!({"ready": false, "terminating": true}));
+        let edges = json!([
+            {"addresses": ["10.9.1.1"]},
+            {"addresses": ["10.9.1.2"], "conditions": starts},
+            {"addresses": ["10.9.1.3"], "conditions": ends},
+        ]);
+        cluster.write_slice(&cluster.name, edges).await;
+        let wanted = [[10, 9, 1, 1], [10, 9, 1, 2]].map(IpAddr::from);
+        kube.until("edges", |known| known.edges == Some(wanted.into())).await;
         kube.end().await;
     });
 }

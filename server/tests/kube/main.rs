@@ -8,6 +8,3 @@ mod endpoints;
 mod ready;
 mod secret;
 mod told;
-
-#[path = "../support/flags.rs"]
-mod flags;

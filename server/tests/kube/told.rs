@@ -54,7 +54,7 @@ fn a_drain_is_told_in_few_events_that_kubectl_finds_at_the_pod() {
             .await;
         kube.news.tell(News::DrainBegan { rooms: 30, players: 60 });
         for n in 0..30 {
-            let room = RoomId::parse(&format!("room-{n}")).expect("an id");
+            let room = RoomId::parse(&format!("room{n}")).expect("an id");
             kube.news.tell(News::RoomMoved { room, to: "fray-1".into(), players: 2, gap_ms: n });
         }
         kube.news.tell(News::DrainEnded { moved: 30, parked: 0, failed: 0, took_ms: 1500 });

@@ -177,7 +177,7 @@ mod tests {
     use crate::room::RoomId;
 
     fn moved(n: u32) -> News {
-        let room = RoomId::parse(&format!("room-{n}")).expect("an id");
+        let room = RoomId::parse(&format!("room{n}")).expect("an id");
         News::RoomMoved { room, to: "fray-1".into(), players: 2, gap_ms: u64::from(n) }
     }
 
@@ -210,7 +210,7 @@ mod tests {
     async fn a_burst_ends_by_itself_and_the_next_room_begins_another() {
         let mut digest = Digest::default();
         let lost = |n| {
-            let room = RoomId::parse(&format!("room-{n}")).expect("an id");
+            let room = RoomId::parse(&format!("room{n}")).expect("an id");
             News::RoomLost { room, why: "the server that ran it is gone".into() }
         };
         let posted: usize = (0..12).map(|n| digest.take(lost(n), Instant::now()).len()).sum();
@@ -226,10 +226,10 @@ mod tests {
 
     #[test]
     fn what_players_lose_is_a_warning_and_names_the_room() {
-        let room = RoomId::parse("room-1").expect("an id");
+        let room = RoomId::parse("room1").expect("an id");
         let restored = post(News::RoomRestored { room: room.clone(), age_ms: 7100 });
         assert!(restored.is_warning && restored.note.contains("7.1 s ago"), "{restored:?}");
-        assert_eq!(restored.room.as_deref(), Some("room-1"));
+        assert_eq!(restored.room.as_deref(), Some("room1"));
         let lost = post(News::RoomLost { room, why: "x".repeat(5000) });
         assert!(lost.is_warning && lost.note.len() < 1000);
         let ended = post(News::DrainEnded { moved: 1, parked: 0, failed: 1, took_ms: 1 });

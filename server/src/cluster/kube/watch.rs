@@ -42,10 +42,10 @@ impl Whose {
         match self {
             Self::Servers => replace(&mut endpoints.servers, Some(merged)),
             Self::Edges => {
-                let is_ready = |(address, edge): (IpAddr, Endpoint)| {
-                    (edge.is_ready && !edge.is_terminating).then_some(address)
-                };
-                let edges = merged.into_iter().filter_map(is_ready).collect();
+                // One that is not ready yet may have asked for servers already, and missed the newest.
+                let stays =
+                    |(address, edge): (IpAddr, Endpoint)| (!edge.is_terminating).then_some(address);
+                let edges = merged.into_iter().filter_map(stays).collect();
                 replace(&mut endpoints.edges, Some(edges))
             }
         }
@@ -84,12 +84,14 @@ impl Follower {
         let mut known = Slices::default();
         let mut pauses = watcher::DefaultBackoff::default();
         self.tell(&known, false);
+        let mut is_said = false;
         while let Some(error) = stop.run_until_cancelled(self.listen(&mut known)).await {
             self.metrics.kube.watch_failed(what);
-            if self.tell(&known, false) {
-                tracing::warn!(%error, %service, "{what} are not heard of any more; what is known of them stays");
+            if self.tell(&known, false) || !is_said {
+                is_said = true;
+                tracing::warn!(%error, %service, "{what} are not heard of; what is known of them stays");
             } else {
-                tracing::debug!(%error, %service, "{what} are not heard of");
+                tracing::debug!(%error, %service, "{what} are still not heard of");
             }
             let pause = pauses.next().unwrap_or(PAUSE_MAX);
             if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {

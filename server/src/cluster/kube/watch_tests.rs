@@ -17,7 +17,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
 /// How the API answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +131,7 @@ fn slice(addresses: &[u8]) -> Value {
 struct Watching {
     view: EndpointsView,
     metrics: Arc<Metrics>,
-    _stop: tokio_util::sync::DropGuard,
+    _stop: DropGuard,
 }
 
 impl Watching {
@@ -146,7 +147,7 @@ impl Watching {
             kept,
             metrics: Arc::clone(&metrics),
         };
-        drop(tokio::spawn(follower.run(stop.clone())));
+        TaskTracker::new().spawn(follower.run(stop.clone()));
         Self { view, metrics, _stop: stop.drop_guard() }
     }
 

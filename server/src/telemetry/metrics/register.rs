@@ -23,8 +23,8 @@ impl Metrics {
         self.register_recordings(fray);
         self.register_telemetry(fray);
         self.directory.register(fray);
-        self.kube.register(fray);
         self.moving.register(fray);
+        self.kube.register(fray);
         self.registry = registry;
         self.make_known_series();
     }
@@ -142,8 +142,8 @@ impl Metrics {
         }
         self.rpc.expect(super::rpc::WEBSOCKET);
         self.directory.make_known_series();
-        self.kube.make_known_series();
         self.moving.make_known_series();
+        self.kube.make_known_series();
     }
 }
 
