@@ -199,7 +199,7 @@ impl Found {
     }
 
     /// Of any player.
-    pub fn longest_wait_ms(&self) -> f64 {
+    pub fn largest_gap_ms(&self) -> f64 {
         self.number("/largest_gap_ms/max")
     }
 
