@@ -10,7 +10,7 @@
 #   IMAGE                    its name and tag, as the cluster knows it (localhost/fray:test-RANDOM). One with a registry is pushed to it
 #   FRAY_CLUSTER_LOAD        a bash command that brings an image into the cluster instead: it gets a name, a folder with the image's
 #                            whole tree but for the C library, and the program to start. No engine is needed then
-#   FRAY_CLUSTER_READY=1     IMAGE is there already
+#   FRAY_CLUSTER_READY=1     IMAGE is there already, and so is IMAGE_NEXT, if there is one, whose rules are of the next version
 #   FRAY_CLUSTER_NEXT=0      without the build whose rules are of the next version, and without the upgrade to it
 #   FRAY_CLUSTER_ENVOY_IMAGE, FRAY_CLUSTER_NATS_IMAGE, FRAY_CLUSTER_JAEGER_IMAGE
 #                            instead of the chart's. `build`: made of what scripts/tools.sh installs, and loaded like ours, for a
@@ -111,6 +111,7 @@ tool_image() { # VARIABLE TOOL: an image of a tool that scripts/tools.sh install
 
 if [ "${FRAY_CLUSTER_READY:-}" = 1 ]; then
   [ -n "${IMAGE:-}" ] || fail "FRAY_CLUSTER_READY: which IMAGE is there?"
+  image_next=${IMAGE_NEXT:-}
 elif [ -n "${FRAY_CLUSTER_LOAD:-}" ]; then
   cargo build --locked --release -p fray-server -p fray-bot
   scripts/image.sh tree "$work/fray" "$target/release"

@@ -112,20 +112,6 @@ async fn a_room_on_two_servers_fails_the_run_though_each_of_them_is_right() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_player_has_a_longest_wait() {
-    let mut server = FakeServer::new(Faults::default());
-    server.pause = Some((Duration::from_secs(10), Duration::from_secs(12)));
-    let report = run(server, plan(3)).await;
-    let wait = report.longest_wait_ms;
-    assert_eq!(wait.count, 3);
-    assert!((wait.p50 - 2000.0).abs() < 60.0 && (wait.max - 2000.0).abs() < 60.0, "{report}");
-    // Waits of a player's own making are none.
-    let report = run(FakeServer::new(Faults::default()), Plan { churn: 1.0, ..plan(4) }).await;
-    assert_eq!(report.longest_wait_ms.count, 4);
-    assert!(report.longest_wait_ms.max < 60.0, "{report}");
-}
-
-#[tokio::test(start_paused = true)]
 async fn every_fault_fails_the_run() {
     type Count = fn(&Report) -> u64;
     let faulty: [(Faults, &str, Count); 4] = [
@@ -231,7 +217,6 @@ fn the_report_has_the_promised_fields() {
         "resumes",
         "disconnects",
         "errors",
-        "longest_wait_ms",
         "sessions_lost",
         "notices",
         "worlds",

@@ -1,7 +1,6 @@
 //! One player of the swarm: a pilot in front of a client.
 
 mod mishaps;
-mod wait;
 
 use super::conditions::ServerTold;
 use super::lateness::Lateness;
@@ -23,7 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use wait::LongestWait;
 
 /// How many moves a player that does not read may have under way: it cannot know what is acknowledged.
 const STALLED_MOVES_MAX: usize = 1 << 20;
@@ -65,7 +63,7 @@ pub(super) struct Bot {
     /// When it was welcomed, and is not yet told to leave.
     playing_since: Option<Instant>,
     updated_at: Option<Instant>,
-    wait: LongestWait,
+    gaps: Gaps,
     /// The stream was lost because the room moves: how long it waits is noted, and everything is as it was.
     is_moving: bool,
     /// How late the newest tick was when it came.
@@ -86,8 +84,8 @@ pub(super) struct Bot {
 /// as a player would.
 pub(super) async fn run(shared: Arc<Shared>, index: usize, server: Arc<dyn Server>) {
     let mut life = 0;
-    let mut wait = LongestWait::default();
-    while one_life(&shared, index, &server, life, &mut wait).await == Afterwards::Anew {
+    let mut gaps = Gaps::default();
+    while one_life(&shared, index, &server, life, &mut gaps).await == Afterwards::Anew {
         life += 1;
         // A room that is gone is gone for many: not all of them at once.
         let pause = Duration::from_millis(rand::rng().random_range(200..2000));
@@ -96,10 +94,22 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize, server: Arc<dyn Serve
             () = shared.leave.cancelled() => break,
         }
     }
-    // Who is not there at the end waits still.
-    wait.end(Instant::now());
-    if let Some(longest) = wait.longest().filter(|_| shared.plan.role_of(index) != Role::Stalls) {
-        shared.board.shard(index).longest_wait.record(longest);
+    if let Some(largest) = gaps.largest {
+        shared.board.shard(index).largest_gap.record(largest);
+    }
+}
+
+/// A player's waits for updates, over all its sessions.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gaps {
+    largest: Option<Duration>,
+    /// When the session was lost that the next one takes the place of.
+    lost_at: Option<Instant>,
+}
+
+impl Gaps {
+    fn note(&mut self, gap: Duration) {
+        self.largest = self.largest.max(Some(gap));
     }
 }
 
@@ -117,7 +127,7 @@ async fn one_life(
     index: usize,
     server: &Arc<dyn Server>,
     life: u32,
-    wait: &mut LongestWait,
+    gaps: &mut Gaps,
 ) -> Afterwards {
     let number = index + 1;
     let request = v1::JoinRequest {
@@ -133,10 +143,9 @@ async fn one_life(
     match request {
         Ok(request) => {
             let shared = Arc::clone(shared);
-            let bot =
-                Bot { wait: *wait, ..Bot::new(shared, index, life, Arc::clone(server), request) };
-            let (afterwards, waited) = bot.run().await;
-            *wait = waited;
+            let bot = Bot::new(shared, index, life, Arc::clone(server), request);
+            let afterwards;
+            (afterwards, *gaps) = Bot { gaps: *gaps, ..bot }.run().await;
             afterwards
         }
         Err(ended) => {
@@ -185,7 +194,7 @@ impl Bot {
             lateness: None,
             playing_since: None,
             updated_at: None,
-            wait: LongestWait::default(),
+            gaps: Gaps::default(),
             is_moving: false,
             newest_late: Duration::ZERO,
             lost_at: None,
@@ -202,7 +211,7 @@ impl Bot {
         }
     }
 
-    async fn run(mut self) -> (Afterwards, LongestWait) {
+    async fn run(mut self) -> (Afterwards, Gaps) {
         let leave = self.shared.leave.clone();
         let result = loop {
             let wake_at = self.wake_at();
@@ -328,14 +337,14 @@ impl Bot {
             happenings.redirects += u64::from(follows);
             if let Some(welcome) = self.player.session().welcome() {
                 stats.note_server(&ServerTold::of(welcome));
+                if let Some((oracle, room)) = self.shared.oracle.as_ref().zip(welcome.room.as_ref())
+                {
+                    oracle.welcomed(&room.room_id, welcome.epoch, &welcome.server);
+                }
                 if let Some(age_ms) = welcome.restored_age_ms.filter(|_| resumed) {
                     stats.set_back_age.record_micros(age_ms);
                     // What it had may be gone with the rest.
                     self.entry_before = None;
-                }
-                if let Some((oracle, room)) = self.shared.oracle.as_ref().zip(welcome.room.as_ref())
-                {
-                    oracle.welcomed(&room.room_id, welcome.epoch, &welcome.server);
                 }
             }
             if is_first {
@@ -385,7 +394,6 @@ impl Bot {
         if self.is_stalled || self.leaves_until.is_some() {
             return;
         }
-        self.wait.updated(now);
         if let Some(lost_at) = self.lost_at.take() {
             if !self.is_moving {
                 stats.resume.record(now.saturating_duration_since(lost_at));
@@ -403,6 +411,9 @@ impl Bot {
             if moved {
                 stats.redirect_gap.record(now - before);
             }
+            self.gaps.note(now - before);
+        } else if let Some(lost_at) = self.gaps.lost_at.take() {
+            self.gaps.note(now - lost_at);
         }
         stats.note_update(second, update);
         let lateness = self
@@ -417,9 +428,6 @@ impl Bot {
 
     fn leave(&mut self) {
         let now = Instant::now();
-        if self.shared.leave.is_cancelled() {
-            self.wait.end(now);
-        }
         self.leaves_until = Some(now + self.shared.plan.leave_timeout);
         self.player.set_reading(true);
         let period = self.tick_period();
@@ -433,6 +441,7 @@ impl Bot {
         let open_gap = self.updated_at.map(|at| now - at).filter(|_| !self.is_stalled);
         if let Some(gap) = open_gap.filter(|gap| *gap > period) {
             stats.note_gap(second, gap, self.newest_late, period);
+            self.gaps.note(gap);
         }
         if let Some(mut lateness) = self.lateness.take() {
             lateness.flush(|at, late| stats.note_tick(self.shared.second(at.into()), late));
@@ -451,11 +460,13 @@ impl Bot {
         Duration::from_nanos(1_000_000_000 / u64::from(rate_hz.clamp(1, TICK_RATE_MAX_HZ)))
     }
 
-    async fn finish(mut self, result: Result<(), Ended>) -> (Afterwards, LongestWait) {
+    async fn finish(mut self, result: Result<(), Ended>) -> (Afterwards, Gaps) {
         if let Err(ended) = &result {
             self.shared.rooms.forget(self.index, ended).await;
         }
         let asked_to_leave = self.leaves_until.is_some();
+        // The next session's first update ends this wait, too.
+        self.gaps.lost_at = self.updated_at.filter(|_| !self.is_stalled).or(self.gaps.lost_at);
         if !asked_to_leave && self.playing_since.is_some() {
             self.leave();
         }
@@ -469,7 +480,7 @@ impl Bot {
         }
         stats.note_counters(second, counters);
         let Err(ended) = result else {
-            return (Afterwards::Nothing, self.wait);
+            return (Afterwards::Nothing, self.gaps);
         };
         stats.note_error(second, &ended);
         let has_played = self.playing_since.is_some();
@@ -484,8 +495,8 @@ impl Bot {
             happenings.sessions_lost += u64::from(was_playing);
             happenings.disconnects += u64::from(was_open);
         }
-        let next =
+        let then =
             if asked_to_leave { Afterwards::Nothing } else { afterwards(&ended, has_played) };
-        (next, self.wait)
+        (then, self.gaps)
     }
 }

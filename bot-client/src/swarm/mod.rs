@@ -20,8 +20,6 @@
 //!   since the update before, plus how late that one's tick was. It stands for missing updates as gaps do. A room that
 //!   pauses and does not make up for it is behind from then on.
 //!
-//! - `longest_wait_ms`: of each player that reads, the longest time without an update, from its first one on, whatever became
-//!   of its streams and sessions meanwhile: one value a player.
 //!
 //! Players whose stream is dropped on purpose have no gap for the pause, and `resume_ms` is the time from when they want to
 //! be back to their first update; moves that were cut off with the stream do take longer. Who follows a room to another server

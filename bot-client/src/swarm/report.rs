@@ -75,10 +75,10 @@ pub struct Report {
     pub resume_ms: Summary,
     /// From the last update before a room moved to the first one on its new server.
     pub redirect_gap_ms: Summary,
+    /// Each player's longest wait for an update: over players, those without any left out.
+    pub largest_gap_ms: Summary,
     /// How old the state was that sessions were set back to.
     pub set_back_age_s: Summary,
-    /// Each player's longest time without an update; see the module's page.
-    pub longest_wait_ms: Summary,
     /// Bytes of all updates, framing included.
     pub update_bytes: u64,
     /// Whole messages, framing included.
@@ -174,8 +174,8 @@ impl Report {
             staleness_ms: Summary::of(&stats.staleness),
             resume_ms: Summary::of(&stats.resume),
             redirect_gap_ms: Summary::of(&stats.redirect_gap),
+            largest_gap_ms: Summary::of(&stats.largest_gap),
             set_back_age_s: Summary::of(&stats.set_back_age),
-            longest_wait_ms: Summary::of(&stats.longest_wait),
             update_bytes: counters.update_bytes,
             bytes_per_update: ratio(counters.update_bytes, counters.updates),
             bytes_per_entity_tick: ratio(stats.measured_bytes, stats.entity_ticks),
@@ -219,7 +219,7 @@ impl Report {
                 ("staleness_ms", &stats.staleness),
                 ("resume_ms", &stats.resume),
                 ("redirect_gap_ms", &stats.redirect_gap),
-                ("longest_wait_ms", &stats.longest_wait),
+                ("largest_gap_ms", &stats.largest_gap),
             ]
             .map(|(name, spread)| (name.to_owned(), Bars::of(spread)))
             .into(),
@@ -265,13 +265,13 @@ impl fmt::Display for Report {
         if self.resume_ms.count > 0 {
             spread(f, "resume_ms", &self.resume_ms)?;
         }
+        spread(f, "largest_gap_ms", &self.largest_gap_ms)?;
         if self.redirect_gap_ms.count > 0 {
             spread(f, "redirect_gap_ms", &self.redirect_gap_ms)?;
         }
         if self.set_back_age_s.count > 0 {
             spread(f, "set_back_age_s", &self.set_back_age_s)?;
         }
-        spread(f, "longest_wait_ms", &self.longest_wait_ms)?;
         spread(f, "correction (units)", &self.corrections.units)?;
         let number = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.2}"));
         writeln!(f, "\nupdates                {}", self.updates)?;

@@ -108,10 +108,10 @@ pub struct Stats {
     pub resume: Spread,
     /// Between the last update before a room moved and the first one on its new server; without those for missing ones.
     pub redirect_gap: Spread,
+    /// Each player's longest wait for an update.
+    pub largest_gap: Spread,
     /// How old the state was that sessions were set back to, in thousandths of a second.
     pub set_back_age: Spread,
-    /// Each player's longest time without an update.
-    pub longest_wait: Spread,
     /// The sizes of corrections, in thousandths of a unit.
     pub correction: Spread,
     /// What the sessions counted.
@@ -253,8 +253,8 @@ impl Stats {
         self.move_to_ack.add(&other.move_to_ack);
         self.resume.add(&other.resume);
         self.redirect_gap.add(&other.redirect_gap);
+        self.largest_gap.add(&other.largest_gap);
         self.set_back_age.add(&other.set_back_age);
-        self.longest_wait.add(&other.longest_wait);
         self.correction.add(&other.correction);
         self.counters += other.counters;
         self.players += other.players;

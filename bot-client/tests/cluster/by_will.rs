@@ -1,7 +1,7 @@
 //! What a platform does by will costs players nothing: rollouts, drains, scaling, upgrades.
 
 use super::fleet::{Fleet, RELEASE};
-use super::kube::until;
+use super::kube::{Kube, metric, until};
 use super::load::{Load, play_on};
 use super::scenes::Stage;
 use serde_json::json;
@@ -116,15 +116,19 @@ fn drain_of_a_node(stage: &mut Stage) {
 fn scale_in(stage: &mut Stage) {
     stage.on_three_servers("by will: scale-in takes the emptiest", |fleet| {
         let load = Load::begin(fleet, "scale-in");
-        // Costs are told every 30 s.
-        let emptiest =
-            until("all three have a cost of their own", Duration::from_secs(120), || {
-                let mut pods = fleet.servers();
-                pods.sort_by_key(|pod| pod.deletion_cost);
-                let differ =
-                    pods.windows(2).all(|pair| pair[0].deletion_cost < pair[1].deletion_cost);
-                differ.then(|| pods.swap_remove(0))
-            });
+        let mut pods = fleet.servers();
+        pods.sort_by_key(|pod| players_of(&fleet.kube, &pod.name));
+        let most = players_of(&fleet.kube, &pods[2].name);
+        let emptiest = pods.swap_remove(0);
+        let fewest = players_of(&fleet.kube, &emptiest.name);
+        // They are told every 30 s, in coarse steps.
+        let cost = until("the annotations follow", Duration::from_secs(120), || {
+            let pods = fleet.servers();
+            let costs: Option<Vec<_>> = pods.iter().map(|pod| pod.deletion_cost).collect();
+            let own = pods.iter().find(|pod| pod.name == emptiest.name)?.deletion_cost?;
+            let lowest = costs?.into_iter().filter(|cost| *cost <= own).count() == 1;
+            lowest.then_some(own)
+        });
         fleet.kube.kubectl(&["scale", SERVERS, "--replicas=2"]);
         fleet.until_servers(2);
         let stays = fleet.servers().iter().any(|pod| pod.name == emptiest.name);
@@ -133,8 +137,14 @@ fn scale_in(stage: &mut Stage) {
         scale(fleet, 3);
         assert!(!stays, "{} had the fewest players, and another one went", emptiest.name);
         found.nobody_lost_anything();
-        format!("{} went, with a cost of {}; {found}", emptiest.name, emptiest.deletion_cost)
+        format!(
+            "who had {fewest} players (the fullest had {most}) went, at a cost of {cost}; {found}"
+        )
     });
+}
+
+fn players_of(kube: &Kube, server: &str) -> u64 {
+    metric(kube, server, "fray_players") as u64
 }
 
 /// Rooms go on by the rules that they began with.

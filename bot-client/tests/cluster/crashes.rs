@@ -89,7 +89,7 @@ fn come_back_or_are_told(found: &Found) -> String {
     found.is_sound();
     let (lost, told) = (found.count("/sessions_lost"), found.errors_with("ROOM_LOST"));
     assert_eq!(lost, told, "a session was lost, and nobody said why: {}", found.more());
-    let longest = found.longest_wait_ms();
+    let longest = found.largest_gap_ms();
     assert!(longest < NOBODY_HANGS_MS, "somebody was without the game for {longest} ms");
     let restored =
         found.told("KIND_ROOM_RESTORED").map_or(String::new(), |text| format!("; told: {text:?}"));

@@ -121,7 +121,8 @@ pub struct Pod {
     pub node: String,
     pub address: String,
     pub ready: bool,
-    pub deletion_cost: i64,
+    /// What its own annotation says of it; lower ones go first.
+    pub deletion_cost: Option<i64>,
 }
 
 impl Kube {
@@ -147,7 +148,7 @@ impl Pod {
             node: text("/spec/nodeName"),
             address: text("/status/podIP"),
             ready: conditions.is_some_and(|all| all.iter().any(is_ready)),
-            deletion_cost: cost.parse().unwrap_or(0),
+            deletion_cost: cost.parse().ok(),
         }
     }
 }

@@ -107,6 +107,17 @@ impl Drop for Beside {
     }
 }
 
+/// A metric of a server, summed over its labels; 0 if it has none.
+pub fn metric(kube: &Kube, pod: &str, name: &str) -> f64 {
+    let namespace = &kube.settings.namespace;
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:7780/proxy/metrics");
+    let text = kube.kubectl(&["get", "--raw", &path]);
+    let is_it =
+        |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+    let values = text.lines().filter(is_it).filter_map(|line| line.rsplit_once(' '));
+    values.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
+}
+
 /// Asks until there is an answer.
 pub fn until<T>(what: &str, patience: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let begin = Instant::now();

@@ -199,8 +199,8 @@ impl Found {
     }
 
     /// Of any player.
-    pub fn longest_wait_ms(&self) -> f64 {
-        self.number("/longest_wait_ms/max")
+    pub fn largest_gap_ms(&self) -> f64 {
+        self.number("/largest_gap_ms/max")
     }
 
     /// What else the report has, for whoever looks for the cause.
@@ -218,7 +218,7 @@ impl Found {
 
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let wait = |quantile| self.number(&format!("/longest_wait_ms/{quantile}"));
+        let wait = |quantile| self.number(&format!("/largest_gap_ms/{quantile}"));
         let within = if wait("p99") <= GOAL_MS { "within" } else { "OVER" };
         write!(
             f,

@@ -1,7 +1,7 @@
 //! Where somebody on call looks finds one move's way: the edge's log, Events, metrics, and a trace.
 
 use super::fleet::{Fleet, RELEASE};
-use super::kube::{Kube, until};
+use super::kube::{Kube, metric, until};
 use super::load::{Load, play_on};
 use super::scenes::Stage;
 use serde_json::{Value, json};
@@ -43,10 +43,9 @@ pub fn scenes(stage: &mut Stage) {
         let line = log.lines().find(to_server).expect("the edge's log has a stream and its server");
         let line: Value = serde_json::from_str(line).expect("a line of it is JSON");
 
-        let metrics: String = names.iter().map(|pod| metrics_of(kube, pod)).collect();
-        let applied = sum(&metrics, "fray_moves_applied_total");
+        let applied: f64 =
+            names.iter().map(|pod| metric(kube, pod, "fray_moves_applied_total")).sum();
         assert!(applied > 0.0, "no server applied a move");
-        assert!(metrics.contains("fray_build_info"), "what was built?");
 
         let (id, server) = until("a whole trace of a move", Duration::from_secs(60), || whole_trace(kube));
         assert!(names.contains(&server), "{server} is none of {names:?}");
@@ -65,20 +64,6 @@ pub fn scenes(stage: &mut Stage) {
             line["path"],
         )
     });
-}
-
-fn metrics_of(kube: &Kube, pod: &str) -> String {
-    let namespace = &kube.settings.namespace;
-    kube.kubectl(&[
-        "get",
-        "--raw",
-        &format!("/api/v1/namespaces/{namespace}/pods/{pod}:7780/proxy/metrics"),
-    ])
-}
-
-fn sum(metrics: &str, name: &str) -> f64 {
-    let lines = metrics.lines().filter(|line| line.starts_with(name));
-    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
 }
 
 /// A trace with all spans of a move, and which server's they are.

@@ -72,7 +72,6 @@ impl Bot {
         self.lose(now);
         self.churn_due = None;
         self.updated_at = None;
-        self.wait.pause();
         let mut stats = self.shared.board.shard(self.index);
         stats.drops += 1;
         stats.happenings(self.shared.second(now)).drops += 1;
@@ -81,7 +80,6 @@ impl Bot {
     pub(super) fn stall(&mut self) {
         self.stall_due = None;
         self.is_stalled = true;
-        self.wait.pause();
         self.player.set_reading(false);
         let second = self.shared.second(Instant::now());
         self.shared.board.shard(self.index).happenings(second).stops_reading += 1;

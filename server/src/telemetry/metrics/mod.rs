@@ -122,10 +122,10 @@ pub struct Metrics {
     handshakes_failed: Family<Reason, Counter>,
     /// The directory that servers share.
     pub directory: directory::Directory,
-    /// The Kubernetes API.
-    pub kube: self::kube::Kube,
     /// Rooms that move between servers.
     pub moving: moving::Moving,
+    /// The Kubernetes API.
+    pub kube: self::kube::Kube,
     build: Family<Build, Gauge>,
     store_disk_errors: Counter,
     store_chunks_lost: Counter,
@@ -214,8 +214,8 @@ impl Metrics {
             reload_failures: Family::default(),
             handshakes_failed: Family::default(),
             directory: directory::Directory::default(),
-            kube: self::kube::Kube::default(),
             moving: moving::Moving::default(),
+            kube: self::kube::Kube::default(),
             build: Family::default(),
             store_disk_errors: Counter::default(),
             store_chunks_lost: Counter::default(),
