@@ -5,13 +5,15 @@
 //! - [`lease`]: how long this server may run its rooms after the directory last heard of it; [`witness`]: how long others
 //!   have certainly been gone; [`electorate`]: who decides whether the directory is away for everybody. All pure.
 //! - [`keeper`]: the tasks that renew the lease and keep rooms and records in accord.
-//! - [`peer`]: asks other servers. [`fate`]: what became of a room whose owner does not answer; [`probe`]: asking another server about itself.
+//! - [`peer`]: asks other servers. [`fate`]: what became of a room whose owner does not answer; [`claims`]: it goes on here, or is
+//!   lost; [`probe`]: asking another server about itself.
 //!
 //! How two servers never run one room: a record is made and changed by compare-and-swap only; its owner stops in time if it
 //! cannot renew its lease; nobody else claims before that time is over, or without proof that the owner's process is gone.
 //!
 //! Architecture Invariant: `rpc` and `cluster` never name each other; the session owns the traits that are implemented here.
 
+pub mod claims;
 pub mod electorate;
 pub mod fate;
 pub mod keeper;

@@ -8,6 +8,7 @@
 //! histograms take a lock for each value: a room gives them its values once a tick, after the frame is out, and a stream
 //! once a second.
 
+pub mod claims;
 pub mod directory;
 pub mod labels;
 #[cfg(target_os = "linux")]
@@ -119,6 +120,8 @@ pub struct Metrics {
     handshakes_failed: Family<Reason, Counter>,
     /// The directory that servers share.
     pub directory: directory::Directory,
+    /// Rooms that go on from the store.
+    pub claims: claims::Claims,
     store_disk_errors: Counter,
     store_chunks_lost: Counter,
     ticks: Counter,
@@ -206,6 +209,7 @@ impl Metrics {
             reload_failures: Family::default(),
             handshakes_failed: Family::default(),
             directory: directory::Directory::default(),
+            claims: claims::Claims::default(),
             store_disk_errors: Counter::default(),
             store_chunks_lost: Counter::default(),
             ticks: Counter::default(),

@@ -29,6 +29,7 @@ impl Metrics {
         self.register_recordings(fray);
         self.register_telemetry(fray);
         self.directory.register(fray);
+        self.claims.register(fray);
         self.registry = registry;
         self.make_known_series();
     }
@@ -146,6 +147,7 @@ impl Metrics {
         }
         self.rpc.expect(super::rpc::WEBSOCKET);
         self.directory.make_known_series();
+        self.claims.make_known_series();
     }
 }
 
