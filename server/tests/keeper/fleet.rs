@@ -348,6 +348,7 @@ impl Server {
             rooms: Arc::clone(&sessions.rooms),
             probe: Arc::clone(&self.probe) as _,
             witness: self.witness.clone(),
+            fates: Arc::clone(&self.fates),
             card: Card {
                 name: format!("server {}", self.number),
                 route: String::new(),
