@@ -28,6 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".fray.v1.DownloadResponse")
         .bytes(".fray.v1.EventsResponse")
         .bytes(".fray.v1.VerifyRequest")
+        .bytes(".fray.v1.TransferRequest")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,9 +1,12 @@
 //! Between the messages of the wire and our own types: each parsed once, here.
 
 use crate::game::{Controls, Steering};
-use crate::room::{RoomId, RoomInfo};
+use crate::room::barred::BARRED_MAX;
+use crate::room::travel::BarredPlayer;
+use crate::room::{Move, RoomId, RoomInfo};
 use crate::session::Error;
-use crate::session::directory::{ListedRoom, Seated};
+use crate::session::arriving::Offer;
+use crate::session::directory::{ListedRoom, Revision, Seated};
 use crate::session::lobby::{JoinSpec, RoomChoice};
 use crate::session::message::{Hello, Incoming, Outgoing, Welcome};
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -11,6 +14,7 @@ use fray_proto::update::GRPC_PREFIX_BYTES;
 use fray_proto::v1;
 use prost::Message as _;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The most bytes of a game's own part of a move.
 const MOVE_PAYLOAD_BYTES_MAX: usize = 64;
@@ -244,6 +248,79 @@ impl From<Welcome> for v1::Welcome {
             },
         }
     }
+}
+
+/// What goes before a room's bytes on its way to another server.
+pub fn transfer_begin(offer: &Offer) -> v1::TransferBegin {
+    let waiting = |(player, waiting): &(u32, Move)| {
+        let Controls { steering, buttons, target, payload } = &waiting.controls;
+        v1::WaitingMove {
+            player: *player,
+            sequence: waiting.sequence,
+            axis_x: steering.axis_x,
+            axis_y: steering.axis_y,
+            aim: steering.aim.map(u32::from),
+            buttons: *buttons,
+            target: *target,
+            payload: payload.to_vec(),
+        }
+    };
+    let barred = |barred: &BarredPlayer| v1::BarredPlayer {
+        player_id: barred.player_id.clone(),
+        token_hash: barred.token_hash.map(Vec::from).unwrap_or_default(),
+        until_tick: barred.until_tick,
+    };
+    v1::TransferBegin {
+        room_id: offer.room.to_string(),
+        epoch: offer.epoch,
+        revision: offer.revision.0,
+        tick: offer.tick,
+        size_bytes: offer.bytes.len() as u64,
+        moves: offer.moves.iter().map(waiting).collect(),
+        barred: offer.barred.iter().map(barred).collect(),
+    }
+}
+
+/// A room that comes from another server.
+pub fn offer(begin: v1::TransferBegin, bytes: Bytes) -> Result<Offer, Error> {
+    let invalid = |field| Error::Invalid { field, problem: "it cannot be" };
+    let now = Instant::now();
+    let waiting = |waiting: v1::WaitingMove| {
+        let (player, sequence) = (waiting.player, waiting.sequence);
+        let controls = v1::Move {
+            sequence,
+            axis_x: waiting.axis_x,
+            axis_y: waiting.axis_y,
+            aim: waiting.aim,
+            buttons: waiting.buttons,
+            target: waiting.target,
+            payload: waiting.payload,
+            ..v1::Move::default()
+        };
+        let controls = controls.try_into()?;
+        Ok((player, Move { sequence, controls, arrived: now, trace: None }))
+    };
+    let barred = |barred: v1::BarredPlayer| {
+        let hash = barred.token_hash;
+        let token_hash = match hash.is_empty() {
+            true => None,
+            false => Some(hash.try_into().map_err(|_| invalid("barred.token_hash"))?),
+        };
+        let (player_id, until_tick) = (barred.player_id, barred.until_tick);
+        Ok(BarredPlayer { player_id, token_hash, until_tick })
+    };
+    if begin.barred.len() > BARRED_MAX {
+        return Err(invalid("barred"));
+    }
+    Ok(Offer {
+        room: RoomId::parse(&begin.room_id).ok_or_else(|| invalid("room_id"))?,
+        epoch: begin.epoch,
+        revision: Revision(begin.revision),
+        tick: begin.tick,
+        bytes,
+        moves: begin.moves.into_iter().map(waiting).collect::<Result<_, Error>>()?,
+        barred: begin.barred.into_iter().map(barred).collect::<Result<_, Error>>()?,
+    })
 }
 
 /// A `PlayResponse` as gRPC frames it. Without its first [`GRPC_PREFIX_BYTES`] it is the bare message.

@@ -428,6 +428,8 @@ async fn a_room_of_another_server_is_named_as_such() {
         release: "1".into(),
         game: "arena".into(),
         sim_version: 1,
+        sim_versions: Vec::new(),
+        zone: String::new(),
         rooms_max: 1,
         room_capacity_max: 1,
         is_draining: false,

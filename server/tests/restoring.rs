@@ -117,7 +117,14 @@ impl Play {
         let store = MemoryStore::new(1 << 30);
         let rooms = registry(&store, chunk_every);
         let room = open(&rooms);
-        Self { store, rooms, room, streams: BTreeMap::new(), writes_each_tick: chunk_every.is_zero(), compared: 0 }
+        Self {
+            store,
+            rooms,
+            room,
+            streams: BTreeMap::new(),
+            writes_each_tick: chunk_every.is_zero(),
+            compared: 0,
+        }
     }
 
     async fn come(&mut self, player: u8, claim: Claim) {
@@ -128,10 +135,10 @@ impl Play {
     }
 
     async fn take(&mut self, deed: &Deed) {
-        let (id, profile) = (|player: &u8| format!("p{player}"), |player: &u8| Profile {
-            name: format!("n{player}"),
-            hue: 7,
-        });
+        let (id, profile) = (
+            |player: &u8| format!("p{player}"),
+            |player: &u8| Profile { name: format!("n{player}"), hue: 7 },
+        );
         match deed {
             Deed::Reserve(player) => {
                 let _ = self.room.reserve(id(player), profile(player)).await;
@@ -183,7 +190,9 @@ impl Play {
             frames.changed().await.expect("it plays");
             let tick = frames.borrow().tick;
             // One who does not look is given up in time.
-            for (attached, _) in self.streams.iter().filter(|(player, _)| **player != 5).map(|s| s.1) {
+            for (attached, _) in
+                self.streams.iter().filter(|(player, _)| **player != 5).map(|s| s.1)
+            {
                 attached.attachment.look_at(tick);
             }
         }
@@ -261,7 +270,8 @@ fn from_bytes(bytes: &[u8]) -> Result<Restored, NotRestored> {
 }
 
 #[test]
-fn wherever_a_log_is_cut_off_the_room_goes_on_from_the_last_whole_tick_and_never_from_another_state() {
+fn wherever_a_log_is_cut_off_the_room_goes_on_from_the_last_whole_tick_and_never_from_another_state()
+ {
     virtual_time(async {
         let play = played(Duration::ZERO).await;
         let all = bytes(&play.store);

@@ -9,6 +9,7 @@ mod chatty;
 #[path = "../../../server/tests/support/flags.rs"]
 mod flags;
 mod forget;
+mod moving;
 #[path = "../../../server/tests/support/nats.rs"]
 mod nats;
 #[path = "../programs/mod.rs"]

@@ -110,6 +110,11 @@ impl Fleet {
         self.servers.iter().find(at).unwrap_or_else(|| panic!("nobody is at {address}"))
     }
 
+    /// Ends one in order; the others go on.
+    pub fn end(&mut self, server: usize) {
+        self.servers[server].stop.cancel();
+    }
+
     /// Ends all of them in order.
     pub async fn stop(mut self) {
         for server in &self.servers {

@@ -3,6 +3,7 @@
 use super::Error;
 use super::credentials::Credentials;
 use super::parts::FILE_STORE_MIB;
+use crate::cluster::evacuation::Mover;
 use crate::cluster::fate::{Fates, SharedWitness};
 use crate::cluster::keeper::{self, Card, Keeper};
 use crate::cluster::memory::{MemoryDirectory, NoPeers};
@@ -16,6 +17,7 @@ use crate::session::directory::{Directory, Fleet, InstanceId, Peers};
 use crate::store::Store;
 use crate::store::jetstream::{self, JetStreamStore};
 use crate::telemetry::{Health, Telemetry};
+use dashmap::DashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -126,6 +128,18 @@ pub(super) fn join(
 }
 
 impl Membership {
+    /// What gives this server's rooms to others when it ends.
+    pub(super) fn mover(&self, sessions: &Sessions) -> Mover {
+        Mover {
+            directory: Arc::clone(&sessions.fleet.directory),
+            rooms: Arc::clone(&sessions.rooms),
+            carrier: Arc::clone(&self.client) as _,
+            metrics: Arc::clone(&sessions.metrics),
+            shares_store: sessions.fleet.shares_store,
+            sent: DashMap::new(),
+        }
+    }
+
     /// What keeps the server's place from now on.
     pub(super) fn keeper(self, sessions: &Arc<Sessions>, health: &Arc<Health>) -> Keeper {
         if sessions.fleet.shares_store {

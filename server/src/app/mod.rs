@@ -1,5 +1,6 @@
 //! A server: its parts put together, run, and ended in order.
 
+use crate::cluster::evacuation::{Figures, Mover};
 use crate::cluster::keeper::Keeper;
 use crate::cluster::nats::Follower;
 use crate::config::Config;
@@ -21,6 +22,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -138,6 +140,7 @@ pub struct App {
     control: Listener,
     peers: Option<Listener>,
     follower: Option<Follower>,
+    mover: Option<Mover>,
     keeper: Option<Keeper>,
     keepers: Keepers,
 }
@@ -190,6 +193,7 @@ impl App {
         let peers = peers.map(|peers| {
             Listener::new(peers, parts.peers, parts.tuning, peer_tls, Gauge::default())
         });
+        let mover = membership.as_ref().map(|place| place.mover(&parts.sessions));
         let keeper = membership.map(|place| place.keeper(&parts.sessions, &parts.health));
         parts.health.bound();
         Ok(Self {
@@ -203,6 +207,7 @@ impl App {
             peers,
             follower,
             keeper,
+            mover,
             keepers: parts.keepers,
         })
     }
@@ -266,9 +271,14 @@ impl App {
         let (rooms, streams) = (self.sessions.rooms.all().len(), self.sessions.streams.len());
         tracing::info!(rooms, streams, "shutting down: taking no more players");
         self.health.draining();
-        self.sessions.drain();
         let sessions = &self.sessions;
         let in_order = async {
+            // Streams of rooms that move end with them; all others at the next tick after this.
+            if let Some(mover) = &self.mover {
+                let reserve = (self.shutdown_timeout / 4).min(SHUTDOWN_RESERVE);
+                evacuate(mover, self.shutdown_timeout.saturating_sub(reserve)).await;
+            }
+            sessions.drain();
             // The listener stays open while streams are told and end, at their room's next tick.
             sessions.streams.close();
             let told =
@@ -321,6 +331,17 @@ impl App {
             () = signals.next() => Err(Error::SecondSignal),
         }
     }
+}
+
+/// What is left of the time for a shutdown when rooms must have moved.
+const SHUTDOWN_RESERVE: Duration = Duration::from_secs(5);
+
+/// Gives the rooms to other servers.
+async fn evacuate(mover: &Mover, within: Duration) {
+    let began = Instant::now();
+    let Figures { moved, parked, left } = mover.evacuate(began + within).await;
+    let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(moved, parked, left, took_ms, "shutting down: rooms have gone to other servers");
 }
 
 struct Signals {

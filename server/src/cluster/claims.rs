@@ -8,7 +8,7 @@ use super::fate::{SERVER_GONE, lost};
 use crate::room::RoomId;
 use crate::session::Error;
 use crate::session::directory::{
-    Directory, DirectoryError, Fate, Held, InstanceId, Revision, RoomRecord, ServerRecord,
+    Directory, DirectoryError, Fate, Held, InstanceId, Revision, RoomRecord,
 };
 use crate::session::restoring::{Cause, Heir, NotHere, NotRestored};
 use crate::telemetry::{Metrics, spawn_named};
@@ -100,7 +100,7 @@ impl Claims {
                 let owner = &record.owner;
                 let servers = self.directory.servers();
                 let mut others = servers.iter().filter(|held| held.record.instance != *owner);
-                if others.any(|held| plays(&held.record, record)) {
+                if others.any(|held| held.record.plays(&record.game, record.sim_version)) {
                     Next::Later
                 } else {
                     Next::Nobody(NO_SUCH_RULES)
@@ -111,7 +111,11 @@ impl Claims {
 
     /// Whose turn it is to go on with a room that nobody asks for: how many servers come before this one. `None`: it is not for
     /// this server. Another order for each room, so that each server has its share.
-    pub(super) fn turn(&self, record: &RoomRecord, is_there: impl Fn(&InstanceId) -> bool) -> Option<u32> {
+    pub(super) fn turn(
+        &self,
+        record: &RoomRecord,
+        is_there: impl Fn(&InstanceId) -> bool,
+    ) -> Option<u32> {
         let me = self.directory.me();
         match self.next(record) {
             Next::Here => {}
@@ -126,9 +130,13 @@ impl Claims {
         let others = servers.iter().map(|held| &held.record).filter(|other| {
             let has_place = (other.players.len() as u64) < u64::from(other.rooms_max);
             let is_other = other.instance != *me && other.instance != record.owner;
-            is_other && !other.is_draining && has_place && plays(other, record)
+            is_other
+                && !other.is_draining
+                && has_place
+                && other.plays(&record.game, record.sim_version)
         });
-        let before = others.filter(|other| is_there(&other.instance) && weight(&other.instance) > mine);
+        let before =
+            others.filter(|other| is_there(&other.instance) && weight(&other.instance) > mine);
         Some(u32::try_from(before.count()).unwrap_or(u32::MAX))
     }
 
@@ -225,11 +233,7 @@ impl Claims {
 
     /// `None`: somebody else has changed the record. Where no answer comes it is tried again: the record is this one's, if the
     /// first try came through after all.
-    async fn swap(
-        &self,
-        record: &RoomRecord,
-        old: Revision,
-    ) -> Result<Option<Revision>, Error> {
+    async fn swap(&self, record: &RoomRecord, old: Revision) -> Result<Option<Revision>, Error> {
         let directory = self.directory.as_ref();
         for tries in 1..=TRIES {
             match directory.swap(record.clone(), old).await {
@@ -282,9 +286,4 @@ impl Drop for Claiming {
     fn drop(&mut self) {
         self.claims.lock().remove(&self.room);
     }
-}
-
-/// Whether a room can play there.
-fn plays(server: &ServerRecord, record: &RoomRecord) -> bool {
-    server.game == record.game && server.sim_version == record.sim_version
 }

@@ -5,6 +5,7 @@
 //! - [`lease`]: how long this server may run its rooms after the directory last heard of it; [`witness`]: how long others
 //!   have certainly been gone; [`electorate`]: who decides whether the directory is away for everybody. All pure.
 //! - [`keeper`]: the tasks that renew the lease and keep rooms and records in accord.
+//! - [`evacuation`]: gives the rooms of a server that ends to others; [`choice`]: to which. The latter is pure.
 //! - [`peer`]: asks other servers. [`fate`]: what became of a room whose owner does not answer; [`claims`]: it goes on here, or is
 //!   lost; [`probe`]: asking another server about itself.
 //!
@@ -13,8 +14,10 @@
 //!
 //! Architecture Invariant: `rpc` and `cluster` never name each other; the session owns the traits that are implemented here.
 
+pub mod choice;
 pub mod claims;
 pub mod electorate;
+pub mod evacuation;
 pub mod fate;
 pub mod keeper;
 pub mod lease;

@@ -1,9 +1,11 @@
 //! Asking other servers: for a seat, for a stream, for a sign of life. The only place of the cluster that knows tonic.
 
+use super::evacuation::{Carrier, NotTaken};
 use super::fate::{Fates, PROBE_TIMEOUT};
 use super::probe::{Probe, ProbeOutcome};
 use crate::room::RoomId;
 use crate::session::Error;
+use crate::session::arriving::{Offer, Taken};
 use crate::session::directory::{
     Carried, Fate, Held, InstanceId, Method, PEER_HEADER, Peers, RoomRecord, Seated, ServerRecord,
 };
@@ -16,6 +18,7 @@ use bytes::{Buf as _, BufMut as _, Bytes};
 use dashmap::DashMap;
 use fray_proto::v1;
 use fray_proto::v1::lobby_client::LobbyClient;
+use fray_proto::v1::transfer_request::Part;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};
@@ -41,6 +44,8 @@ pub const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// since h2 ends a connection on which small messages wait that cost more than half of its window, at 256 bytes each. So
 /// streams that are full of messages of 16 bytes do not get there. What waits is bounded by the streams' windows.
 const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * STREAMS_PER_CONNECTION as u32 * 32;
+/// A piece of a room on its way.
+const PIECE_BYTES: usize = 64 * 1024;
 /// Servers that connections are kept to.
 const SERVERS_MAX: usize = 256;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -156,6 +161,47 @@ impl PeerClient {
         Ok(messages.boxed())
     }
 }
+
+impl Carrier for PeerClient {
+    fn transfer<'a>(
+        &'a self,
+        peer: &'a str,
+        offer: Offer,
+    ) -> BoxFuture<'a, Result<Taken, NotTaken>> {
+        Box::pin(async move {
+            const NOT_SENT: NotTaken = NotTaken::Refused("OWNER_UNREACHABLE");
+            let connections = self.connections(peer).map_err(|_| NOT_SENT)?;
+            let begin = Part::Begin(wire::transfer_begin(&offer));
+            let pieces = (0..offer.bytes.len()).step_by(PIECE_BYTES).map(move |start| {
+                let end = offer.bytes.len().min(start + PIECE_BYTES);
+                Part::Piece(offer.bytes.slice(start..end))
+            });
+            let parts = std::iter::once(begin).chain(pieces);
+            let parts = parts.map(|part| v1::TransferRequest { part: Some(part) });
+            let mut request = Request::new(stream::iter(parts));
+            self.credentials(peer, request.metadata_mut()).map_err(|_| NOT_SENT)?;
+            let mut peer = v1::peer_client::PeerClient::new(connections.calls.clone());
+            match peer.transfer(request).await {
+                Ok(answer) => {
+                    let v1::TransferResponse { epoch, first_tick } = answer.into_inner();
+                    Ok(Taken { epoch, first_tick })
+                }
+                Err(status) if was_refused(&status) => Err(NOT_SENT),
+                Err(status) => Err(not_taken(&status)),
+            }
+        })
+    }
+}
+
+/// Whether the other server does not have the room, by what it said; or it said nothing.
+fn not_taken(status: &Status) -> NotTaken {
+    let info = status.get_details_error_info();
+    let reason = info.map_or("", |info| Passed::known_reason(&info.reason));
+    if MAY_HAVE_IT.contains(&reason) { NotTaken::Unknown } else { NotTaken::Refused(reason) }
+}
+
+/// What does not say that the other server does not have the room; nothing at all is the first of it.
+const MAY_HAVE_IT: &[&str] = &["", "DIRECTORY_AWAY", "ROOM_EXISTS", "INTERNAL"];
 
 impl Probe for PeerClient {
     fn probe<'a>(&'a self, peer: &'a str, room: Option<&'a RoomId>) -> BoxFuture<'a, ProbeOutcome> {

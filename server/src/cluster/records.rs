@@ -30,6 +30,8 @@ pub(super) fn server(instance: InstanceId) -> ServerRecord {
         release: String::new(),
         game: "arena".into(),
         sim_version: 1,
+        sim_versions: Vec::new(),
+        zone: String::new(),
         rooms_max: 8,
         room_capacity_max: 8,
         is_draining: false,

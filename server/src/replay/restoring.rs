@@ -82,10 +82,7 @@ impl Remains {
 
 /// Reads a log to its end. When there is no more, `more` is asked, with the last tick, whether to try again: a store that lives on
 /// several servers may not have everything everywhere at once.
-pub fn read(
-    from: impl Read,
-    mut more: impl FnMut(u32) -> bool,
-) -> Result<Remains, NotRestored> {
+pub fn read(from: impl Read, mut more: impl FnMut(u32) -> bool) -> Result<Remains, NotRestored> {
     let mut reader = Reader::new(from);
     let mut gathered = Gathered::default();
     loop {
@@ -134,7 +131,8 @@ impl Gathered {
             Record::Sessions(sessions) => match self.checkpoint.take() {
                 Some((header, checkpoint)) => {
                     let (after, bytes) = (Vec::new(), 0);
-                    self.remains = Some(Remains { header, checkpoint, sessions: *sessions, after, bytes });
+                    self.remains =
+                        Some(Remains { header, checkpoint, sessions: *sessions, after, bytes });
                 }
                 None => self.push(After::Sessions(*sessions), 0)?,
             },
@@ -197,8 +195,8 @@ fn play_to(
 ) -> Result<Restored, Error> {
     let Checkpoint { tick: from_tick, hash: recorded, state } = &remains.checkpoint;
     let game = guarded(*from_tick, || factory.restore(state))?;
-    let game = game
-        .map_err(|problem| Error::Checkpoint { offset: 0, problem: problem.to_string() })?;
+    let game =
+        game.map_err(|problem| Error::Checkpoint { offset: 0, problem: problem.to_string() })?;
     let mut room = Room {
         game,
         tick: *from_tick,
@@ -280,8 +278,11 @@ impl Room {
             Input::Connected { player, connected } => {
                 if let Some(seat) = self.seats.get_mut(player) {
                     let until_tick = tick.saturating_add(self.grace_ticks);
-                    seat.presence =
-                        if *connected { Presence::Playing } else { Presence::Dropped { until_tick } };
+                    seat.presence = if *connected {
+                        Presence::Playing
+                    } else {
+                        Presence::Dropped { until_tick }
+                    };
                 }
             }
             Input::Controls { player, controls } => {
@@ -298,9 +299,7 @@ impl Room {
     /// leave with the next tick.
     fn sessions(&self) -> Sessions {
         let tick = self.tick;
-        let is_kept = |session: &&Session| {
-            !matches!(session.presence, Presence::Reserved { until_tick } if tick >= until_tick)
-        };
+        let is_kept = |session: &&Session| !matches!(session.presence, Presence::Reserved { until_tick } if tick >= until_tick);
         let settled = |session: &Session| {
             let is_stranger = session.player_id.is_empty();
             let until_tick = tick;

@@ -112,7 +112,7 @@ pub(super) fn room(
                         break;
                     }
                     if let Some(reply) = room.departs.take() {
-                        match room.depart(reply, &stop).await {
+                        match room.depart(reply, &info, &stop).await {
                             Outcome::Stays if room.end.is_some() => {
                                 (has_end, ending) = (false, Ending::Disowned);
                                 break;
@@ -254,6 +254,7 @@ impl Room {
     async fn depart(
         &mut self,
         reply: oneshot::Sender<Result<Departure, Error>>,
+        info: &RoomInfo,
         stop: &CancellationToken,
     ) -> Outcome {
         if self.is_frozen {
@@ -275,7 +276,9 @@ impl Room {
         };
         self.hand_over(true);
         let (outcome, answer) = oneshot::channel();
-        if reply.send(Ok(Departure { tick, bytes, moves, barred, outcome })).is_err() {
+        let (room, epoch) = (info.id.clone(), info.epoch);
+        let departure = Departure { room, epoch, tick, bytes, moves, barred, outcome };
+        if reply.send(Ok(departure)).is_err() {
             return Outcome::Stays;
         }
         tokio::select! {

@@ -14,6 +14,10 @@ use tokio::sync::oneshot;
 /// without a word, it ends, since it may have another owner.
 #[derive(Debug)]
 pub struct Departure {
+    /// Which room.
+    pub room: RoomId,
+    /// Its epoch here.
+    pub epoch: u64,
     /// The last tick that was made.
     pub tick: u32,
     /// A header, a checkpoint, and the sessions: how a recording begins.

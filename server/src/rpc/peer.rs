@@ -1,18 +1,23 @@
 //! `fray.v1.Peer`, and the door for it: what other servers of the fleet ask and carry here.
 
 use crate::room::RoomId;
+use crate::session::arriving::{ARRIVAL_TIMEOUT, ARRIVALS_MAX, Offer, ROOM_BYTES_MAX, Taken};
 use crate::session::directory::PEER_HEADER;
 use crate::session::onlooking::Onlookers;
 use crate::session::{Error, Lobby, telling};
+use crate::wire;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use bytes::BytesMut;
 use fray_proto::v1;
 use fray_proto::v1::lobby_server::LobbyServer;
 use fray_proto::v1::peer_server::PeerServer;
 use futures_util::{Stream, StreamExt as _};
 use std::pin::Pin;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tonic::Status;
 use tonic::service::Routes;
 
@@ -20,7 +25,11 @@ use tonic::service::Routes;
 pub fn router(lobby: &Arc<Lobby>, onlookers: &Arc<Onlookers>) -> axum::Router {
     let calls = lobby.sessions().metrics.rpc.clone();
     let traces = Arc::clone(&lobby.sessions().traces);
-    let service = Service { lobby: Arc::clone(lobby), onlookers: Arc::clone(onlookers) };
+    let service = Service {
+        lobby: Arc::clone(lobby),
+        onlookers: Arc::clone(onlookers),
+        arrivals: Semaphore::new(ARRIVALS_MAX),
+    };
     let lobby_service = LobbyServer::new(super::lobby::Service::for_peers(Arc::clone(lobby)));
     Routes::new(PeerServer::new(service))
         .add_service(lobby_service)
@@ -47,6 +56,39 @@ async fn only_peers(State(lobby): State<Arc<Lobby>>, request: Request, next: Nex
 struct Service {
     lobby: Arc<Lobby>,
     onlookers: Arc<Onlookers>,
+    arrivals: Semaphore,
+}
+
+/// Gathers a room that comes in pieces.
+async fn offer(mut parts: tonic::Streaming<v1::TransferRequest>) -> Result<Offer, Error> {
+    use v1::transfer_request::Part;
+    let mut next = async || {
+        let message =
+            parts.message().await.map_err(|status| super::status::from_transport(&status))?;
+        Ok::<_, Error>(message.map(|message| message.part))
+    };
+    let Some(Some(Part::Begin(begin))) = next().await? else {
+        return Err(Error::Invalid { field: "part", problem: "the first is not `begin`" });
+    };
+    let size_bytes = usize::try_from(begin.size_bytes).unwrap_or(usize::MAX);
+    if size_bytes > ROOM_BYTES_MAX {
+        return Err(Error::TooLarge);
+    }
+    // Not all at once: whoever lies about the size reserves nothing.
+    let mut bytes = BytesMut::new();
+    while let Some(part) = next().await? {
+        let Some(Part::Piece(piece)) = part else {
+            return Err(Error::Invalid { field: "part", problem: "not a piece" });
+        };
+        if bytes.len() + piece.len() > size_bytes {
+            return Err(Error::TooLarge);
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    if bytes.len() != size_bytes {
+        return Err(Error::Invalid { field: "size_bytes", problem: "not as many as came" });
+    }
+    wire::offer(begin, bytes.freeze())
 }
 
 type Events = Pin<Box<dyn Stream<Item = Result<v1::EventsResponse, Status>> + Send>>;
@@ -74,9 +116,20 @@ impl v1::peer_server::Peer for Service {
 
     async fn transfer(
         &self,
-        _request: tonic::Request<tonic::Streaming<v1::TransferRequest>>,
+        request: tonic::Request<tonic::Streaming<v1::TransferRequest>>,
     ) -> Result<tonic::Response<v1::TransferResponse>, Status> {
-        Err(Status::unimplemented("rooms do not move yet"))
+        let sessions = self.lobby.sessions();
+        let taken = async {
+            let _place = self.arrivals.try_acquire().map_err(|_| Error::Overloaded)?;
+            let offer = timeout(ARRIVAL_TIMEOUT, offer(request.into_inner())).await;
+            let offer = offer.map_err(|_| Error::UploadTimeout("a room does not come"))??;
+            sessions.take_room(offer).await
+        };
+        let Taken { epoch, first_tick } = taken.await.map_err(|error| {
+            sessions.metrics.refused(error.reason());
+            Status::from(error)
+        })?;
+        Ok(tonic::Response::new(v1::TransferResponse { epoch, first_tick }))
     }
 
     async fn probe(

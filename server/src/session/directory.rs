@@ -97,6 +97,9 @@ pub struct ServerRecord {
     pub game: String,
     /// The version of its rules.
     pub sim_version: u32,
+    /// All versions that rooms which come from elsewhere may play here.
+    #[serde(default)]
+    pub sim_versions: Vec<u32>,
     /// The most rooms that it takes.
     pub rooms_max: u32,
     /// The most players of a room.
@@ -109,6 +112,9 @@ pub struct ServerRecord {
     /// silence proves nothing to others while more than half of these may be silent with it; empty: it never does.
     #[serde(default)]
     pub electorate: Vec<InstanceId>,
+    /// The zone that it runs in; empty: not known.
+    #[serde(default)]
+    pub zone: String,
     /// When this was sent: how long before the newest renewal had been sent that was answered. More than the pause between two
     /// shows others that answers are missing here, though its renewals come through.
     #[serde(default)]
@@ -116,6 +122,13 @@ pub struct ServerRecord {
 }
 
 impl ServerRecord {
+    /// Whether a room of this game and version can play there.
+    pub fn plays(&self, game: &str, sim_version: u32) -> bool {
+        let has_version =
+            self.sim_version == sim_version || self.sim_versions.contains(&sim_version);
+        self.game == game && has_version
+    }
+
     /// Seats taken, over all its rooms.
     pub fn players_total(&self) -> u64 {
         self.players.values().map(|&players| u64::from(players)).sum()

@@ -1,5 +1,6 @@
 //! A player's life across streams: from a seat in the lobby to the last update.
 //!
+//! - [`arriving`]: a room that another server gives.
 //! - [`directory`]: who owns which room, over all servers.
 //! - [`lobby`]: finds or opens rooms, reserves seats, hands out tickets.
 //! - [`ticket`]: what a ticket says and who signed it; [`token`]: how a session is resumed.
@@ -11,6 +12,7 @@
 //!
 //! Architecture Invariant: no transport is known here. Doors turn bytes into [`message::Incoming`] and [`message::Outgoing`] into bytes.
 
+pub mod arriving;
 pub mod directory;
 pub mod error;
 pub mod identity;

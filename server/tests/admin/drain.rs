@@ -116,6 +116,8 @@ async fn a_server_with_a_record_says_how_old_its_lease_is() {
         release: fleet.release.clone(),
         game: "arena".into(),
         sim_version: 1,
+        sim_versions: Vec::new(),
+        zone: String::new(),
         rooms_max: 1,
         room_capacity_max: 1,
         is_draining: false,

@@ -17,6 +17,8 @@ fn record(instance: &InstanceId, name: &str) -> ServerRecord {
         release: "1.2".into(),
         game: "arena".into(),
         sim_version: 1,
+        sim_versions: Vec::new(),
+        zone: String::new(),
         rooms_max: 9,
         room_capacity_max: 8,
         is_draining: true,

@@ -85,6 +85,8 @@ fn server(instance: &InstanceId) -> ServerRecord {
         release: "1".into(),
         game: "arena".into(),
         sim_version: 1,
+        sim_versions: Vec::new(),
+        zone: String::new(),
         rooms_max: 8,
         room_capacity_max: 8,
         is_draining: false,

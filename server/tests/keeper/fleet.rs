@@ -418,6 +418,8 @@ impl Server {
             release: String::new(),
             game: String::new(),
             sim_version: 1,
+            sim_versions: Vec::new(),
+            zone: String::new(),
             rooms_max: 0,
             room_capacity_max: 0,
             is_draining: false,

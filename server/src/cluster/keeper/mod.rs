@@ -99,11 +99,13 @@ impl Shared {
             release: card.release.clone(),
             game: game.to_owned(),
             sim_version,
+            sim_versions: rooms.sim_versions(),
             rooms_max: u32::try_from(rooms_max).unwrap_or(u32::MAX),
             room_capacity_max,
             is_draining: health.is_draining() || health.is_drained(),
             players: players.map(|room| (room.info().id.clone(), room.info().players())).collect(),
             electorate,
+            zone: String::new(),
             renewal_age_ms: u64::try_from(renewal_age.as_millis()).unwrap_or(u64::MAX),
         }
     }

@@ -223,10 +223,9 @@ fn forget_cut_off(shared: &Shared) {
 pub(super) async fn farewell(shared: &Shared) {
     let directory = &shared.parts.directory;
     let mut records = directory.rooms();
-    // What was left in the store is the next server's.
     records.retain(|held| {
-        let record = &held.record;
-        record.owner == *directory.me() && record.lost.is_none() && !record.parked
+        let RoomRecord { owner, lost, parked, .. } = held.record.as_ref();
+        *owner == *directory.me() && lost.is_none() && !parked
     });
     let remove = |held| remove(shared, held, "its server ends");
     stream::iter(records).for_each_concurrent(AT_ONCE_MAX, remove).await;

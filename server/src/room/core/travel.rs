@@ -78,3 +78,119 @@ impl Core {
         matches!(seat.presence, Presence::Expected { until_tick } if tick >= until_tick)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::game::arena::Arena;
+    use crate::game::{Controls, GameFactory, Profile, Setup, Steering};
+    use crate::room::handle::{Attached, Claim};
+    use proptest::prelude::*;
+    use tokio::time::Instant;
+
+    fn settings() -> Settings {
+        let s = Duration::from_secs;
+        Settings {
+            tick_rate_hz: 20,
+            grace: s(5),
+            idle_timeout: s(15),
+            reservation: s(30),
+            empty_ttl: s(600),
+            catch_up_ticks_max: 4,
+            checkpoint_every: s(10),
+            chunk_every: s(1),
+            incident_lateness: s(1),
+        }
+    }
+
+    fn games() -> Vec<Arc<dyn GameFactory>> {
+        vec![Arc::new(Arena::default())]
+    }
+
+    fn header() -> Header {
+        let game = Arena::default();
+        Header {
+            game: game.name().into(),
+            sim_version: game.sim_version(),
+            tick_rate_hz: 20,
+            capacity: 8,
+            room: "abc".into(),
+            epoch: 3,
+            first_tick: 1,
+            ..Header::default()
+        }
+    }
+
+    /// What its next owner makes of it.
+    fn unpacked(packed: Packed) -> Core {
+        let arrival = Arrival::parse(&games(), 20, &packed.bytes).expect("a room");
+        assert_eq!(arrival.tick, packed.tick);
+        let arrival = Arrival { moves: packed.moves, barred: packed.barred, ..arrival };
+        Core::arrived(arrival, settings(), TickLog::off())
+    }
+
+    fn attach(core: &mut Core, player: usize) -> Attached {
+        let player_id = format!("p{player}");
+        let token_hash = [player as u8; 32];
+        core.attach(Claim::Ticket { player_id, token_hash }).expect("its seat")
+    }
+
+    proptest! {
+        #[test]
+        fn a_room_that_was_packed_up_goes_on_exactly_as_it_would_have(
+            seed: u64,
+            plays in proptest::collection::vec((0..3_usize, -127..=127_i32, 0..4_u32), 1..60),
+            packed_at in 0..60_usize,
+            later in proptest::collection::vec((0..3_usize, -127..=127_i32, 0..4_u32), 1..40),
+        ) {
+            let setup = Setup { seed, tick_rate_hz: 20, capacity: 8 };
+            let game = Arena::default().create(&setup);
+            let mut stays = Core::new(game, settings(), 8, TickLog::off());
+            let mut sequences = [0_u32; 3];
+            let mut streams = Vec::new();
+            for player in 0..3 {
+                let profile = Profile { name: format!("P{player}"), hue: 9 };
+                stays.reserve(format!("p{player}"), profile).expect("a seat");
+                streams.push(attach(&mut stays, player));
+            }
+            let send = |streams: &[Attached], sequences: &mut [u32; 3], play: &(usize, i32, u32)| {
+                let (player, axis_x, buttons) = *play;
+                sequences[player] += 1;
+                let steering = Steering { axis_x, axis_y: 100, aim: None };
+                let controls = Controls { steering, buttons, ..Controls::default() };
+                let (sequence, arrived) = (sequences[player], Instant::now());
+                let sent = Move { sequence, controls, arrived, trace: None };
+                streams[player].attachment.enqueue(sent).expect("room for it");
+            };
+            let mut goes = None;
+            for (number, play) in plays.iter().enumerate() {
+                send(&streams, &mut sequences, play);
+                if number == packed_at % plays.len() {
+                    // With that move still waiting.
+                    goes = Some(unpacked(stays.pack(&header()).expect("packed")));
+                    break;
+                }
+                stays.tick(Instant::now());
+            }
+            let mut goes = goes.expect("packed on the way");
+            prop_assert_eq!(goes.game().state_hash(), stays.game().state_hash());
+            prop_assert_eq!(goes.tick_count(), stays.tick_count());
+            // Here the streams were not even interrupted; there they come again after a tick.
+            let mut there = Vec::new();
+            for (number, play) in later.iter().enumerate() {
+                let (one, other) = (stays.tick(Instant::now()).0, goes.tick(Instant::now()).0);
+                prop_assert_eq!(goes.game().state_hash(), stays.game().state_hash());
+                for (one, other) in one.players.iter().zip(&other.players) {
+                    prop_assert_eq!(one.ack.input_ack, other.ack.input_ack);
+                    prop_assert_eq!(one.ack.applied_hash, other.ack.applied_hash);
+                }
+                if number == 0 {
+                    there = (0..3).map(|player| attach(&mut goes, player)).collect();
+                }
+                let mut copy = sequences;
+                send(&streams, &mut sequences, play);
+                send(&there, &mut copy, play);
+            }
+        }
+    }
+}

@@ -11,6 +11,7 @@
 pub mod claims;
 pub mod directory;
 pub mod labels;
+pub mod moving;
 #[cfg(target_os = "linux")]
 mod process;
 mod register;
@@ -122,6 +123,8 @@ pub struct Metrics {
     pub directory: directory::Directory,
     /// Rooms that go on from the store.
     pub claims: claims::Claims,
+    /// Rooms that move between servers.
+    pub moving: moving::Moving,
     store_disk_errors: Counter,
     store_chunks_lost: Counter,
     ticks: Counter,
@@ -210,6 +213,7 @@ impl Metrics {
             handshakes_failed: Family::default(),
             directory: directory::Directory::default(),
             claims: claims::Claims::default(),
+            moving: moving::Moving::default(),
             store_disk_errors: Counter::default(),
             store_chunks_lost: Counter::default(),
             ticks: Counter::default(),

@@ -30,6 +30,7 @@ impl Metrics {
         self.register_telemetry(fray);
         self.directory.register(fray);
         self.claims.register(fray);
+        self.moving.register(fray);
         self.registry = registry;
         self.make_known_series();
     }
@@ -148,6 +149,7 @@ impl Metrics {
         self.rpc.expect(super::rpc::WEBSOCKET);
         self.directory.make_known_series();
         self.claims.make_known_series();
+        self.moving.make_known_series();
     }
 }
 

@@ -1,0 +1,385 @@
+//! Goal: whatever happens on the way of a room from one server to another, it plays at one of them or at none, never at both,
+//! and nothing of it is lost. Method: two servers without sockets that share a directory, in virtual time, and a carrier between them
+//! that can lose what it carries.
+
+mod support;
+
+use fray_proto::hash::MoveContent;
+use fray_server::cluster::evacuation::{Carrier, Given, Mover, NotTaken};
+use fray_server::cluster::memory::MemoryDirectory;
+use fray_server::game::{Controls, Profile, Steering};
+use fray_server::room::handle::Claim;
+use fray_server::room::registry::{Draft, NewRoom};
+use fray_server::room::{Attached, Ending, Handle, Move, Presence, Registry, RoomId};
+use fray_server::session::Error;
+use fray_server::session::arriving::{self, Offer, Taken};
+use fray_server::session::directory::{Directory as _, RoomRecord, ServerRecord};
+use fray_server::telemetry::Metrics;
+use futures_util::future::BoxFuture;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use support::Net;
+use tokio::time::{Instant, sleep};
+
+/// What goes wrong on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Nothing,
+    /// It arrives, and nobody hears of it.
+    LostAnswer,
+    /// It does not arrive, or not yet.
+    Late,
+    Refused,
+}
+
+struct Side {
+    net: Net,
+    directory: Arc<MemoryDirectory>,
+}
+
+/// Brings rooms to the other side, more or less.
+struct Link {
+    rooms: Arc<Registry>,
+    directory: Arc<MemoryDirectory>,
+    fault: Mutex<Fault>,
+    /// What has not arrived yet.
+    under_way: Mutex<Vec<Offer>>,
+}
+
+impl Carrier for Link {
+    fn transfer<'a>(&'a self, _: &'a str, offer: Offer) -> BoxFuture<'a, Result<Taken, NotTaken>> {
+        Box::pin(async move {
+            let fault = *self.fault.lock().expect("sound");
+            match fault {
+                Fault::Refused => return Err(NotTaken::Refused("OVERLOADED")),
+                Fault::Late => {
+                    self.under_way.lock().expect("sound").push(offer);
+                    return std::future::pending().await;
+                }
+                Fault::Nothing | Fault::LostAnswer => {}
+            }
+            let taken = arriving::take(&self.rooms, self.directory.as_ref(), offer).await;
+            match fault {
+                Fault::LostAnswer => std::future::pending().await,
+                _ => taken.map_err(|_| NotTaken::Unknown),
+            }
+        })
+    }
+}
+
+struct World {
+    from: Side,
+    to: Side,
+    link: Arc<Link>,
+    mover: Mover,
+    target: ServerRecord,
+}
+
+fn record(side: &Side, name: &str) -> ServerRecord {
+    let (game, sim_version) = side.net.parts.sessions().rooms.game();
+    ServerRecord {
+        instance: side.directory.me().clone(),
+        name: name.into(),
+        route: format!("{name}:7777"),
+        peer: name.into(),
+        release: "r".into(),
+        game: game.into(),
+        sim_version,
+        sim_versions: vec![sim_version],
+        zone: String::new(),
+        rooms_max: 8,
+        room_capacity_max: 64,
+        is_draining: false,
+        players: BTreeMap::new(),
+        electorate: Vec::new(),
+        renewal_age_ms: 0,
+    }
+}
+
+impl World {
+    async fn new(fault: Fault) -> Self {
+        let directory = MemoryDirectory::alone();
+        let side = || Side {
+            net: Net::new(&["--room-ttl", "1h"]),
+            directory: Arc::new(directory.another()),
+        };
+        let (from, to) = (side(), side());
+        from.directory.announce(record(&from, "from")).await.expect("announced");
+        let target = record(&to, "to");
+        to.directory.announce(target.clone()).await.expect("announced");
+        let link = Arc::new(Link {
+            rooms: Arc::clone(&to.net.parts.sessions().rooms),
+            directory: Arc::clone(&to.directory),
+            fault: Mutex::new(fault),
+            under_way: Mutex::default(),
+        });
+        let mover = Mover {
+            directory: Arc::clone(&from.directory) as _,
+            rooms: Arc::clone(&from.net.parts.sessions().rooms),
+            carrier: Arc::clone(&link) as _,
+            metrics: Arc::new(Metrics::default()),
+            shares_store: false,
+            sent: dashmap::DashMap::new(),
+        };
+        Self { from, to, link, mover, target }
+    }
+
+    async fn open(&self, id: &str) -> Handle {
+        let rooms = &self.from.net.parts.sessions().rooms;
+        let id = RoomId::parse(id).expect("an id");
+        let draft = rooms.draft(NewRoom { private: true, ..NewRoom::default() }, id);
+        let Draft { id: room, name, capacity, epoch, .. } = draft.clone();
+        let (game, sim_version) = rooms.game();
+        let record = RoomRecord {
+            room,
+            owner: self.from.directory.me().clone(),
+            epoch,
+            followers: Vec::new(),
+            game: game.into(),
+            sim_version,
+            name,
+            capacity,
+            code_hash: None,
+            lost: None,
+            parked: false,
+        };
+        self.from.directory.create(record).await.expect("created");
+        rooms.open(draft).expect("a room")
+    }
+
+    fn there(&self, id: &str) -> Option<Handle> {
+        self.to.net.parts.sessions().rooms.get(&RoomId::parse(id).expect("an id"))
+    }
+
+    async fn give(&self, room: &Handle) -> Given {
+        self.mover.give(room, &self.target).await
+    }
+}
+
+async fn seat(room: &Handle, player: &str) -> Attached {
+    let profile = Profile { name: player.into(), hue: 7 };
+    room.reserve(player.into(), profile).await.expect("a seat");
+    attach(room, player).await
+}
+
+async fn attach(room: &Handle, player: &str) -> Attached {
+    let token_hash = [player.len() as u8; 32];
+    let claim = Claim::Ticket { player_id: player.into(), token_hash };
+    room.attach(claim).await.expect("its seat")
+}
+
+fn a_move(sequence: u32) -> Move {
+    let steering = Steering { axis_x: 5, axis_y: 100, aim: None };
+    let controls = Controls { steering, buttons: sequence % 2, ..Controls::default() };
+    Move { sequence, controls, arrived: Instant::now(), trace: None }
+}
+
+/// The rolling hash that a client would have after so many of them.
+fn applied_hash(moves: u32) -> u32 {
+    (1..=moves).fold(0, |hash, sequence| {
+        let content = MoveContent {
+            sequence,
+            axis_x: 5,
+            axis_y: 100,
+            aim: None,
+            buttons: sequence % 2,
+            target: None,
+            payload: &[],
+        };
+        fray_proto::hash::applied_hash(hash, &content)
+    })
+}
+
+async fn ticks(room: &Handle, more: u32) {
+    let mut frames = room.frames();
+    let until = frames.borrow().tick + more;
+    frames.wait_for(|frame| frame.tick >= until).await.expect("it plays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_goes_on_with_its_seats_its_moves_and_its_code() {
+    let world = World::new(Fault::Nothing).await;
+    let room = world.open("abc").await;
+    let code = room.info().code.clone();
+    let ann = seat(&room, "ann").await;
+    let _bo = seat(&room, "bo").await;
+    let gone = seat(&room, "gonefor").await;
+    room.reserve("later".into(), Profile::default()).await.expect("a seat");
+    room.kick(fray_server::room::Who::Id("gonefor".into())).await.expect("kicked");
+    drop(gone);
+    for sequence in 1..=3 {
+        ann.attachment.enqueue(a_move(sequence)).expect("room for it");
+    }
+    ticks(&room, 2).await;
+    // Two that no tick has seen yet, the later one behind a gap.
+    let departs = async {
+        let given = world.give(&room).await;
+        (given, room.frames().borrow().tick)
+    };
+    ann.attachment.enqueue(a_move(4)).expect("room for it");
+    ann.attachment.enqueue(a_move(6)).expect("room for it");
+    let (given, last_tick) = departs.await;
+    assert_eq!(given, Given::Moved);
+    assert_eq!(room.ending(), Some(Ending::Moved));
+    let moved = room.info().moved().expect("it says where").clone();
+    assert_eq!((moved.route.as_str(), moved.release.as_str()), ("to:7777", "r"));
+    assert_eq!((moved.epoch, moved.first_tick), (2, last_tick + 1));
+
+    let there = world.there("abc").expect("it is there");
+    assert_eq!((there.info().epoch, there.info().first_tick), (2, last_tick + 1));
+    assert_eq!(there.info().code, code);
+    ticks(&there, 2).await;
+    let occupants = there.occupants().await.expect("some");
+    let seats: Vec<_> = occupants.iter().map(|one| (one.player_id.as_str(), one.player)).collect();
+    assert_eq!(seats, [("ann", 1), ("bo", 2), ("later", 4)]);
+    assert!(matches!(occupants[0].presence, Presence::Expected { .. }), "{occupants:?}");
+    assert!(matches!(occupants[2].presence, Presence::Reserved { .. }), "{occupants:?}");
+    let again = attach(&there, "ann").await;
+    assert!(again.resumed && !again.took_over);
+    assert_eq!((again.player, again.entity), (ann.player, ann.entity));
+    assert_eq!(
+        (again.ack.input_ack, again.ack.applied_count),
+        (4, 4),
+        "the one behind the gap waits"
+    );
+    assert_eq!(again.ack.applied_hash, applied_hash(4));
+    let barred = there.reserve("gonefor".into(), Profile::default()).await;
+    assert_eq!(barred, Err(fray_server::room::Error::Kicked));
+    let held = world.from.directory.read(&there.info().id).await.expect("read").expect("a record");
+    assert_eq!((&held.record.owner, held.record.epoch), (world.to.directory.me(), 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn controls_hold_for_players_on_their_way_and_not_for_those_who_do_not_come() {
+    let world = World::new(Fault::Nothing).await;
+    let room = world.open("abc").await;
+    let _ann = seat(&room, "ann").await;
+    ticks(&room, 2).await;
+    assert_eq!(world.give(&room).await, Given::Moved);
+    let there = world.there("abc").expect("it is there");
+    let presence = async || there.occupants().await.expect("some")[0].presence.clone();
+    ticks(&there, 20).await;
+    assert!(matches!(presence().await, Presence::Expected { .. }));
+    ticks(&there, 25).await;
+    assert!(matches!(presence().await, Presence::Dropped { .. }), "after two seconds");
+    assert!(attach(&there, "ann").await.resumed, "it may still come back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_found_in_the_directory() {
+    let world = World::new(Fault::LostAnswer).await;
+    let room = world.open("abc").await;
+    let _ann = seat(&room, "ann").await;
+    assert_eq!(world.give(&room).await, Given::Moved);
+    assert_eq!(room.ending(), Some(Ending::Moved));
+    assert_eq!(room.info().moved().expect("it says where").epoch, 2);
+    assert!(world.there("abc").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_stays_is_safe_from_what_arrives_late() {
+    let world = World::new(Fault::Late).await;
+    let room = world.open("abc").await;
+    let _ann = seat(&room, "ann").await;
+    assert_eq!(world.give(&room).await, Given::Stays);
+    ticks(&room, 3).await;
+    let late = world.link.under_way.lock().expect("sound").pop().expect("under way");
+    let taken = arriving::take(&world.link.rooms, world.link.directory.as_ref(), late).await;
+    assert_eq!(taken, Err(Error::RoomExists));
+    assert!(world.there("abc").is_none());
+    ticks(&room, 3).await;
+    assert!(!*room.moving().borrow(), "its players need not wait any more");
+    // It can still move.
+    *world.link.fault.lock().expect("sound") = Fault::Nothing;
+    assert_eq!(world.give(&room).await, Given::Moved);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_whose_record_is_somebody_elses_by_then_ends() {
+    let world = World::new(Fault::Late).await;
+    let room = world.open("abc").await;
+    let _ann = seat(&room, "ann").await;
+    let id = room.info().id.clone();
+    let claimed = async {
+        sleep(Duration::from_secs(1)).await;
+        let held = world.to.directory.read(&id).await.expect("read").expect("a record");
+        let third = fray_server::session::directory::InstanceId::random();
+        let record = RoomRecord { owner: third, epoch: 2, ..(*held.record).clone() };
+        world.to.directory.swap(record, held.revision).await.expect("swapped");
+    };
+    let (given, ()) = tokio::join!(world.give(&room), claimed);
+    assert_eq!(given, Given::Gone);
+    let ended = async {
+        while !room.has_ended() {
+            sleep(Duration::from_millis(10)).await
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), ended).await.expect("it ends");
+    assert_eq!(room.ending(), Some(Ending::Disowned));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_ends_says_so_tries_again_and_leaves_what_nobody_takes() {
+    let world = World::new(Fault::Refused).await;
+    let (room, empty) = (world.open("abc").await, world.open("empty").await);
+    let _ann = seat(&room, "ann").await;
+    let mut moving = room.moving();
+    let evacuated = world.mover.evacuate(Instant::now() + Duration::from_secs(20));
+    let then_takes = async {
+        moving.wait_for(|moving| *moving).await.expect("it says so");
+        assert!(!*empty.moving().borrow());
+        sleep(Duration::from_millis(400)).await;
+        *world.link.fault.lock().expect("sound") = Fault::Nothing;
+    };
+    let (figures, ()) = tokio::join!(evacuated, then_takes);
+    assert_eq!((figures.moved, figures.parked, figures.left), (1, 0, 0));
+    assert!(world.there("abc").is_some() && world.there("empty").is_none());
+
+    let world = World::new(Fault::Nothing).await;
+    let room = world.open("abc").await;
+    let _ann = seat(&room, "ann").await;
+    let newer = ServerRecord { sim_version: 99, sim_versions: vec![99], ..world.target.clone() };
+    world.to.directory.announce(newer).await.expect("announced");
+    let figures = world.mover.evacuate(Instant::now() + Duration::from_secs(8)).await;
+    assert_eq!(
+        (figures.moved, figures.parked, figures.left),
+        (0, 0, 1),
+        "no server plays its rules"
+    );
+    ticks(&room, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_that_is_no_room_is_taken() {
+    let world = World::new(Fault::Late).await;
+    let room = world.open("abc").await;
+    let _ann = seat(&room, "ann").await;
+    assert_eq!(world.give(&room).await, Given::Stays);
+    let good = world.link.under_way.lock().expect("sound").pop().expect("under way");
+    let revision = world.from.directory.read(&room.info().id).await.expect("read");
+    let revision = revision.expect("a record").revision;
+    let offer = |bytes: bytes::Bytes| Offer {
+        room: good.room.clone(),
+        epoch: good.epoch,
+        revision,
+        tick: good.tick,
+        bytes,
+        moves: Vec::new(),
+        barred: Vec::new(),
+    };
+    let take =
+        async |offer| arriving::take(&world.link.rooms, world.link.directory.as_ref(), offer).await;
+    let mut bits = good.bytes.to_vec();
+    bits[good.bytes.len() / 2] ^= 1;
+    let cut = good.bytes.slice(..good.bytes.len() - 1);
+    let twice = [&good.bytes[..], &good.bytes[..]].concat();
+    for wrong in [bits.into(), cut, twice.into(), bytes::Bytes::new()] {
+        let refused = take(offer(wrong)).await.expect_err("refused");
+        assert_eq!(refused.reason(), "INVALID_ARGUMENT");
+    }
+    let another = Offer { room: RoomId::parse("xyz").expect("an id"), ..offer(good.bytes.clone()) };
+    assert_eq!(take(another).await.expect_err("refused").reason(), "INVALID_ARGUMENT");
+    let held = world.from.directory.read(&room.info().id).await.expect("read").expect("a record");
+    assert_eq!(held.record.owner, *world.from.directory.me(), "and the record is untouched");
+}
