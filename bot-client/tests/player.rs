@@ -3,15 +3,15 @@
 
 mod support;
 
-use fray_bot::client::transport::{Answer, Link, Server};
+use fray_bot::client::transport::{Answer, Link, Message, Server};
 use fray_bot::client::{Ended, Event, Options, Player};
-use fray_bot::swarm::{self, Plan};
+use fray_bot::swarm::{self, Plan, Report};
 use fray_proto::v1;
 use futures_util::{StreamExt as _, stream};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use support::room::Faults;
+use support::room::{Faults, encode};
 use support::server::FakeServer;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,8 @@ enum Stream {
     Lasts,
     /// Ends so after this many messages.
     Ends(usize, Ended),
+    /// After this many messages the room has moved, and this opens a stream there; then it ends so.
+    Redirects(usize, &'static str, Ended),
     /// Opens, and says nothing.
     IsSilent,
 }
@@ -85,6 +87,14 @@ impl Server for Scripted {
                 Some(Stream::Ends(after, ended)) => {
                     let end = stream::once(async { Err(ended) });
                     link.messages.take(after).chain(end).boxed()
+                }
+                Some(Stream::Redirects(after, ticket, ended)) => {
+                    let redirect =
+                        v1::Redirect { ticket: ticket.to_owned(), ..v1::Redirect::default() };
+                    let message = Some(v1::play_response::Message::Redirect(redirect));
+                    let bytes = encode(&v1::PlayResponse { message });
+                    let last = [Ok(Message { bytes, framing: 5 }), Err(ended)];
+                    link.messages.take(after).chain(stream::iter(last)).boxed()
                 }
                 Some(Stream::IsSilent) => stream::pending().boxed(),
             };
@@ -148,6 +158,100 @@ async fn a_player_on_the_wrong_server_gets_another_ticket_and_is_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_player_whose_room_moves_is_on_the_new_server_at_once() {
+    for end in [end(Code::Unavailable, "ROOM_MOVED"), end(Code::Internal, "")] {
+        let server = Scripted::new(vec![], vec![Stream::Redirects(5, "there", end), Stream::Lasts]);
+        let mut player = player(&server);
+        until_welcomed(&server, &mut player, 1).await.expect("it gets in");
+        let mut lost_at = None;
+        let gap = async {
+            loop {
+                match player.next().await.expect("it plays").expect("it does not leave") {
+                    Event::Moved(_) => lost_at = Some(Instant::now()),
+                    Event::Disconnected(_) | Event::AttemptFailed(_) => panic!("it only moved"),
+                    Event::Welcomed { resumed } => {
+                        assert!(resumed);
+                        return lost_at.expect("first the stream ends").elapsed();
+                    }
+                    _ => {}
+                }
+            }
+        };
+        let gap = tokio::select! {
+            gap = gap => gap,
+            () = server.room.run() => unreachable!("it ticks for ever"),
+        };
+        assert_eq!(gap, Duration::ZERO);
+        let script = server.script();
+        assert_eq!((script.joins.len(), script.opened.len()), (1, 2));
+        assert_eq!((script.opened[0].as_str(), script.opened[1].as_str()), ("ticket-1", "there"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_player_whose_room_moves_without_a_redirect_asks_where_to_at_once() {
+    let moved = end(Code::Unavailable, "ROOM_MOVED");
+    let server = Scripted::new(vec![], vec![Stream::Ends(5, moved), Stream::Lasts]);
+    let mut player = player(&server);
+    let events = until_welcomed(&server, &mut player, 2).await.expect("it comes back");
+    assert!(events.iter().any(|event| matches!(event, Event::Moved(_))), "{events:?}");
+    assert!(!events.iter().any(|event| matches!(event, Event::Disconnected(_))), "{events:?}");
+    let script = server.script();
+    assert_eq!((script.joins.len(), script.joins[1].resume_token.as_str()), (2, "token-1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_player_that_is_cut_off_while_it_is_sent_on_goes_there_afterwards() {
+    let moved = end(Code::Unavailable, "ROOM_MOVED");
+    let server = Scripted::new(vec![], vec![Stream::Redirects(5, "there", moved)]);
+    let mut player = player(&server);
+    let plays = async {
+        while !matches!(player.next().await, Ok(Some(Event::Redirected(_)))) {}
+        player.cut_off(Duration::from_millis(300));
+        let cut_at = Instant::now();
+        while !matches!(player.next().await, Ok(Some(Event::Welcomed { resumed: true }))) {}
+        cut_at.elapsed()
+    };
+    let away = tokio::select! {
+        away = plays => away,
+        () = server.room.run() => unreachable!("it ticks for ever"),
+    };
+    assert_eq!(away.as_millis(), 300);
+    assert_eq!(server.script().opened, ["ticket-1", "there"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bots_whose_room_moves_are_neither_disconnected_nor_in_error() {
+    let moved = end(Code::Unavailable, "ROOM_MOVED");
+    let mut streams: Vec<_> =
+        (0..3).map(|_| Stream::Redirects(40, "there", moved.clone())).collect();
+    streams.push(Stream::Ends(40, moved));
+    let server = Scripted::new(vec![], streams);
+    let report = swarm_of_four(&server).await;
+    assert_eq!((report.players, report.redirects, report.resumes), (4, 4, 4), "{report}");
+    assert_eq!((report.disconnects, report.sessions_lost, report.sessions_anew), (0, 0, 0));
+    assert!(report.errors.is_empty() && report.violations == 0, "{report}");
+    assert_eq!((report.redirect_gap_ms.count, report.largest_gap_ms.count), (4, 4), "{report}");
+    // An update comes with every tick, and with the first one on the new stream.
+    assert!(report.redirect_gap_ms.max <= 151.0 && report.resume_ms.count == 0, "{report}");
+    assert!(report.largest_gap_ms.max >= report.redirect_gap_ms.max, "{report}");
+    assert_eq!((report.lost_moves, report.duplicate_moves, report.identity_changes), (0, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bots_that_are_set_back_with_their_room_say_by_how_much() {
+    let broken = end(Code::Unavailable, "");
+    let streams = (0..4).map(|_| Stream::Ends(40, broken.clone())).collect();
+    let server = Scripted::new(vec![], streams);
+    // Whoever comes back hears so; nothing is gone, for the room is the same.
+    server.room.room().restored_age_ms = Some(7000);
+    let report = swarm_of_four(&server).await;
+    assert_eq!((report.resumes, report.set_back_sessions), (4, 4), "{report}");
+    assert_eq!((report.disconnects, report.redirects, report.lost_moves), (4, 0, 0), "{report}");
+    assert!((report.set_back_age_s.max - 7.0).abs() < 0.01, "{report}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_that_breaks_is_opened_again_with_the_same_ticket() {
     let cut = end(Code::Internal, "");
     let server = Scripted::new(vec![], vec![Stream::Ends(5, cut), Stream::Lasts]);
@@ -183,11 +287,8 @@ async fn a_room_that_is_lost_is_told_as_such() {
     assert!(player.next().await.expect("it was told").is_none());
 }
 
-#[tokio::test(start_paused = true)]
-async fn bots_whose_room_is_gone_join_anew_and_it_is_counted() {
-    let gone = end(Code::Aborted, "ROOM_ENDED");
-    let streams = (0..4).map(|_| Stream::Ends(40, gone.clone())).collect();
-    let server = Scripted::new(vec![], streams);
+/// Four bots for 20 s.
+async fn swarm_of_four(server: &Scripted) -> Report {
     let plan = Plan {
         players: 4,
         duration: Some(Duration::from_secs(20)),
@@ -195,11 +296,22 @@ async fn bots_whose_room_is_gone_join_anew_and_it_is_counted() {
         ..Plan::default()
     };
     let given = server.clone();
-    let report = tokio::select! {
+    tokio::select! {
         report = swarm::run(plan, CancellationToken::new(), move |_, _| Arc::new(given.clone()), |_| {}) => report,
         () = server.room.run() => unreachable!("it ticks for ever"),
-    };
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bots_whose_room_is_gone_join_anew_and_it_is_counted() {
+    let gone = end(Code::Aborted, "ROOM_ENDED");
+    let streams = (0..4).map(|_| Stream::Ends(40, gone.clone())).collect();
+    let server = Scripted::new(vec![], streams);
+    let report = swarm_of_four(&server).await;
     assert_eq!((report.players, report.sessions_lost), (4, 4), "{report}");
+    assert_eq!(report.sessions_anew, 4, "{report}");
+    // Finding another room takes 0.2 to 2 s, and that is what a player waits.
+    assert!(report.largest_gap_ms.count == 4 && report.largest_gap_ms.p50 >= 200.0, "{report}");
     assert_eq!(report.errors.get("ABORTED/ROOM_ENDED"), Some(&4), "{report}");
     assert_eq!(server.script().joins.len(), 8);
     assert!(server.script().joins[4..].iter().all(|join| join.resume_token.is_empty()));

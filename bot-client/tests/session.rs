@@ -142,6 +142,105 @@ fn a_player_that_is_cut_off_makes_no_moves_and_loses_none() {
 }
 
 #[test]
+fn a_player_follows_its_room_with_all_moves_and_with_the_controls_that_the_room_holds() {
+    let mut pair = Pair::new(Faults::default(), 60);
+    pair.pass(300);
+    play(&mut pair, 5);
+    for round in 0..20_i32 {
+        // Somewhere on the way, be it up, in the room or down.
+        pair.steer(round * 6).expect("there is room");
+        pair.pass(40 + round as u64 * 11 % 130);
+        pair.follow();
+        assert_eq!(pair.steer(1), Err(SendError::NotOpen));
+        pair.events.clear();
+        pair.pass(600);
+        let is_move = |request: &&Request| matches!(request, Request::Move(_));
+        let resent = pair.requests().iter().filter(is_move).count();
+        assert!(resent <= 1, "{resent} moves, though one was under way at most");
+        // The ship flew on as it was steered, and so did the one that is shown.
+        let is_wrong =
+            |event: &&Event| matches!(event, Event::Updated(update) if update.correction.is_some());
+        assert_eq!(pair.events.iter().filter(is_wrong).count(), 0, "round {round}");
+    }
+    assert!(!pair.counters.has_faults(), "{:?}", pair.counters);
+    assert_eq!((pair.counters.set_backs, pair.counters.set_back_moves), (0, 0));
+    assert_eq!((pair.room.applied_count(1), pair.session.unacknowledged()), (25, 0));
+}
+
+/// Plays 10 moves, then 5 more and one that is under way, and goes on with the room as it was after the 10.
+fn restored(restored_age_ms: Option<u64>) -> (Pair, u32) {
+    let mut pair = Pair::new(Faults::default(), 20);
+    pair.pass(200);
+    play(&mut pair, 10);
+    let mut checkpoint = pair.room.clone();
+    play(&mut pair, 5);
+    pair.steer(77).expect("there is room");
+    pair.pass(10);
+    let tick = pair.session.replica().expect("it plays").tick();
+    pair.cut();
+    checkpoint.epoch += 1;
+    checkpoint.restored_age_ms = restored_age_ms;
+    pair.room = checkpoint;
+    pair.events.clear();
+    pair.open();
+    (pair, tick)
+}
+
+#[test]
+fn a_session_that_is_set_back_with_its_room_goes_on_from_there() {
+    let (mut pair, tick_before) = restored(Some(7000));
+    pair.pass(200);
+    assert_eq!((pair.counters.set_backs, pair.counters.set_back_moves), (1, 6));
+    assert!(matches!(pair.events[0], Event::Welcomed { resumed: true }), "{:?}", pair.events[0]);
+    let tick = pair.session.replica().expect("it plays").tick();
+    assert!(tick < tick_before && tick > 0, "{tick} after {tick_before}");
+    assert_eq!(pair.steer(5), Ok(11));
+    pair.room.restored_age_ms = None;
+    play(&mut pair, 8);
+    let moves = pair.requests().iter().filter_map(|request| match request {
+        Request::Move(message) => Some(message.sequence),
+        _ => None,
+    });
+    assert_eq!(moves.collect::<Vec<_>>(), (11..=19).collect::<Vec<_>>());
+    assert_eq!((pair.room.applied_count(1), pair.session.unacknowledged()), (19, 0));
+    assert!(!pair.counters.has_faults(), "{:?}", pair.counters);
+}
+
+#[test]
+fn a_session_that_is_set_back_without_a_word_has_lost_moves() {
+    let (mut pair, _) = restored(None);
+    pair.pass(200);
+    assert_eq!((pair.counters.lost_moves, pair.counters.set_back_moves), (6, 0));
+    play(&mut pair, 3);
+    assert_eq!((pair.counters.lost_moves, pair.counters.altered_moves), (6, 0));
+}
+
+#[test]
+fn an_owner_of_an_earlier_epoch_is_not_believed() {
+    let mut pair = Pair::new(Faults::default(), 0);
+    pair.pass(200);
+    let earlier = pair.room.clone();
+    pair.follow();
+    // The stream of the redirect fails, and the next one is the earlier owner's: it may not know yet that it is none.
+    let welcome_of = |pair: &mut Pair, mut room: support::room::Room| {
+        pair.session.handle_closed();
+        pair.open();
+        let now = pair.now();
+        let hello = pair.session.poll_request(now).expect("its greeting");
+        let Some(Request::Hello(hello)) = hello.message else { panic!("{hello:?}") };
+        let (_, welcome) = room.open(&hello).expect("a known ticket");
+        pair.session.handle_response(welcome, 0, now)
+    };
+    let refused = welcome_of(&mut pair, earlier).expect_err("the room has moved");
+    assert_eq!(refused, Violation::StaleEpoch { epoch: 1, newest: 2 });
+    let ended = fray_bot::client::Ended::from(refused);
+    assert_eq!(ended.label(), "FAILED_PRECONDITION/WRONG_SERVER");
+    assert!(pair.session.take_counters().has_faults());
+    let room = pair.room.clone();
+    welcome_of(&mut pair, room).expect("the owner is believed");
+}
+
+#[test]
 fn coming_back_as_somebody_else_is_found() {
     let mut pair = Pair::new(Faults { forget_players: true, ..Faults::default() }, 10);
     pair.pass(200);

@@ -2,7 +2,7 @@
 
 import * as arena from "./arena";
 import type { JoinRequest } from "./gen/fray/v1/lobby_pb";
-import type { Welcome } from "./gen/fray/v1/play_pb";
+import { Notice_Kind, type Notice, type Welcome } from "./gen/fray/v1/play_pb";
 import { Flight } from "./flight";
 import { Hands } from "./input/controls";
 import { listenToKeys, listenToMouse, readPad } from "./input/devices";
@@ -17,10 +17,12 @@ import type { Pose } from "./predict";
 import { linkTo } from "./replay/link";
 import { Scene } from "./scene";
 import { Screen, type Frame } from "./view/screen";
-import { inWords, IS_GONE, waiting } from "./words";
+import { inWords, IS_GONE, restoredTo, waiting, WILL_MOVE } from "./words";
 
 const HUD_MS = 100;
 const PING_MS = 4000;
+/** How long people are told that some of what they did is gone. */
+const RESTORED_MS = 6000;
 /** So much of a watched room is shown again. */
 const REWIND_S = 10;
 
@@ -88,7 +90,7 @@ export class App {
       changed: (state) => {
         if (this.flight === flight) this.#changed(state);
       },
-      noticed: (text) => this.hud.banner(text, "", performance.now(), 4000),
+      noticed: (notice) => this.#noticed(notice),
     });
     this.flight = flight;
     flight.session.start();
@@ -105,7 +107,17 @@ export class App {
       const code = welcome.room?.code ?? "";
       if (code !== "") this.hud.banner("Private room", `tell your friends the code ${code}`, performance.now(), 8000);
     }
+    const { restoredAgeMs } = welcome;
+    if (restoredAgeMs !== undefined) {
+      this.hud.banner("The room's server was lost", restoredTo(Number(restoredAgeMs)), performance.now(), RESTORED_MS);
+    }
     this.#show();
+  }
+
+  #noticed({ kind, text }: Notice): void {
+    // Mostly nobody would see it otherwise.
+    if (kind === Notice_Kind.ROOM_MOVING) this.hud.note(WILL_MOVE);
+    else this.hud.banner(text, "", performance.now(), 4000);
   }
 
   #changed(state: SessionState): void {
@@ -278,6 +290,8 @@ export class App {
       resyncs: flight?.session.resyncs ?? 0,
       mismatches: flight?.session.moves.mismatches ?? 0,
       reconnects: flight?.session.reconnects ?? 0,
+      redirects: flight?.session.redirects ?? 0,
+      setBack: flight?.session.moves.setBack ?? 0,
       corrections: flight?.predictor?.corrections ?? 0,
       lead: flight?.predictor?.lead ?? 0,
       checksums: scene?.replica.checksumsChecked ?? 0,

@@ -1,7 +1,7 @@
 // A player's flight: the session, the prediction of the own ship, and the scene that both feed.
 
 import * as arena from "./arena";
-import type { Update, Welcome } from "./gen/fray/v1/play_pb";
+import type { Notice, Update, Welcome } from "./gen/fray/v1/play_pb";
 import type { Hands } from "./input/controls";
 import { NEUTRAL, type SentMove } from "./net/moves";
 import type { Replica } from "./net/replica";
@@ -12,7 +12,7 @@ import { Scene } from "./scene";
 export interface FlightEvents {
   entered(scene: Scene, welcome: Welcome): void;
   changed(state: SessionState): void;
-  noticed(text: string): void;
+  noticed(notice: Notice): void;
 }
 
 export class Flight {
@@ -23,6 +23,9 @@ export class Flight {
   /** Where the own ship was drawn last. */
   drawn: Pose | undefined;
   #knowsRoundTrip = false;
+  #isMoving = false;
+  /** What is shown when its first update comes: until then the picture of the stream before stays. */
+  #next: { scene: Scene; welcome: Welcome } | undefined;
 
   constructor(
     readonly host: Host,
@@ -31,8 +34,11 @@ export class Flight {
     const listener = {
       welcomed: (welcome: Welcome, replica: Replica) => this.#welcomed(welcome, replica),
       updated: (update: Update, _: Replica, acked: SentMove | undefined) => this.#updated(update, acked),
-      noticed: ({ text }: { text: string }) => events.noticed(text),
-      changed: events.changed,
+      noticed: events.noticed,
+      changed: (state: SessionState) => {
+        if (state.kind === "reconnecting") this.#isMoving = state.isMoving;
+        events.changed(state);
+      },
     };
     this.session = new Session(host, listener);
   }
@@ -57,9 +63,10 @@ export class Flight {
       this.drawn = track.pose(scene.shownTick, scene.world, scene.motions, out);
       return { pose: this.drawn, tick: scene.shownTick };
     }
-    // While the stream is away nobody flies the ship.
-    const held = session.state.kind === "playing" ? controls : session.moves.applied;
-    this.drawn = predictor.pose(tick, held, session.moves, elapsedMs);
+    // While the stream is away nobody flies the ship; while the room moves it is flown as it was last.
+    const { state, moves } = session;
+    const held = state.kind === "playing" ? controls : this.#isMoving ? moves.last : moves.applied;
+    this.drawn = predictor.pose(tick, held, moves, elapsedMs);
     return this.drawn === undefined ? undefined : { pose: this.drawn, tick };
   }
 
@@ -72,20 +79,30 @@ export class Flight {
   }
 
   #welcomed(welcome: Welcome, replica: Replica): void {
-    this.scene = this.scene?.continuedBy(welcome, replica) ?? new Scene(welcome, replica);
+    const scene = this.scene?.continuedBy(welcome, replica) ?? new Scene(welcome, replica);
+    if (this.scene === undefined) this.#enter(scene, welcome);
+    else this.#next = { scene, welcome };
+  }
+
+  #enter(scene: Scene, welcome: Welcome): void {
+    this.#next = undefined;
+    this.scene = scene;
     const isKnown = welcome.game === arena.GAME || welcome.room?.game === arena.GAME;
     const { tickMs } = this.scene.clock;
-    if (isKnown && arena.SIM_VERSIONS.includes(welcome.simVersion)) {
-      const motion = replica.rules.motions.of(arena.KIND_SHIP);
-      const before = this.predictor;
-      this.predictor = new Predictor(motion, replica.world, tickMs);
+    const before = this.predictor;
+    if (this.#isMoving && welcome.restoredAgeMs === undefined && before !== undefined) before.continueFrom(this.drawn);
+    else if (isKnown && arena.SIM_VERSIONS.includes(welcome.simVersion)) {
+      const motion = scene.motions.of(arena.KIND_SHIP);
+      this.predictor = new Predictor(motion, scene.world, tickMs);
       this.predictor.corrections = before?.corrections ?? 0;
       this.#knowsRoundTrip = false;
     }
+    this.#isMoving = false;
     this.events.entered(this.scene, welcome);
   }
 
   #updated(update: Update, acked: SentMove | undefined): void {
+    if (this.#next !== undefined) this.#enter(this.#next.scene, this.#next.welcome);
     const { scene, session, predictor } = this;
     if (scene === undefined) return;
     const now = this.host.now();

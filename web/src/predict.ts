@@ -36,6 +36,8 @@ export class Predictor {
   #leadWanted = 0.1;
   #base: Body | undefined;
   #baseTick = 0;
+  /** Where the ship was drawn last on the stream before. */
+  #continues: Pose | undefined;
   #shown: { tick: number; controls: Controls } | undefined;
   /** What is drawn differs from what is predicted by these, and ever less. */
   readonly #glide = new Glide(GLIDE_MS, (part) => part * part * (3 - 2 * part));
@@ -46,6 +48,14 @@ export class Predictor {
     readonly world: World,
     readonly tickMs: number,
   ) {}
+
+  /** The ship goes on from where it was drawn, on another stream: controls hold, and the way's length is as it was. */
+  continueFrom(pose: Pose | undefined): void {
+    this.#base = undefined;
+    this.#shown = undefined;
+    this.#stay();
+    this.#continues = pose === undefined ? undefined : { ...pose };
+  }
 
   /** What the server says of the ship at a tick; undefined while it has none. */
   reconcile(own: Body | undefined, tick: number, moves: MoveLog): void {
@@ -96,22 +106,30 @@ export class Predictor {
       if (before !== undefined) this.#bend.add(before, predicted, this.world);
     }
     this.#shown = { tick, controls };
+    const from = this.#continues;
+    if (from !== undefined) {
+      this.#continues = undefined;
+      if (this.#distance(from, predicted) <= JUMP_UNITS) this.#glide.add(from, predicted, this.world);
+    }
     this.#glide.apply(predicted, elapsedMs);
     this.#bend.apply(predicted, elapsedMs);
     return predicted;
   }
 
   #correct(before: Pose, after: Pose): void {
-    const unit = 2 ** this.world.unitBits;
-    const dx = difference(this.world, before.x, after.x) / unit;
-    const dy = difference(this.world, before.y, after.y) / unit;
-    const size = Math.hypot(dx, dy);
+    const size = this.#distance(before, after);
     if (size > NOTED_UNITS) {
       this.corrections += 1;
       this.lastCorrection = size;
     }
     if (size > JUMP_UNITS) this.#stay();
     else this.#glide.add(before, after, this.world);
+  }
+
+  /** In units. */
+  #distance(a: Pose, b: Pose): number {
+    const { world } = this;
+    return Math.hypot(difference(world, a.x, b.x), difference(world, a.y, b.y)) / 2 ** world.unitBits;
   }
 
   /** Without any way to glide. */

@@ -89,7 +89,8 @@ export class Scene {
   /** The same room on another stream: what is on the screen stays there. */
   continuedBy(welcome: Welcome, replica: Replica): Scene {
     const next = new Scene(welcome, replica);
-    next.#newestHappening = this.#newestHappening;
+    // A room that was restored counts them again.
+    if (welcome.restoredAgeMs === undefined) next.#newestHappening = this.#newestHappening;
     return next;
   }
 

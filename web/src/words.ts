@@ -27,12 +27,31 @@ export function inWords(reason: string): string {
 /** Reasons after which there is nothing to come back to: another room is to be found. */
 export const IS_GONE = new Set(["ROOM_LOST", "ROOM_NOT_FOUND", "ROOM_ENDED", "ROOM_FAILED", "SESSION_NOT_FOUND"]);
 
+/** Nobody needs to know of a move that is over before this. */
+const MOVE_SHOWN_AFTER_MS = 500;
+/** What takes longer is no move any more: the new server may be gone, too. */
+const MOVE_LONGEST_MS = 5000;
+
 /** While something is not as it should be; else nothing. */
 export function waiting(state: Extract<SessionState, { kind: "playing" | "reconnecting" }>, now: number): string {
   if (state.isFrozen) return "The room stands still. It goes on as soon as its server may.";
   if (state.kind === "playing") return "";
   if (state.isBusy) return "The server has too much to do just now. Trying again…";
+  const lasts = now - state.since;
+  if (state.isMoving && lasts < MOVE_SHOWN_AFTER_MS) return "";
+  if (state.isMoving && lasts < MOVE_LONGEST_MS) return "The room moves to another server…";
   const seconds = Math.ceil((state.graceUntil - now) / 1000);
   if (seconds > 0) return `Reconnecting… your ship holds course for ${seconds} s`;
   return "Reconnecting… your ship may be gone by now";
+}
+
+export const WILL_MOVE = "The room moves to another server in a moment";
+
+/** After the room's server was lost: how old the state is that the room went on from. */
+export function restoredTo(ageMs: number): string {
+  const seconds = Math.floor(ageMs / 1000);
+  if (seconds < 1) return "restored to a moment ago";
+  if (seconds < 120) return `restored to ${seconds} s ago`;
+  if (seconds < 7200) return `restored to ${Math.floor(seconds / 60)} min ago`;
+  return `restored to ${Math.floor(seconds / 3600)} h ago`;
 }

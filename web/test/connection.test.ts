@@ -12,6 +12,7 @@ interface Step {
   timer?: number;
   frozen?: boolean;
   busy?: boolean;
+  moving?: boolean;
   grace_until?: number | "none";
 }
 
@@ -54,6 +55,7 @@ function input(of: Step["in"], status: string): Input {
   const end = (label: unknown): Ended => ended(String(label).replace("$", status));
   if (typeof of === "string") return { kind: of } as Input;
   if ("joined" in of) return { kind: "joined", ticket: String(of.joined), expiresInS: Number(of.expires_in_s) };
+  if ("redirected" in of) return { kind: "redirected", ticket: String(of.redirected), expiresInS: Number(of.expires_in_s) };
   if ("refused" in of) return { kind: "refused", ended: end(of.refused) };
   if ("frozen" in of) return { kind: "frozen", isFrozen: of.frozen === true };
   if ("ended" in of) return { kind: "ended", ended: end(of.ended) };
@@ -82,10 +84,10 @@ describe.each(cases)("$name", ({ from, fractions = [], each = [""], steps }) => 
     });
     for (const step of [...situations[from]!, ...steps]) {
       const did = connection.handle(step.at, input(step.in, status));
-      const { deadline, isFrozen, isBusy, graceUntil } = connection;
-      const is = { at: step.at, did, deadline, isFrozen, isBusy };
-      const { timer, frozen = false, busy = false } = step;
-      expect(is).toEqual({ at: step.at, did: action(step.out, status), deadline: timer, isFrozen: frozen, isBusy: busy });
+      const { deadline, isFrozen, isBusy, isMoving, graceUntil } = connection;
+      const { timer, frozen = false, busy = false, moving = false } = step;
+      const should = { did: action(step.out, status), deadline: timer, isFrozen: frozen, isBusy: busy, isMoving: moving };
+      expect({ at: step.at, did, deadline, isFrozen, isBusy, isMoving }).toEqual({ at: step.at, ...should });
       if (step.grace_until !== undefined) expect(graceUntil ?? "none").toBe(step.grace_until);
     }
     expect(left).toEqual([]);

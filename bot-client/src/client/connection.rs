@@ -9,7 +9,7 @@ mod verdict;
 use super::Ended;
 use fray_proto::v1;
 use std::time::Duration;
-use verdict::Verdict;
+use verdict::{ROOM_MOVED, Verdict};
 
 /// How long a call of `Join` may take.
 pub const JOIN_MS: u64 = 10_000;
@@ -27,6 +27,10 @@ const PAUSE_MS_FIRST: u64 = 200;
 const PAUSE_MS_LONGEST: u64 = 2_000;
 /// The pause below which whoever is sent elsewhere goes there.
 const HURRY_MS: u64 = 50;
+/// The first pause while a room moves is below this; it doubles, too. Its players see the gap.
+const MOVING_MS_FIRST: u64 = 50;
+/// A stream that does not end by itself after its Redirect is left after this.
+const FOLLOW_MS: u64 = 200;
 /// The least ceiling of a pause after what happens to all players of a server at once.
 const SPREAD_MS: u64 = 1_000;
 /// The first pause of whoever is told that there is too much.
@@ -88,6 +92,13 @@ pub enum Input<'a> {
     },
     /// The server says that the room stands still, or that it goes on.
     Frozen(bool),
+    /// The server says that the room is on another server; the stream is about to end.
+    Redirected {
+        /// Opens a stream there; empty: none.
+        ticket: &'a str,
+        /// How long, from now; 0: not known.
+        expires_in: Duration,
+    },
     /// The stream ended though the player did not leave, or could not be opened.
     Ended(&'a Ended),
     /// The time of [`Connection::deadline_ms`] has come.
@@ -104,6 +115,12 @@ impl<'a> Input<'a> {
             grace: Duration::from_millis(welcome.grace_ms.into()),
             idle_timeout: Duration::from_millis(welcome.idle_timeout_ms.into()),
         }
+    }
+
+    /// What a `Redirect` says of it.
+    pub fn of_redirect(redirect: &'a v1::Redirect) -> Self {
+        let expires_in = Duration::from_secs(redirect.expires_in_s.into());
+        Self::Redirected { ticket: &redirect.ticket, expires_in }
     }
 }
 
@@ -148,6 +165,13 @@ struct Ticket {
     failed_ms: Option<u64>,
 }
 
+impl Ticket {
+    fn new(now_ms: u64, text: &str, expires_in: Duration) -> Self {
+        let expires_ms = (!expires_in.is_zero()).then(|| now_ms + ms(expires_in));
+        Self { text: text.to_owned(), expires_ms, failed_ms: None }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Session {
     resume_token: String,
@@ -163,6 +187,8 @@ pub struct Connection {
     first_ms: u64,
     state: State,
     ticket: Option<Ticket>,
+    /// Takes its place when the stream ends, or at this time.
+    redirect: Option<(Ticket, u64)>,
     session: Option<Session>,
     /// The id of the wish that is not fulfilled yet.
     request_id: Option<String>,
@@ -171,8 +197,12 @@ pub struct Connection {
     /// From when the grace period counts: it does not while the room stands still.
     grace_from_ms: u64,
     is_frozen: bool,
+    /// The stream was lost because the room moves.
+    is_moving: bool,
+    /// Somebody was sent elsewhere without a pause since the last stream that was good for a while.
+    has_hurried: bool,
     failures: u32,
-    last: Option<(Verdict, Ended)>,
+    last: Option<Verdict>,
 }
 
 impl Connection {
@@ -182,11 +212,14 @@ impl Connection {
             first_ms: ms(first),
             state: State::Idle,
             ticket: None,
+            redirect: None,
             session: None,
             request_id: None,
             apart_since_ms: 0,
             grace_from_ms: 0,
             is_frozen: false,
+            is_moving: false,
+            has_hurried: false,
             failures: 0,
             last: None,
         }
@@ -194,18 +227,19 @@ impl Connection {
 
     /// When to say [`Input::Timer`].
     pub fn deadline_ms(&self) -> Option<u64> {
-        match self.state {
+        let until_ms = match self.state {
             State::Joining { until_ms }
             | State::Opening { until_ms, .. }
             | State::Waiting { until_ms } => Some(until_ms),
             State::Idle | State::Playing { .. } | State::Over => None,
-        }
+        };
+        let follow_ms = self.redirect.as_ref().map(|(_, until_ms)| *until_ms);
+        [until_ms, follow_ms].into_iter().flatten().min()
     }
 
     /// While the stream is lost: until when the session is there for certain.
     pub fn grace_until_ms(&self) -> Option<u64> {
-        let is_apart = !matches!(self.state, State::Playing { .. } | State::Over);
-        let session = self.session.as_ref().filter(|_| is_apart)?;
+        let session = self.session.as_ref().filter(|_| self.is_apart())?;
         Some(self.grace_from_ms + session.grace_ms)
     }
 
@@ -216,8 +250,16 @@ impl Connection {
 
     /// Whether the server has too much to do just now.
     pub fn is_busy(&self) -> bool {
-        let is_apart = !matches!(self.state, State::Playing { .. } | State::Over);
-        is_apart && self.last.as_ref().is_some_and(|(verdict, _)| *verdict == Verdict::Busy)
+        self.is_apart() && self.last == Some(Verdict::Busy)
+    }
+
+    /// Whether there is no stream because the room moves to another server; mostly that takes less than people notice.
+    pub fn is_moving(&self) -> bool {
+        self.is_apart() && self.is_moving
+    }
+
+    fn is_apart(&self) -> bool {
+        !matches!(self.state, State::Playing { .. } | State::Over)
     }
 
     /// What is to be done about what happened. Times are milliseconds from any origin, and only grow.
@@ -226,6 +268,7 @@ impl Connection {
             (State::Over, _) => Action::Nothing,
             (_, Input::Left) => {
                 self.state = State::Over;
+                self.redirect = None;
                 Action::Over(None)
             }
             (State::Idle, Input::Begin) => {
@@ -257,7 +300,17 @@ impl Connection {
                 });
                 self.request_id = None;
                 self.is_frozen = false;
+                self.is_moving = false;
                 self.state = State::Playing { since_ms: now_ms };
+                Action::Nothing
+            }
+            (
+                State::Opening { .. } | State::Playing { .. },
+                Input::Redirected { ticket, expires_in },
+            ) => {
+                let ticket = (!ticket.is_empty()).then(|| Ticket::new(now_ms, ticket, expires_in));
+                self.redirect = ticket.map(|ticket| (ticket, now_ms + FOLLOW_MS));
+                self.is_frozen = false;
                 Action::Nothing
             }
             (State::Playing { .. }, Input::Frozen(is_frozen)) => {
@@ -270,12 +323,20 @@ impl Connection {
             (State::Opening { .. }, Input::Timer) => {
                 self.ended(now_ms, &Ended::timed_out("no Welcome in time"), chance)
             }
-            (State::Waiting { .. }, Input::Timer) => match self.usable_ticket(now_ms) {
-                Some(ticket) => self.open(now_ms, ticket),
-                None => self.join(now_ms, chance),
-            },
+            (State::Playing { .. }, Input::Timer) if self.redirect.is_some() => {
+                self.ended(now_ms, &Ended::timed_out("no end after a Redirect"), chance)
+            }
+            (State::Waiting { .. }, Input::Timer) => self.attempt(now_ms, chance),
             // Of a call or a stream that is not waited for any more.
             _ => Action::Nothing,
+        }
+    }
+
+    /// With the ticket at hand, or another one.
+    fn attempt(&mut self, now_ms: u64, chance: &mut impl Chance) -> Action {
+        match self.usable_ticket(now_ms) {
+            Some(ticket) => self.open(now_ms, ticket),
+            None => self.join(now_ms, chance),
         }
     }
 
@@ -287,8 +348,7 @@ impl Connection {
     }
 
     fn joined(&mut self, now_ms: u64, ticket: &str, expires_in: Duration) -> Action {
-        let expires_ms = (!expires_in.is_zero()).then(|| now_ms + ms(expires_in));
-        self.ticket = Some(Ticket { text: ticket.to_owned(), expires_ms, failed_ms: None });
+        self.ticket = Some(Ticket::new(now_ms, ticket, expires_in));
         self.is_frozen = false;
         if self.session.is_some() {
             // A further ticket for it is another wish. Without a session the wish is a seat, and that waits for its player.
@@ -316,8 +376,10 @@ impl Connection {
         if let State::Playing { since_ms } = self.state {
             self.apart_since_ms = now_ms;
             self.grace_from_ms = now_ms;
+            self.is_moving = false;
             if now_ms - since_ms >= STEADY_MS {
                 self.failures = 0;
+                self.has_hurried = false;
                 self.last = None;
             }
             if let Some(ticket) = &mut self.ticket {
@@ -325,6 +387,12 @@ impl Connection {
             }
         }
         let verdict = Verdict::of_stream(ended, self.session.is_some());
+        let redirect = self.redirect.take();
+        self.is_moving |= redirect.is_some() || ended.reason == ROOM_MOVED;
+        if let Some((ticket, _)) = redirect.filter(|_| verdict != Verdict::Over) {
+            self.ticket = Some(ticket);
+            return self.follow(now_ms, ended, chance);
+        }
         match (verdict, &mut self.ticket) {
             (Verdict::Elsewhere | Verdict::Spread, ticket) => *ticket = None,
             (_, Some(ticket)) => {
@@ -333,6 +401,17 @@ impl Connection {
             (_, None) => {}
         }
         self.failed(now_ms, verdict, ended, chance)
+    }
+
+    /// However the stream ended: the room is elsewhere, and its players go there at once. Whoever is sent on before a stream
+    /// was good for a while takes a pause: servers may not agree where the room is.
+    fn follow(&mut self, now_ms: u64, ended: &Ended, chance: &mut impl Chance) -> Action {
+        if self.has_hurried || now_ms >= self.give_up_ms() {
+            return self.failed(now_ms, Verdict::Again, ended, chance);
+        }
+        self.has_hurried = true;
+        self.last = None;
+        self.attempt(now_ms, chance)
     }
 
     fn failed(
@@ -361,7 +440,7 @@ impl Connection {
             return Action::Over(Some(Ended { reason, ..ended.clone() }));
         }
         let pause_ms = self.pause_ms(verdict, chance);
-        self.last = Some((verdict, ended.clone()));
+        self.last = Some(verdict);
         // The last attempt is at the very end.
         self.state = State::Waiting { until_ms: give_up_ms.min(now_ms + pause_ms) };
         Action::Wait
@@ -380,21 +459,31 @@ impl Connection {
 
     /// Thousands that lost the same server must not come back in step, and nobody may be in a loop without a pause.
     fn pause_ms(&mut self, verdict: Verdict, chance: &mut impl Chance) -> u64 {
-        let was_sent = self.last.as_ref().is_some_and(|(last, _)| *last == Verdict::Elsewhere);
         let fraction = chance.fraction();
         let between = |low: u64, high: u64| low + (fraction * (high - low) as f64) as u64;
-        if verdict == Verdict::Elsewhere && !was_sent {
+        if verdict == Verdict::Elsewhere && !self.has_hurried {
+            self.has_hurried = true;
             return between(0, HURRY_MS);
         }
         let doubled = |first: u64, longest: u64| longest.min(first << self.failures.min(16));
-        let ceiling = match verdict {
-            Verdict::Busy => doubled(BUSY_MS_FIRST, BUSY_MS_LONGEST),
-            Verdict::Spread => doubled(PAUSE_MS_FIRST, PAUSE_MS_LONGEST).max(SPREAD_MS),
-            _ => doubled(PAUSE_MS_FIRST, PAUSE_MS_LONGEST),
+        let is_first = self.failures == 0;
+        let (low, high) = match verdict {
+            Verdict::Busy => {
+                let high = doubled(BUSY_MS_FIRST, BUSY_MS_LONGEST);
+                (high / 4, high)
+            }
+            Verdict::Again | Verdict::Elsewhere if self.is_moving => {
+                let high = doubled(MOVING_MS_FIRST, PAUSE_MS_LONGEST);
+                (high / 2, high)
+            }
+            _ => {
+                let spread = if verdict == Verdict::Spread { SPREAD_MS } else { 0 };
+                let high = doubled(PAUSE_MS_FIRST, PAUSE_MS_LONGEST).max(spread);
+                (if is_first { 0 } else { high / 4 }, high)
+            }
         };
-        let is_first = self.failures == 0 && verdict != Verdict::Busy;
         self.failures = self.failures.saturating_add(1);
-        between(if is_first { 0 } else { ceiling / 4 }, ceiling)
+        between(low, high)
     }
 }
 

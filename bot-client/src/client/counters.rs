@@ -2,7 +2,7 @@
 
 use std::ops::AddAssign;
 
-/// Counts of what happened in a session. All but the first four and the last three must be 0 with a correct server.
+/// Counts of what happened in a session. All but the first four and the last four must be 0 with a correct server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Updates received.
@@ -25,10 +25,14 @@ pub struct Counters {
     pub altered_moves: u64,
     /// Streams that were to go on with the session and came back as somebody else.
     pub identity_changes: u64,
+    /// Streams whose server had an older epoch of the room than one before.
+    pub stale_epochs: u64,
     /// Updates that came while keyframes were waited for.
     pub ignored_updates: u64,
-    /// Moves that were acknowledged, fell out with a crash of the room, and were sent again.
-    pub rolled_back_moves: u64,
+    /// Times that the session was set back, because its room was restored from what had been recorded.
+    pub set_backs: u64,
+    /// Moves, acknowledged or not, that were dropped with that.
+    pub set_back_moves: u64,
     /// Moves that the game refused.
     pub refusals: u64,
 }
@@ -42,6 +46,7 @@ impl Counters {
             + self.duplicate_moves
             + self.altered_moves
             + self.identity_changes
+            + self.stale_epochs
             > 0
     }
 }
@@ -58,8 +63,10 @@ impl AddAssign for Counters {
         self.duplicate_moves += other.duplicate_moves;
         self.altered_moves += other.altered_moves;
         self.identity_changes += other.identity_changes;
+        self.stale_epochs += other.stale_epochs;
         self.ignored_updates += other.ignored_updates;
-        self.rolled_back_moves += other.rolled_back_moves;
+        self.set_backs += other.set_backs;
+        self.set_back_moves += other.set_back_moves;
         self.refusals += other.refusals;
     }
 }

@@ -37,6 +37,8 @@ pub enum Event {
     Notice(v1::Notice),
     /// The room is on another server; the stream is about to end.
     Redirected(v1::Redirect),
+    /// The stream ended because the room moved to another server. The next one is under way; controls hold meanwhile.
+    Moved(Ended),
     /// The stream broke after its welcome. It will be resumed.
     Disconnected(Ended),
     /// An attempt to get in, or back in, failed. Another one follows.

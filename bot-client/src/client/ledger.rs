@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// The most moves that may wait for their acknowledgement, by the rules of the stream.
 pub const UNACKNOWLEDGED_MAX: usize = 64;
 
-/// Acknowledged moves that are kept nevertheless: a room that fell back to a checkpoint wants them again.
+/// Acknowledged moves that are kept nevertheless: what an older state of the room says of them can be checked.
 const ACKNOWLEDGED_KEPT: usize = 192;
 
 /// All moves that are kept, for players that do not read and so never see an acknowledgement.
@@ -53,8 +53,6 @@ pub(super) struct Acknowledged {
     pub(super) latencies: Vec<Duration>,
     /// What the server did wrong.
     pub(super) fault: Option<MoveFault>,
-    /// Moves that had been acknowledged before, and are no longer.
-    pub(super) rolled_back: u32,
     /// Which of the newly acknowledged ones were sampled, and since when each was due.
     pub(super) traced: Vec<(TraceContext, u32, Instant)>,
 }
@@ -171,18 +169,24 @@ impl Ledger {
         outcome
     }
 
-    /// Takes in what a server says at the start of a further stream of the session. It may know less than an earlier
-    /// one did: then moves are sent again.
+    /// Takes in what a server says at the start of a further stream of the session. If it knows less than an earlier one
+    /// did, acknowledged moves are lost, and the numbers go on from where it stands.
     pub(super) fn resume(&mut self, applied: Applied, now: Instant) -> Acknowledged {
-        let rolled_back = self.acknowledged.saturating_sub(applied.sequence);
-        if applied.sequence < self.start.sequence {
-            let lost = self.start.sequence - applied.sequence;
+        if applied.sequence < self.acknowledged {
+            let lost = self.newest().saturating_sub(applied.sequence);
             *self = Self::new(applied);
             return Acknowledged { fault: Some(MoveFault::Lost(lost)), ..Acknowledged::default() };
         }
-        self.acknowledged = self.acknowledged.min(applied.sequence);
-        let outcome = self.acknowledge(applied, now);
-        Acknowledged { rolled_back, ..outcome }
+        self.acknowledge(applied, now)
+    }
+
+    /// The room was restored from what had been recorded, and says so: moves past that are gone, acknowledged or not, and
+    /// their numbers are free. How many, and what is wrong with those that are left, as far as they are known.
+    pub(super) fn set_back(&mut self, applied: Applied) -> (u32, Option<MoveFault>) {
+        let fault = self.check(applied);
+        let dropped = self.newest().saturating_sub(applied.sequence);
+        *self = Self::new(applied);
+        (dropped, fault)
     }
 
     /// Compares with what was sent.

@@ -55,7 +55,10 @@ enum State {
     New,
     Waiting,
     Joining(Answer<v1::JoinResponse>),
-    Opening(Answer<Link>),
+    Opening {
+        ticket: String,
+        answer: Answer<Link>,
+    },
     Live {
         link: Link,
         sends: Sends,
@@ -165,7 +168,7 @@ impl Player {
 
     /// Cuts the stream off without a word, as a lost network does. The player tries to come back after `away`.
     pub fn cut_off(&mut self, away: Duration) {
-        if matches!(self.state, State::Opening(_) | State::Live { .. }) {
+        if matches!(self.state, State::Opening { .. } | State::Live { .. }) {
             self.away_until = Some(Instant::now() + away);
             self.session.handle_closed();
             self.tell(Input::Ended(&Ended::broken("cut off on purpose")));
@@ -183,7 +186,9 @@ impl Player {
             ready!(self.poll_timer(until, cx));
             self.away_until = None;
             // That was pause enough.
-            self.tell(Input::Timer);
+            if matches!(self.state, State::Waiting) {
+                self.tell(Input::Timer);
+            }
         }
         loop {
             if let Poll::Ready(happened) = self.poll_state(cx) {
@@ -221,10 +226,10 @@ impl Player {
                     Some(self.failed(Event::AttemptFailed, ended))
                 }
             },
-            State::Opening(answer) => match ready!(answer.poll_unpin(cx)) {
+            State::Opening { ticket, answer } => match ready!(answer.poll_unpin(cx)) {
                 Ok(link) => {
+                    self.session.open(ticket);
                     self.tell(Input::Opened);
-                    self.session.open(self.seat.as_ref().map_or("", |seat| &seat.ticket));
                     self.state = State::Live { link, sends: Sends::Open };
                     None
                 }
@@ -292,7 +297,7 @@ impl Player {
         let event = self
             .session
             .handle_message(message.bytes, message.framing, now.into_std())
-            .map_err(|violation| Ended::misbehaved(violation.to_string()))?;
+            .map_err(Ended::from)?;
         match &event {
             Event::Welcomed { .. } => {
                 if let Some(welcome) = self.session.welcome() {
@@ -307,6 +312,7 @@ impl Player {
                 Kind::RoomResumed => self.tell(Input::Frozen(false)),
                 _ => {}
             },
+            Event::Redirected(redirect) => self.tell(Input::of_redirect(redirect)),
             _ => {}
         }
         Ok(event)
@@ -337,7 +343,19 @@ impl Player {
         let was_open = self.session.is_open() || self.session.has_left();
         self.session.handle_closed();
         self.tell(Input::Ended(&ended));
-        let event = if was_open { Event::Disconnected } else { Event::AttemptFailed };
+        self.lost(was_open, ended)
+    }
+
+    /// The connection knows what became of the stream.
+    fn lost(&mut self, was_open: bool, ended: Ended) -> Result<Option<Event>, Ended> {
+        let event = match was_open {
+            true if self.connection.is_moving() => {
+                self.session.handle_moved();
+                Event::Moved
+            }
+            true => Event::Disconnected,
+            false => Event::AttemptFailed,
+        };
         self.failed(event, ended)
     }
 
@@ -361,10 +379,11 @@ impl Player {
         let now = Instant::now();
         if deadline.is_some_and(|at| at <= now) {
             let was_waiting = matches!(self.state, State::Waiting);
+            let was_open = self.session.is_open() || self.session.has_left();
             self.session.handle_closed();
             self.tell(Input::Timer);
-            let late = || Ended::timed_out("the server did not answer in time");
-            return (!was_waiting).then(|| self.failed(Event::AttemptFailed, late()));
+            let late = Ended::timed_out("the server did not answer in time");
+            return (!was_waiting).then(|| self.lost(was_open, late));
         }
         let is_live = matches!(self.state, State::Live { .. });
         let is_due = self.session.poll_timeout().is_some_and(|at| at <= now.into_std());
@@ -383,7 +402,10 @@ impl Player {
                 let request = v1::JoinRequest { request_id, resume_token, ..self.request.clone() };
                 State::Joining(self.server.join(request))
             }
-            Action::Open { ticket } => State::Opening(self.server.play(&ticket)),
+            Action::Open { ticket } => {
+                let answer = self.server.play(&ticket);
+                State::Opening { ticket, answer }
+            }
             Action::Over(why) => State::Over(why),
         };
     }

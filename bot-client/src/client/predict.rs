@@ -72,9 +72,17 @@ impl Prediction {
         self.world
     }
 
-    /// Another stream begins: the server let go of the controls, and the moves to be resent are `unacknowledged`.
-    pub(super) fn restart(&mut self, unacknowledged: impl Iterator<Item = (u32, Steering)>) {
-        self.steering = Steering::default();
+    /// Another stream begins, and the moves to be resent are `unacknowledged`. The server let go of the controls; or it holds
+    /// those of the move `held`, or of an older one.
+    pub(super) fn restart(
+        &mut self,
+        held: Option<u32>,
+        unacknowledged: impl Iterator<Item = (u32, Steering)>,
+    ) {
+        match held {
+            None => self.steering = Steering::default(),
+            Some(applied) => self.apply(applied),
+        }
         self.states.clear();
         self.present = 0;
         let pending =
@@ -124,12 +132,7 @@ impl Prediction {
         applied: u32,
     ) -> Option<Correction> {
         self.motion = motion;
-        while let Some(done) = self.pending.front()
-            && done.sequence <= applied
-        {
-            self.steering = done.steering;
-            self.pending.pop_front();
-        }
+        self.apply(applied);
         for late in &mut self.pending {
             late.tick = late.tick.max(tick.wrapping_add(1));
         }
@@ -144,6 +147,16 @@ impl Prediction {
         self.states.extend(entity.cloned());
         self.extend();
         correction
+    }
+
+    /// The server has all moves up to this one.
+    fn apply(&mut self, applied: u32) {
+        while let Some(done) = self.pending.front()
+            && done.sequence <= applied
+        {
+            self.steering = done.steering;
+            self.pending.pop_front();
+        }
     }
 
     fn difference(&self, tick: u32, predicted: &Entity, actual: &Entity) -> Option<Correction> {

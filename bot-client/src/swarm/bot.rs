@@ -60,6 +60,9 @@ pub(super) struct Bot {
     /// When it was welcomed, and is not yet told to leave.
     playing_since: Option<Instant>,
     updated_at: Option<Instant>,
+    gaps: Gaps,
+    /// The stream was lost because the room moves: how long it waits is noted, and everything is as it was.
+    is_moving: bool,
     /// How late the newest tick was when it came.
     newest_late: Duration,
     lost_at: Option<Instant>,
@@ -78,14 +81,32 @@ pub(super) struct Bot {
 /// as a player would.
 pub(super) async fn run(shared: Arc<Shared>, index: usize, server: Arc<dyn Server>) {
     let mut life = 0;
-    while one_life(&shared, index, &server, life).await == Afterwards::Anew {
+    let mut gaps = Gaps::default();
+    while one_life(&shared, index, &server, life, &mut gaps).await == Afterwards::Anew {
         life += 1;
         // A room that is gone is gone for many: not all of them at once.
         let pause = Duration::from_millis(rand::rng().random_range(200..2000));
         tokio::select! {
             () = sleep(pause) => {}
-            () = shared.leave.cancelled() => return,
+            () = shared.leave.cancelled() => break,
         }
+    }
+    if let Some(largest) = gaps.largest {
+        shared.board.shard(index).largest_gap.record(largest);
+    }
+}
+
+/// A player's waits for updates, over all its sessions.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gaps {
+    largest: Option<Duration>,
+    /// When the session was lost that the next one takes the place of.
+    lost_at: Option<Instant>,
+}
+
+impl Gaps {
+    fn note(&mut self, gap: Duration) {
+        self.largest = self.largest.max(Some(gap));
     }
 }
 
@@ -103,6 +124,7 @@ async fn one_life(
     index: usize,
     server: &Arc<dyn Server>,
     life: u32,
+    gaps: &mut Gaps,
 ) -> Afterwards {
     let number = index + 1;
     let request = v1::JoinRequest {
@@ -118,7 +140,10 @@ async fn one_life(
     match request {
         Ok(request) => {
             let shared = Arc::clone(shared);
-            Bot::new(shared, index, life, Arc::clone(server), request).run().await
+            let bot = Bot::new(shared, index, life, Arc::clone(server), request);
+            let afterwards;
+            (afterwards, *gaps) = Bot { gaps: *gaps, ..bot }.run().await;
+            afterwards
         }
         Err(ended) => {
             let second = shared.second(Instant::now());
@@ -166,6 +191,8 @@ impl Bot {
             lateness: None,
             playing_since: None,
             updated_at: None,
+            gaps: Gaps::default(),
+            is_moving: false,
             newest_late: Duration::ZERO,
             lost_at: None,
             entry_before: None,
@@ -181,7 +208,7 @@ impl Bot {
         }
     }
 
-    async fn run(mut self) -> Afterwards {
+    async fn run(mut self) -> (Afterwards, Gaps) {
         let leave = self.shared.leave.clone();
         let result = loop {
             let wake_at = self.wake_at();
@@ -277,6 +304,9 @@ impl Bot {
         match event {
             Event::Welcomed { resumed } => self.welcomed(resumed),
             Event::Updated(update) => self.updated(&update),
+            // What it holds now is compared with what it gets there.
+            Event::Redirected(_) => self.remember_entry(),
+            Event::Moved(_) => self.moved(),
             Event::Disconnected(ended) => self.disconnected(&ended),
             Event::AttemptFailed(ended) => {
                 let second = self.shared.second(Instant::now());
@@ -293,13 +323,23 @@ impl Bot {
         {
             let mut stats = self.shared.board.shard(self.index);
             stats.resumes += u64::from(resumed);
-            stats.happenings(self.shared.second(now)).resumes += u64::from(resumed);
+            let follows = resumed && self.is_moving;
+            stats.redirects += u64::from(follows);
+            let happenings = stats.happenings(self.shared.second(now));
+            happenings.resumes += u64::from(resumed);
+            happenings.redirects += u64::from(follows);
             if let Some(welcome) = self.player.session().welcome() {
                 stats.note_server(&ServerTold::of(welcome));
+                if let Some(age_ms) = welcome.restored_age_ms.filter(|_| resumed) {
+                    stats.set_back_age.record_micros(age_ms);
+                    // What it had may be gone with the rest.
+                    self.entry_before = None;
+                }
             }
             if is_first {
                 let is_new = self.life == 0;
                 stats.players += u64::from(is_new);
+                stats.sessions_anew += u64::from(!is_new);
                 stats.playing += 1;
                 stats.stalled.players += u64::from(is_new && self.role == Role::Stalls);
             }
@@ -313,9 +353,11 @@ impl Bot {
             self.churn_due =
                 Some(now + Duration::from_millis(self.random.random_range(2000..8000)));
         }
-        // The server let go of the controls, too.
-        self.pilot.let_go();
-        self.wanted = None;
+        if !self.is_moving {
+            // The server let go of the controls, too.
+            self.pilot.let_go();
+            self.wanted = None;
+        }
     }
 
     fn updated(&mut self, update: &Updated) {
@@ -339,7 +381,9 @@ impl Bot {
             return;
         }
         if let Some(lost_at) = self.lost_at.take() {
-            stats.resume.record(now.saturating_duration_since(lost_at));
+            if !self.is_moving {
+                stats.resume.record(now.saturating_duration_since(lost_at));
+            }
             if let Some(before) = self.entry_before.take()
                 && !entry_after.is_some_and(|after| before.may_become(&after))
             {
@@ -347,8 +391,15 @@ impl Bot {
                 stats.note_counters(second, somebody_else);
             }
         }
+        let moved = std::mem::take(&mut self.is_moving);
         if let Some(before) = self.updated_at.replace(now) {
             stats.note_gap(second, now - before, self.newest_late, period);
+            if moved {
+                stats.redirect_gap.record(now - before);
+            }
+            self.gaps.note(now - before);
+        } else if let Some(lost_at) = self.gaps.lost_at.take() {
+            self.gaps.note(now - lost_at);
         }
         stats.note_update(second, update);
         let lateness = self
@@ -376,6 +427,7 @@ impl Bot {
         let open_gap = self.updated_at.map(|at| now - at).filter(|_| !self.is_stalled);
         if let Some(gap) = open_gap.filter(|gap| *gap > period) {
             stats.note_gap(second, gap, self.newest_late, period);
+            self.gaps.note(gap);
         }
         if let Some(mut lateness) = self.lateness.take() {
             lateness.flush(|at, late| stats.note_tick(self.shared.second(at.into()), late));
@@ -394,11 +446,13 @@ impl Bot {
         Duration::from_nanos(1_000_000_000 / u64::from(rate_hz.clamp(1, TICK_RATE_MAX_HZ)))
     }
 
-    async fn finish(mut self, result: Result<(), Ended>) -> Afterwards {
+    async fn finish(mut self, result: Result<(), Ended>) -> (Afterwards, Gaps) {
         if let Err(ended) = &result {
             self.shared.rooms.forget(self.index, ended).await;
         }
         let asked_to_leave = self.leaves_until.is_some();
+        // The next session's first update ends this wait, too.
+        self.gaps.lost_at = self.updated_at.filter(|_| !self.is_stalled).or(self.gaps.lost_at);
         if !asked_to_leave && self.playing_since.is_some() {
             self.leave();
         }
@@ -412,7 +466,7 @@ impl Bot {
         }
         stats.note_counters(second, counters);
         let Err(ended) = result else {
-            return Afterwards::Nothing;
+            return (Afterwards::Nothing, self.gaps);
         };
         stats.note_error(second, &ended);
         let has_played = self.playing_since.is_some();
@@ -427,6 +481,8 @@ impl Bot {
             happenings.sessions_lost += u64::from(was_playing);
             happenings.disconnects += u64::from(was_open);
         }
-        if asked_to_leave { Afterwards::Nothing } else { afterwards(&ended, has_played) }
+        let then =
+            if asked_to_leave { Afterwards::Nothing } else { afterwards(&ended, has_played) };
+        (then, self.gaps)
     }
 }

@@ -39,9 +39,12 @@ impl SpreadColumns {
 }
 
 /// The kinds of happenings that are marked on the time line: name in the JSON, what people read, and whether it is a fault.
-pub const MARKS: [Mark; 11] = [
+pub const MARKS: [Mark; 13] = [
     mark("drops", "dropped on purpose", false, |bucket| bucket.happenings.drops),
     mark("resumes", "resumed", false, |bucket| bucket.happenings.resumes),
+    mark("redirects", "followed their room to another server", false, |bucket| {
+        bucket.happenings.redirects
+    }),
     mark("stops_reading", "stopped reading on purpose", false, |bucket| {
         bucket.happenings.stops_reading
     }),
@@ -49,6 +52,7 @@ pub const MARKS: [Mark; 11] = [
     mark("hangs", "waits of 500 ms and more", true, |bucket| bucket.happenings.hangs),
     mark("disconnects", "disconnected", true, |bucket| bucket.happenings.disconnects),
     mark("sessions_lost", "sessions lost", true, |bucket| bucket.happenings.sessions_lost),
+    mark("set_backs", "sessions set back", true, |bucket| bucket.counters.set_backs),
     mark("desyncs", "desyncs, broken updates", true, |bucket| {
         bucket.counters.desyncs + bucket.counters.broken_updates
     }),
@@ -56,7 +60,8 @@ pub const MARKS: [Mark; 11] = [
         move_faults(&bucket.counters)
     }),
     mark("violations", "rules broken, wrong identity", true, |bucket| {
-        bucket.counters.identity_changes + bucket.happenings.violations
+        let Counters { identity_changes, stale_epochs, .. } = bucket.counters;
+        identity_changes + stale_epochs + bucket.happenings.violations
     }),
     mark("errors", "refusals and errors", true, |bucket| bucket.happenings.errors),
 ];

@@ -48,7 +48,7 @@ const fn total(
 }
 
 /// All numbers of a run that can be compared, in the order of the tables; four of each spread.
-pub const TOTALS: [Total; 44] = {
+pub const TOTALS: [Total; 55] = {
     use Better::{Less, Neither};
     [
         total("update gap p50", "ms", "/update_gap_ms/p50", Less),
@@ -71,6 +71,12 @@ pub const TOTALS: [Total; 44] = {
         total("resume p90", "ms", "/resume_ms/p90", Less),
         total("resume p99", "ms", "/resume_ms/p99", Less),
         total("resume max", "ms", "/resume_ms/max", Less),
+        total("longest gap of a player p50", "ms", "/largest_gap_ms/p50", Less),
+        total("longest gap of a player p99", "ms", "/largest_gap_ms/p99", Less),
+        total("longest gap of a player max", "ms", "/largest_gap_ms/max", Less),
+        total("gap while a room moves p50", "ms", "/redirect_gap_ms/p50", Less),
+        total("gap while a room moves p99", "ms", "/redirect_gap_ms/p99", Less),
+        total("gap while a room moves max", "ms", "/redirect_gap_ms/max", Less),
         total("players that got in", "", "/players", Neither),
         total("duration", "s", "/duration_s", Neither),
         total("updates", "", "/updates", Neither),
@@ -89,11 +95,16 @@ pub const TOTALS: [Total; 44] = {
         total("moves applied twice", "", "/duplicate_moves", Less),
         total("moves altered", "", "/altered_moves", Less),
         total("moves unresolved", "", "/unresolved_moves", Less),
+        total("moves set back", "", "/set_back_moves", Less),
         total("streams dropped on purpose", "", "/drops", Neither),
         total("streams resumed", "", "/resumes", Neither),
+        total("followed to another server", "", "/redirects", Neither),
+        total("sessions set back", "", "/set_back_sessions", Less),
         total("came back as somebody else", "", "/identity_changes", Less),
         total("disconnects", "", "/disconnects", Less),
         total("sessions lost", "", "/sessions_lost", Less),
+        total("players with a new session", "", "/sessions_anew", Less),
+        total("servers with a stale epoch", "", "/stale_epochs", Less),
         total("rules broken by the server", "", "/violations", Less),
     ]
 };

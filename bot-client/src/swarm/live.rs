@@ -99,7 +99,8 @@ impl Live {
             let text = format!("{count} {name}");
             paint(if count > 0 { BAD } else { LABEL }, &text)
         });
-        let churn = label(&format!("{} drops, {} resumes", now.drops, now.resumes));
+        let Progress { drops, resumes, redirects, .. } = now;
+        let churn = label(&format!("{drops} drops, {resumes} resumes, {redirects} redirects"));
         [
             format!(
                 "{time}  {players} {}  {:.0} {}  {:.2} {}  {:.0} {}",

@@ -36,6 +36,8 @@ pub struct Progress {
     pub drops: u64,
     /// Streams that went on with a session, so far.
     pub resumes: u64,
+    /// Streams that were followed to another server, so far.
+    pub redirects: u64,
     /// Ends and refusals, so far.
     pub errors: u64,
     pub(super) updates: u64,
@@ -63,6 +65,7 @@ impl Progress {
             disconnects: stats.disconnects,
             drops: stats.drops,
             resumes: stats.resumes,
+            redirects: stats.redirects,
             errors: stats.errors.values().map(|(count, _)| count).sum(),
             updates,
             bytes,

@@ -72,6 +72,12 @@ pub struct Report {
     pub staleness_ms: Summary,
     /// From the loss of a stream to the first update after it.
     pub resume_ms: Summary,
+    /// From the last update before a room moved to the first one on its new server.
+    pub redirect_gap_ms: Summary,
+    /// Each player's longest wait for an update: over players, those without any left out.
+    pub largest_gap_ms: Summary,
+    /// How old the state was that sessions were set back to.
+    pub set_back_age_s: Summary,
     /// Bytes of all updates, framing included.
     pub update_bytes: u64,
     /// Whole messages, framing included.
@@ -96,16 +102,24 @@ pub struct Report {
     pub altered_moves: u64,
     /// Moves under way when a session ended for good.
     pub unresolved_moves: u64,
-    /// Moves sent again because a room fell back to an earlier state.
-    pub rolled_back_moves: u64,
+    /// Moves that are gone because a room was restored from what had been recorded, and said so.
+    pub set_back_moves: u64,
     /// Moves that the game refused.
     pub refused_moves: u64,
     /// Streams that went on with a session.
     pub resumes: u64,
     /// Sessions that came back with another entity, player or score.
     pub identity_changes: u64,
+    /// Streams that were followed to another server, because the room moved there.
+    pub redirects: u64,
+    /// Sessions that were set back with their room.
+    pub set_back_sessions: u64,
+    /// Streams whose server had an older epoch of the room than one before.
+    pub stale_epochs: u64,
     /// Streams that ended unasked.
     pub disconnects: u64,
+    /// Players that got in again with a new session, because the old one was lost.
+    pub sessions_anew: u64,
     /// Sessions that ended though nobody left.
     pub sessions_lost: u64,
     /// Streams that were dropped on purpose.
@@ -152,6 +166,9 @@ impl Report {
             move_to_ack_ms: Summary::of(&stats.move_to_ack),
             staleness_ms: Summary::of(&stats.staleness),
             resume_ms: Summary::of(&stats.resume),
+            redirect_gap_ms: Summary::of(&stats.redirect_gap),
+            largest_gap_ms: Summary::of(&stats.largest_gap),
+            set_back_age_s: Summary::of(&stats.set_back_age),
             update_bytes: counters.update_bytes,
             bytes_per_update: ratio(counters.update_bytes, counters.updates),
             bytes_per_entity_tick: ratio(stats.measured_bytes, stats.entity_ticks),
@@ -167,11 +184,15 @@ impl Report {
             duplicate_moves: counters.duplicate_moves,
             altered_moves: counters.altered_moves,
             unresolved_moves: stats.unresolved_moves,
-            rolled_back_moves: counters.rolled_back_moves,
+            set_back_moves: counters.set_back_moves,
             refused_moves: counters.refusals,
             resumes: stats.resumes,
             identity_changes: counters.identity_changes,
+            redirects: stats.redirects,
+            set_back_sessions: counters.set_backs,
+            stale_epochs: counters.stale_epochs,
             disconnects: stats.disconnects,
+            sessions_anew: stats.sessions_anew,
             sessions_lost: stats.sessions_lost,
             drops: stats.drops,
             errors: stats
@@ -195,6 +216,8 @@ impl Report {
                 ("move_to_ack_ms", &stats.move_to_ack),
                 ("staleness_ms", &stats.staleness),
                 ("resume_ms", &stats.resume),
+                ("redirect_gap_ms", &stats.redirect_gap),
+                ("largest_gap_ms", &stats.largest_gap),
             ]
             .map(|(name, spread)| (name.to_owned(), Bars::of(spread)))
             .into(),
@@ -229,6 +252,13 @@ impl fmt::Display for Report {
         if self.resume_ms.count > 0 {
             spread(f, "resume_ms", &self.resume_ms)?;
         }
+        spread(f, "largest_gap_ms", &self.largest_gap_ms)?;
+        if self.redirect_gap_ms.count > 0 {
+            spread(f, "redirect_gap_ms", &self.redirect_gap_ms)?;
+        }
+        if self.set_back_age_s.count > 0 {
+            spread(f, "set_back_age_s", &self.set_back_age_s)?;
+        }
         spread(f, "correction (units)", &self.corrections.units)?;
         let number = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.2}"));
         writeln!(f, "\nupdates                {}", self.updates)?;
@@ -246,15 +276,21 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "moves                  {moves}: {lost_moves} lost, {duplicate_moves} doubled, \
-             {altered_moves} altered, {} unresolved, {} rolled back, {} refused",
-            self.unresolved_moves, self.rolled_back_moves, self.refused_moves,
+             {altered_moves} altered, {} unresolved, {} set back, {} refused",
+            self.unresolved_moves, self.set_back_moves, self.refused_moves,
         )?;
         let Self { disconnects, drops, resumes, identity_changes, .. } = self;
         writeln!(
             f,
             "streams                {disconnects} disconnected, {drops} dropped on purpose, \
-             {resumes} resumed, {identity_changes} as somebody else, {} sessions lost",
-            self.sessions_lost,
+             {resumes} resumed, {identity_changes} as somebody else, {} sessions lost, {} anew",
+            self.sessions_lost, self.sessions_anew,
+        )?;
+        let Self { redirects, set_back_sessions, stale_epochs, .. } = self;
+        writeln!(
+            f,
+            "moved rooms            {redirects} followed, {set_back_sessions} sessions set back, \
+             {stale_epochs} stale epochs",
         )?;
         if self.stalled != Stalled::default() {
             let Stalled { players, moves, disconnects } = self.stalled;

@@ -22,6 +22,8 @@ pub struct Happenings {
     pub drops: u64,
     /// Streams that went on with a session.
     pub resumes: u64,
+    /// Streams that were followed to another server.
+    pub redirects: u64,
     /// Players that stopped reading, on purpose.
     pub stops_reading: u64,
     /// Waits for an update of at least [`HANG`].
@@ -167,6 +169,7 @@ impl std::ops::AddAssign for Happenings {
     fn add_assign(&mut self, other: Self) {
         self.drops += other.drops;
         self.resumes += other.resumes;
+        self.redirects += other.redirects;
         self.stops_reading += other.stops_reading;
         self.hangs += other.hangs;
         self.disconnects += other.disconnects;

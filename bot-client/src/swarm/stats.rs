@@ -106,6 +106,12 @@ pub struct Stats {
     pub move_to_ack: Spread,
     /// From the loss of a stream to the first update on the next one.
     pub resume: Spread,
+    /// Between the last update before a room moved and the first one on its new server; without those for missing ones.
+    pub redirect_gap: Spread,
+    /// Each player's longest wait for an update.
+    pub largest_gap: Spread,
+    /// How old the state was that sessions were set back to, in thousandths of a second.
+    pub set_back_age: Spread,
     /// The sizes of corrections, in thousandths of a unit.
     pub correction: Spread,
     /// What the sessions counted.
@@ -116,8 +122,12 @@ pub struct Stats {
     pub playing: u64,
     /// Streams that went on with a session.
     pub resumes: u64,
+    /// Streams that were followed to another server, because the room moved there.
+    pub redirects: u64,
     /// Streams that ended unasked.
     pub disconnects: u64,
+    /// Players that got in again with a new session, because the old one was lost.
+    pub sessions_anew: u64,
     /// Sessions that ended though nobody left.
     pub sessions_lost: u64,
     /// Streams that were dropped on purpose.
@@ -230,11 +240,16 @@ impl Stats {
         self.tick_to_receive.add(&other.tick_to_receive);
         self.move_to_ack.add(&other.move_to_ack);
         self.resume.add(&other.resume);
+        self.redirect_gap.add(&other.redirect_gap);
+        self.largest_gap.add(&other.largest_gap);
+        self.set_back_age.add(&other.set_back_age);
         self.correction.add(&other.correction);
         self.counters += other.counters;
         self.players += other.players;
         self.playing += other.playing;
         self.resumes += other.resumes;
+        self.redirects += other.redirects;
+        self.sessions_anew += other.sessions_anew;
         self.disconnects += other.disconnects;
         self.sessions_lost += other.sessions_lost;
         self.drops += other.drops;

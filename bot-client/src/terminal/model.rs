@@ -13,11 +13,16 @@ use super::words::{self, printable};
 use crate::arena;
 use crate::client::{Event, Session};
 use fray_proto::v1;
+use fray_proto::v1::notice::Kind;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How long a notice is shown.
 const NOTICE: Duration = Duration::from_secs(6);
+/// Nobody needs to know of a move that is over before this.
+const MOVE_SHOWN_AFTER: Duration = Duration::from_millis(500);
+/// What takes longer is no move any more: the new server may be gone, too.
+const MOVE_LONGEST: Duration = Duration::from_secs(5);
 
 /// How the stream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +31,8 @@ enum Stream {
     Opening(bool),
     Open,
     Broken(Instant),
+    /// The room is on its way to another server, and the player with it.
+    Moving(Instant),
     Leaving,
 }
 
@@ -100,13 +107,25 @@ impl Model {
     /// Takes in what happened; the session holds the details.
     pub(super) fn handle(&mut self, event: &Event, session: &Session, now: Instant) {
         match event {
-            Event::Welcomed { .. } => self.welcomed(session),
+            Event::Welcomed { .. } => self.welcomed(session, now),
             Event::Updated(update) => {
                 self.meter.note(update, now);
                 self.camera.was_corrected |= update.correction.is_some();
                 self.updated(session, now);
             }
-            Event::Notice(notice) => self.notice = Some((printable(&notice.text), now)),
+            Event::Notice(notice) => {
+                let text = match notice.kind() {
+                    Kind::RoomMoving => words::WILL_MOVE.to_owned(),
+                    _ => printable(&notice.text),
+                };
+                self.notice = Some((text, now));
+            }
+            Event::Moved(_) if self.stream == Stream::Open => {
+                self.stream = Stream::Moving(now);
+                // It happens now.
+                self.notice = None;
+                self.meter.restart();
+            }
             Event::Disconnected(_) if self.stream == Stream::Open => {
                 self.stream = Stream::Broken(now);
                 self.meter.restart();
@@ -118,7 +137,7 @@ impl Model {
         }
     }
 
-    fn welcomed(&mut self, session: &Session) {
+    fn welcomed(&mut self, session: &Session, now: Instant) {
         let (Some(welcome), Some(replica)) = (session.welcome(), session.replica()) else {
             return;
         };
@@ -131,6 +150,9 @@ impl Model {
             history => *history = Some(History::new(world, rate_hz)),
         }
         self.meter.restart();
+        if let Some(age_ms) = welcome.restored_age_ms {
+            self.notice = Some((words::restored(Duration::from_millis(age_ms)), now));
+        }
         self.welcome = Some(welcome.clone());
     }
 
@@ -275,7 +297,16 @@ impl Model {
             return Some(printable(trouble));
         }
         let grace = self.welcome.as_ref().map_or(0, |welcome| welcome.grace_ms);
-        match self.stream {
+        let stream = match self.stream {
+            Stream::Moving(since) if now.saturating_duration_since(since) < MOVE_SHOWN_AFTER => {
+                Stream::Open
+            }
+            Stream::Moving(since) if now.saturating_duration_since(since) >= MOVE_LONGEST => {
+                Stream::Broken(since)
+            }
+            stream => stream,
+        };
+        match stream {
             Stream::Opening(false) if self.recorded.is_some() => return None,
             Stream::Opening(false) => return Some("Looking for a room…".to_owned()),
             Stream::Opening(true) if self.way.is_busy => return Some(words::BUSY.to_owned()),
@@ -283,10 +314,13 @@ impl Model {
                 return Some("The server does not answer. Trying again…".to_owned());
             }
             Stream::Leaving => return Some("Leaving…".to_owned()),
-            Stream::Open | Stream::Broken(_) if self.way.is_frozen => {
+            Stream::Open | Stream::Broken(_) | Stream::Moving(_) if self.way.is_frozen => {
                 return Some(words::FROZEN.to_owned());
             }
-            Stream::Broken(_) if self.way.is_busy => return Some(words::BUSY.to_owned()),
+            Stream::Broken(_) | Stream::Moving(_) if self.way.is_busy => {
+                return Some(words::BUSY.to_owned());
+            }
+            Stream::Moving(_) => return Some(words::MOVING.to_owned()),
             Stream::Broken(_) if self.is_spectator() => return Some("Reconnecting…".to_owned()),
             Stream::Broken(since) => {
                 let left = Duration::from_millis(grace.into()).saturating_sub(now - since);

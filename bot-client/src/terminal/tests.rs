@@ -6,6 +6,7 @@ mod room;
 use super::model::Model;
 use crate::client::{Ended, Event};
 use fray_proto::model::Entity;
+use fray_proto::v1::{self, notice::Kind, play_response::Message};
 use room::{HAPPENING, OWN, Room, entity, entry};
 use std::time::Duration;
 
@@ -73,6 +74,47 @@ fn a_broken_stream_is_one_line_and_the_picture_stays() {
     room.welcome();
     room.update();
     assert!(!room.screen().contains("Reconnecting"));
+}
+
+#[test]
+fn a_room_that_moves_is_told_before_and_while_only_if_it_takes_long() {
+    let mut room = Room::arena(1);
+    let text = "a server's words".to_owned();
+    let notice = v1::Notice { kind: Kind::RoomMoving.into(), text, in_ms: 500 };
+    room.receive(Message::Notice(notice));
+    assert!(room.screen().contains("The room moves to another server in a moment."));
+    room.moves();
+    for _ in 0..9 {
+        let screen = room.screen();
+        assert!(!screen.contains("another server") && !screen.contains("Reconnecting"), "{screen}");
+        assert!(screen.contains("bob") && screen.chars().any(is_drawn), "{screen}");
+        room.now += Duration::from_millis(50);
+    }
+    room.now += Duration::from_millis(50);
+    assert!(room.screen().contains("The room moves to another server…"));
+    room.now += Duration::from_secs(6);
+    assert!(room.screen().contains("Reconnecting… your ship holds course for 24 s"));
+    room.welcome();
+    room.update();
+    let screen = room.screen();
+    assert!(!screen.contains("another server") && !screen.contains("Reconnecting"), "{screen}");
+}
+
+#[test]
+fn a_restored_room_tells_from_when_it_goes_on_also_to_those_who_look_on() {
+    for player in [0, 1] {
+        let mut room = Room::arena(player);
+        room.disconnect();
+        room.restored_age_ms = Some(7300);
+        room.tick = 30;
+        room.welcome();
+        room.update();
+        let screen = room.screen();
+        assert!(screen.contains("The room lost its server: restored to 7 s ago."), "{screen}");
+        assert!(screen.contains("bob") && screen.chars().any(is_drawn), "{screen}");
+        room.now += Duration::from_secs(7);
+        assert!(!room.screen().contains("restored"));
+    }
 }
 
 #[test]

@@ -112,11 +112,11 @@ impl Watcher {
                     return self.failed(Event::AttemptFailed, ended);
                 }
                 Happened::Opened(Ok(stream)) => self.opened(stream),
-                Happened::Came(Ok(Some(response))) => {
-                    if let Some(event) = self.handle(response)? {
-                        return Ok(Some(event));
-                    }
-                }
+                Happened::Came(Ok(Some(response))) => match self.handle(response) {
+                    Ok(Some(event)) => return Ok(Some(event)),
+                    Ok(None) => {}
+                    Err(ended) => return self.ended(ended),
+                },
                 Happened::Came(Ok(None)) => {
                     let message = "the stream ended".to_owned();
                     let ended = Ended { code: Code::Ok, reason: String::new(), message };
@@ -167,7 +167,8 @@ impl Watcher {
 
     fn opened(&mut self, stream: Streaming<v1::WatchResponse>) {
         self.tell(Input::Opened);
-        self.session = Session::new(Config::default());
+        // It goes on with nothing but the newest epoch, below which no stream may be.
+        self.session = Session::new(Config::default()).after(&self.session);
         self.session.open("");
         // Spectators have nothing to say: their greeting is the request.
         self.session.poll_request(Instant::now().into_std());
@@ -195,10 +196,8 @@ impl Watcher {
             None => return Ok(None),
         };
         let message = v1::PlayResponse { message: Some(message) };
-        let event = self
-            .session
-            .handle_response(message, bytes, now.into_std())
-            .map_err(|violation| Ended::misbehaved(violation.to_string()))?;
+        let event =
+            self.session.handle_response(message, bytes, now.into_std()).map_err(Ended::from)?;
         let is_late = match &event {
             Event::Updated(update) => self
                 .session
@@ -218,7 +217,11 @@ impl Watcher {
         let was_open = self.session.is_open();
         self.session.handle_closed();
         self.tell(Input::Ended(&ended));
-        let event = if was_open { Event::Disconnected } else { Event::AttemptFailed };
+        let event = match was_open {
+            true if self.connection.is_moving() => Event::Moved,
+            true => Event::Disconnected,
+            false => Event::AttemptFailed,
+        };
         self.failed(event, ended)
     }
 

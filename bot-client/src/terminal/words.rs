@@ -9,6 +9,23 @@ pub(super) const FROZEN: &str = "The room stands still. It goes on as soon as it
 /// While the server has too much to do.
 pub(super) const BUSY: &str = "The server has too much to do just now. Trying again…";
 
+/// Before the room moves to another server.
+pub(super) const WILL_MOVE: &str = "The room moves to another server in a moment.";
+/// While it does so, if that takes long enough to be noticed.
+pub(super) const MOVING: &str = "The room moves to another server…";
+
+/// After the room's server was lost: how old the state is that the room went on from.
+pub(super) fn restored(age: Duration) -> String {
+    let ago = match age.as_secs() {
+        0 => "a moment ago".to_owned(),
+        s @ 1..120 => format!("{s} s ago"),
+        s @ 120..7200 => format!("{} min ago", s / 60),
+        s => format!("{} h ago", s / 3600),
+    };
+    // It has to fit beside the panel of a narrow terminal.
+    format!("The room lost its server: restored to {ago}.")
+}
+
 /// While the stream is broken, with what is left of the grace period.
 pub(super) fn reconnecting(left: Duration) -> String {
     match left.as_secs_f64().ceil() as u64 {
@@ -75,6 +92,15 @@ mod tests {
     #[test]
     fn names_cannot_command_the_terminal() {
         assert_eq!(printable("\x1b[2Jeve\r\u{200b}\u{7f}"), "[2Jeve");
+    }
+
+    #[test]
+    fn a_restored_room_says_from_when_it_goes_on() {
+        let ends = [(400, "a moment ago."), (7900, "to 7 s ago."), (125_000, "to 2 min ago.")];
+        for (ms, end) in ends {
+            let text = restored(Duration::from_millis(ms));
+            assert!(text.ends_with(end), "{text}");
+        }
     }
 
     #[test]

@@ -64,6 +64,20 @@ impl Pair {
         self.session.handle_closed();
     }
 
+    /// The room moves to another server; what is under way is lost. The player follows.
+    pub fn follow(&mut self) {
+        self.up.clear();
+        self.down.clear();
+        let stream = self.stream.take().expect("a stream is open");
+        self.room.moves(&stream);
+        let redirect = v1::Redirect { epoch: self.room.epoch, ..v1::Redirect::default() };
+        let message = Some(v1::play_response::Message::Redirect(redirect));
+        let event = self.session.handle_response(v1::PlayResponse { message }, 0, self.now());
+        self.events.push(event.expect("a stream may end so"));
+        self.session.handle_moved();
+        self.open();
+    }
+
     pub fn steer(&mut self, axis_x: i32) -> Result<u32, SendError> {
         let now = self.now();
         self.session.send(Controls { axis_x, axis_y: 127, ..Controls::default() }, now, now)

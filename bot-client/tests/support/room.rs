@@ -6,7 +6,7 @@ use fray_proto::hash::cell_checksum;
 use fray_proto::model::{Entity, Motion, Motions, Steering, World, advance, steer};
 use fray_proto::v1;
 use prost::Message as _;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use v1::cell_update::Encoding;
 use v1::play_request::Message as Request;
 use v1::play_response::Message as Response;
@@ -35,14 +35,19 @@ pub struct Faults {
     pub points_lost_on_resume: i32,
 }
 
-/// One room.
-#[derive(Debug)]
+/// One room; a copy of it is a checkpoint.
+#[derive(Clone, Debug)]
 pub struct Room {
     pub faults: Faults,
+    pub epoch: u64,
+    /// What it tells those who come back: that it was restored.
+    pub restored_age_ms: Option<u64>,
     pub tick: u32,
     /// The clock, as far as the room knows one: for margins of arrival.
     pub now_ms: u64,
     motions: Motions,
+    /// Players whose controls stay as they are when their next stream begins.
+    held: BTreeSet<u32>,
     seats: BTreeMap<u32, Seat>,
     history: VecDeque<(u32, Vec<v1::CellUpdate>)>,
     before: [Vec<Entity>; 2],
@@ -74,9 +79,12 @@ impl Room {
         let before = Default::default();
         Self {
             faults,
+            epoch: 1,
+            restored_age_ms: None,
             tick: 0,
             now_ms: 0,
             motions,
+            held: BTreeSet::new(),
             seats: BTreeMap::new(),
             history: VecDeque::new(),
             before,
@@ -121,7 +129,9 @@ impl Room {
         seat.connected = true;
         seat.generation += 1;
         seat.inbox.clear();
-        seat.steering = Steering::default();
+        if !self.held.remove(&player) {
+            seat.steering = Steering::default();
+        }
         let constants = |(kind, motion): (u32, Motion)| v1::Motion {
             kind,
             turn_rate: motion.turn_rate as u32,
@@ -149,6 +159,8 @@ impl Room {
             grace_ms: 30_000,
             resume_token: format!("token-{player}"),
             resumed,
+            epoch: self.epoch,
+            restored_age_ms: self.restored_age_ms.filter(|_| resumed),
             ..v1::Welcome::default()
         };
         let (generation, acked) = (seat.generation, seat.ack);
@@ -189,6 +201,15 @@ impl Room {
             seat.inbox.clear();
             seat.steering = Steering::default();
         }
+    }
+
+    /// It is on another server from now on, and holds the player's controls until the next stream.
+    pub fn moves(&mut self, stream: &Stream) {
+        self.epoch += 1;
+        if let Some(seat) = self.seat_of(stream) {
+            seat.inbox.clear();
+        }
+        self.held.insert(stream.player);
     }
 
     fn seat_of(&mut self, stream: &Stream) -> Option<&mut Seat> {

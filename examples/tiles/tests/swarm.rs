@@ -69,7 +69,7 @@ fn assert_no_faults(report: &Report) {
     assert_eq!(limits.failures(report), [""; 0], "{report}");
     assert_eq!(report.players, report.players_wanted);
     assert!(report.checksums > 0 && report.moves > 0, "{report}");
-    assert_eq!((report.unresolved_moves, report.rolled_back_moves), (0, 0), "{report}");
+    assert_eq!((report.unresolved_moves, report.set_back_moves), (0, 0), "{report}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,12 +15,16 @@ const WELCOME_MS = 10_000;
 /** How long a ticket is tried whose streams fail without a reason. */
 const TICKET_MS = 5_000;
 /** A stream that was good for so long ends a series of failures. */
-const STEADY_MS = 2_000;
+export const STEADY_MS = 2_000;
 /** The first pause between two attempts is below this; it doubles with each further one, up to the longest. */
 const PAUSE_MS_FIRST = 200;
 const PAUSE_MS_LONGEST = 2_000;
 /** The pause below which whoever is sent elsewhere goes there. */
-const HURRY_MS = 50;
+export const HURRY_MS = 50;
+/** The first pause while a room moves is below this; it doubles, too. Its players see the gap. */
+const MOVING_MS_FIRST = 50;
+/** A stream that does not end by itself after its Redirect is left after this. */
+const FOLLOW_MS = 200;
 /** The least ceiling of a pause after what happens to all players of a server at once. */
 const SPREAD_MS = 1_000;
 /** Pauses of whoever is told that there is too much. */
@@ -64,6 +68,8 @@ export type Input =
   | { kind: "welcomed"; resumeToken: string; graceMs: number; idleTimeoutMs: number }
   /** The server says that the room stands still, or that it goes on. */
   | { kind: "frozen"; isFrozen: boolean }
+  /** The server says that the room is on another server, and the stream is about to end. No ticket: the text is empty. */
+  | { kind: "redirected"; ticket: string; expiresInS: number }
   /** The stream ended though the player did not leave, or could not be opened. */
   | { kind: "ended"; ended: Ended }
   /** The time of `deadline` has come. */
@@ -106,6 +112,8 @@ const NOTHING: Action = { kind: "nothing" };
 export class Connection {
   #state: State = { kind: "idle" };
   #ticket: Ticket | undefined;
+  /** Takes its place when the stream ends, or at this time. */
+  #redirect: { ticket: Ticket; until: number } | undefined;
   /** How long after the loss of its stream the session may still be there: a server may notice as late as it gives up
       silent clients. */
   #session: { resumeToken: string; keptMs: number; graceMs: number } | undefined;
@@ -116,6 +124,10 @@ export class Connection {
   /** From when the grace period counts: it does not while the room stands still. */
   #graceFrom = 0;
   #isFrozen = false;
+  /** The stream was lost because the room moves. */
+  #isMoving = false;
+  /** Somebody was sent elsewhere without a pause since the last stream that was good for a while. */
+  #hasHurried = false;
   #failures = 0;
   #last: Verdict | undefined;
 
@@ -130,7 +142,9 @@ export class Connection {
 
   /** When to say `timer`. */
   get deadline(): number | undefined {
-    return "until" in this.#state ? this.#state.until : undefined;
+    const until = "until" in this.#state ? this.#state.until : Infinity;
+    const next = Math.min(until, this.#redirect?.until ?? Infinity);
+    return next === Infinity ? undefined : next;
   }
 
   /** While the stream is lost: until when the session is there for certain. */
@@ -146,6 +160,11 @@ export class Connection {
   /** Whether the server has too much to do just now. */
   get isBusy(): boolean {
     return this.#isApart() && this.#last === "busy";
+  }
+
+  /** Whether there is no stream because the room moves to another server; mostly that takes less than people notice. */
+  get isMoving(): boolean {
+    return this.#isApart() && this.#isMoving;
   }
 
   /** The secret by which another page may continue this session. */
@@ -169,7 +188,7 @@ export class Connection {
         this.#apartSince = now;
         return this.#join(now);
       case "joined":
-        return state.kind === "joining" ? this.#joined(now, input.ticket, input.expiresInS * 1000) : NOTHING;
+        return state.kind === "joining" ? this.#joined(now, input.ticket, input.expiresInS) : NOTHING;
       case "refused":
         if (state.kind !== "joining") return NOTHING;
         return this.#failed(now, refused(input.ended, this.#session !== undefined), input.ended);
@@ -182,9 +201,18 @@ export class Connection {
         this.#session = resumeToken === "" ? undefined : { resumeToken, graceMs, keptMs: graceMs + idleTimeoutMs };
         this.#requestId = undefined;
         this.#isFrozen = false;
+        this.#isMoving = false;
         this.#state = { kind: "playing", since: now };
         return NOTHING;
       }
+      case "redirected":
+        if (state.kind === "opening" || state.kind === "playing") {
+          const { ticket, expiresInS } = input;
+          const redirect = { ticket: newTicket(now, ticket, expiresInS), until: now + FOLLOW_MS };
+          this.#redirect = ticket === "" ? undefined : redirect;
+          this.#isFrozen = false;
+        }
+        return NOTHING;
       case "frozen":
         if (state.kind === "playing") this.#isFrozen = input.isFrozen;
         return NOTHING;
@@ -202,13 +230,19 @@ export class Connection {
         return this.#failed(now, "again", late);
       case "opening":
         return this.#ended(now, late);
-      case "waiting": {
-        const ticket = this.#usableTicket(now);
-        return ticket === undefined ? this.#join(now) : this.#open(now, ticket);
-      }
+      case "playing":
+        return this.#redirect === undefined ? NOTHING : this.#ended(now, late);
+      case "waiting":
+        return this.#attempt(now);
       default:
         return NOTHING;
     }
+  }
+
+  /** With the ticket at hand, or another one. */
+  #attempt(now: number): Action {
+    const ticket = this.#usableTicket(now);
+    return ticket === undefined ? this.#join(now) : this.#open(now, ticket);
   }
 
   #join(now: number): Action {
@@ -217,8 +251,8 @@ export class Connection {
     return { kind: "join", requestId: this.#requestId, resumeToken: this.resumeToken };
   }
 
-  #joined(now: number, ticket: string, expiresInMs: number): Action {
-    this.#ticket = { text: ticket, expiresAt: expiresInMs === 0 ? Infinity : now + expiresInMs, failedAt: undefined };
+  #joined(now: number, ticket: string, expiresInS: number): Action {
+    this.#ticket = newTicket(now, ticket, expiresInS);
     this.#isFrozen = false;
     // A further ticket for a session is another wish. Without a session the wish is a seat, and that waits for its player.
     if (this.#session !== undefined) this.#requestId = undefined;
@@ -241,16 +275,34 @@ export class Connection {
   #ended(now: number, ended: Ended): Action {
     if (this.#state.kind === "playing") {
       this.#apartSince = this.#graceFrom = now;
+      this.#isMoving = false;
       if (now - this.#state.since >= STEADY_MS) {
         this.#failures = 0;
+        this.#hasHurried = false;
         this.#last = undefined;
       }
       if (this.#ticket !== undefined) this.#ticket.failedAt = undefined;
     }
     const verdict = streamEnded(ended, this.#session !== undefined);
+    const redirect = this.#redirect;
+    this.#redirect = undefined;
+    this.#isMoving ||= redirect !== undefined || ended.reason === ROOM_MOVED;
+    if (redirect !== undefined && verdict !== "over") {
+      this.#ticket = redirect.ticket;
+      return this.#follow(now, ended);
+    }
     if (verdict === "elsewhere" || verdict === "spread") this.#ticket = undefined;
     else if (this.#ticket !== undefined) this.#ticket.failedAt ??= now;
     return this.#failed(now, verdict, ended);
+  }
+
+  /** However the stream ended: the room is elsewhere, and its players go there at once. Whoever is sent on before a stream
+      was good for a while takes a pause: servers may not agree where the room is. */
+  #follow(now: number, ended: Ended): Action {
+    if (this.#hasHurried || now >= this.#giveUpAt()) return this.#failed(now, "again", ended);
+    this.#hasHurried = true;
+    this.#last = undefined;
+    return this.#attempt(now);
   }
 
   #failed(now: number, verdict: Verdict, ended: Ended): Action {
@@ -277,21 +329,38 @@ export class Connection {
   #pause(verdict: Verdict): number {
     const fraction = this.chance.fraction();
     const between = (low: number, high: number): number => low + Math.floor(fraction * (high - low));
-    if (verdict === "elsewhere" && this.#last !== "elsewhere") return between(0, HURRY_MS);
-    const doubled = (first: number, longest: number): number => Math.min(longest, first * 2 ** Math.min(16, this.#failures));
-    let ceiling = doubled(PAUSE_MS_FIRST, PAUSE_MS_LONGEST);
-    if (verdict === "busy") ceiling = doubled(BUSY_MS_FIRST, BUSY_MS_LONGEST);
-    if (verdict === "spread") ceiling = Math.max(SPREAD_MS, ceiling);
-    const isFirst = this.#failures === 0 && verdict !== "busy";
+    if (verdict === "elsewhere" && !this.#hasHurried) {
+      this.#hasHurried = true;
+      return between(0, HURRY_MS);
+    }
+    const failures = this.#failures;
     this.#failures += 1;
-    return between(isFirst ? 0 : Math.floor(ceiling / 4), ceiling);
+    const doubled = (first: number, longest: number): number => Math.min(longest, first * 2 ** Math.min(16, failures));
+    if (verdict === "busy") {
+      const high = doubled(BUSY_MS_FIRST, BUSY_MS_LONGEST);
+      return between(Math.floor(high / 4), high);
+    }
+    if (this.#isMoving && verdict !== "spread") {
+      const high = doubled(MOVING_MS_FIRST, PAUSE_MS_LONGEST);
+      return between(high / 2, high);
+    }
+    const high = Math.max(doubled(PAUSE_MS_FIRST, PAUSE_MS_LONGEST), verdict === "spread" ? SPREAD_MS : 0);
+    return between(failures === 0 ? 0 : Math.floor(high / 4), high);
   }
 
   #end(reason: string): Action {
     this.#state = { kind: "over" };
+    this.#redirect = undefined;
     return { kind: "over", reason };
   }
 }
+
+function newTicket(now: number, text: string, expiresInS: number): Ticket {
+  return { text, expiresAt: expiresInS === 0 ? Infinity : now + expiresInS * 1000, failedAt: undefined };
+}
+
+/** The reason by which a stream ends whose room is on another server now. */
+export const ROOM_MOVED = "ROOM_MOVED";
 
 /** Reasons by which a server says that the room may stand still: its grace periods do, too. */
 const STANDS_STILL = new Set(["LEASE_LOST", "OWNER_UNREACHABLE", "DIRECTORY_AWAY"]);
@@ -304,6 +373,7 @@ function streamEnded({ code, reason }: Ended, hasSession: boolean): Verdict {
     case Code.DeadlineExceeded:
       return "again";
     case Code.Unavailable:
+      if (reason === ROOM_MOVED) return "elsewhere";
       return reason === "" ? "again" : "spread";
     case Code.Unknown:
     case Code.Internal:

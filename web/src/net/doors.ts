@@ -6,7 +6,7 @@ import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { Lobby, type JoinRequest, type JoinRequestSchema } from "../gen/fray/v1/lobby_pb";
 import { Play, type Notice, type Update, type Welcome } from "../gen/fray/v1/play_pb";
 import type { Room } from "../gen/fray/v1/world_pb";
-import { JOIN_MS } from "./connection";
+import { HURRY_MS, JOIN_MS, ROOM_MOVED, STEADY_MS } from "./connection";
 import { endedOf } from "./refusals";
 import { Replica, ReplicaError } from "./replica";
 import { Failed, type Host, type Seat, type Socket, type SocketEvents } from "./session";
@@ -77,10 +77,12 @@ export class Doors {
   /** Looks on at a room. Starts again by itself; returns what ends it. */
   watch(roomId: string, listener: WatchListener): () => void {
     const stop = new AbortController();
+    let known = { roomId: "", epoch: 0n };
     const run = async (): Promise<void> => {
       let replica: Replica | undefined;
       let earliest = Infinity;
       let tickMs = 50;
+      const { roomId: before, epoch: newest } = known;
       // A fresh one each time: the room may be on another server by now, and the fullest one another.
       const seat = await this.#tickets.fresh(roomId === "" ? { case: undefined } : { case: "roomId", value: roomId });
       const watched = { roomId: seat.roomId === "" ? roomId : seat.roomId };
@@ -88,6 +90,10 @@ export class Doors {
         if (message.case === "welcome") {
           replica = Replica.forWelcome(message.value);
           if (replica === undefined) return;
+          const { room, epoch } = message.value;
+          // Whoever owned the room before knows less.
+          if (room?.roomId === before && epoch < newest) return;
+          known = { roomId: room?.roomId ?? "", epoch };
           tickMs = 1000 / Math.max(1, message.value.tickRateHz);
           listener.welcomed(message.value, replica);
         } else if (message.case === "update" && replica !== undefined) {
@@ -118,16 +124,21 @@ export interface WatchListener {
   failed(): void;
 }
 
-/** Runs it until it is stopped; not at once again after a failure. */
+/** Runs it until it is stopped; not at once again after a failure, unless that was good for a while and says that the room moved. */
 async function again(run: () => Promise<void>, stop: AbortSignal, failed: () => void): Promise<void> {
   while (!stop.aborted) {
+    const began = performance.now();
     let pause = 200;
     try {
       await run();
-    } catch {
+    } catch (error) {
       if (stop.aborted) return;
-      failed();
-      pause = RETRY_MS * (0.75 + Math.random() / 2);
+      if (endedOf(error).reason === ROOM_MOVED && performance.now() - began >= STEADY_MS) {
+        pause = HURRY_MS * Math.random();
+      } else {
+        failed();
+        pause = RETRY_MS * (0.75 + Math.random() / 2);
+      }
     }
     await new Promise((resolve) => setTimeout(resolve, pause));
   }

@@ -36,6 +36,8 @@ export class MoveLog {
   applied: Controls = NEUTRAL;
   /** How often the server's count or hash was not what was sent. */
   mismatches = 0;
+  /** Moves that are gone because the room was restored from what had been recorded. */
+  setBack = 0;
   #acked = 0;
   #count = 0;
   #hash = 0;
@@ -70,22 +72,26 @@ export class MoveLog {
     return newest;
   }
 
-  /** A stream (again): what is left in `pending` is to be sent (again). */
-  welcome(welcome: Welcome): void {
+  /** A stream (again): what is left in `pending` is to be sent (again). The server holds the controls while a room moves; after
+      any other loss it let them go. */
+  welcome(welcome: Welcome, holds = false): void {
     const { lastAppliedSequence: last, appliedCount, appliedHash: hash } = welcome;
+    const isSetBack = welcome.resumed && welcome.restoredAgeMs !== undefined;
     const isPast = last < this.#acked;
+    const newest = this.lastSequence;
     this.#fold(last);
+    if (isSetBack) {
+      this.setBack += Math.max(0, newest - last);
+      this.pending = [];
+    }
     const differs = last !== this.#acked || appliedCount !== this.#count || hash !== this.#hash;
     if (differs) {
-      // Another session, or one that was restored from before moves that had been acknowledged: those are lost, and the
-      // numbers go on from where the server stands. What was not acknowledged is numbered anew.
-      if (!isPast && welcome.resumed) this.mismatches += 1;
+      // Another session; or moves are gone that had been acknowledged, and the numbers go on from where the server stands.
+      if (welcome.resumed && !(isSetBack && isPast)) this.mismatches += 1;
+      if (isPast || !welcome.resumed) this.pending = [];
       this.#adopt(last, appliedCount, hash);
-      if (!welcome.resumed) this.pending = [];
-      this.pending.forEach((move, index) => (move.sequence = last + 1 + index));
     }
-    // The server let the controls go while the stream was away.
-    this.applied = NEUTRAL;
+    if (!holds || isSetBack) this.applied = NEUTRAL;
   }
 
   #fold(upTo: number): SentMove | undefined {

@@ -11,6 +11,7 @@ import {
   PlayResponseSchema,
   type Notice,
   type PlayRequest,
+  type Redirect,
   type Update,
   type Welcome,
 } from "../gen/fray/v1/play_pb";
@@ -27,7 +28,7 @@ export type SessionState =
   | { kind: "connecting"; isBusy: boolean }
   | { kind: "playing"; isFrozen: boolean }
   /** The ship waits in the room until `graceUntil` (in the host's time). */
-  | { kind: "reconnecting"; graceUntil: number; isFrozen: boolean; isBusy: boolean }
+  | { kind: "reconnecting"; since: number; graceUntil: number; isFrozen: boolean; isBusy: boolean; isMoving: boolean }
   | { kind: "ended"; reason: string };
 
 export interface Socket {
@@ -90,6 +91,8 @@ export class Session {
   desyncs = 0;
   resyncs = 0;
   reconnects = 0;
+  /** Streams that were followed to another server, because the room moved there. */
+  redirects = 0;
 
   readonly #connection: Connection;
   #socket: Socket | undefined;
@@ -97,6 +100,8 @@ export class Session {
   #generation = 0;
   #isWelcomed = false;
   #isLeaving = false;
+  /** The newest epoch of the room: who owned it before knows less, and is not believed. */
+  #epoch = 0n;
   /** When the last Resync went out, while its answer is awaited. */
   #resyncSentAt: number | undefined;
   #seenTick = 0;
@@ -163,7 +168,9 @@ export class Session {
   #tell(input: Input): void {
     const wasPlaying = this.state.kind === "playing";
     this.#do(this.#connection.handle(this.host.now(), input));
-    if (wasPlaying && !this.#isWelcomed && this.state.kind !== "ended") this.reconnects += 1;
+    if (!wasPlaying || this.#isWelcomed || this.state.kind === "ended") return;
+    if (this.#connection.isMoving) this.redirects += 1;
+    else this.reconnects += 1;
   }
 
   #do(action: Action): void {
@@ -258,6 +265,9 @@ export class Session {
       case "notice":
         this.#noticed(message.value);
         break;
+      case "redirect":
+        this.#redirected(message.value);
+        break;
       case undefined: // Of a newer server.
     }
   }
@@ -269,12 +279,18 @@ export class Session {
       this.#end("PROTOCOL_UNSUPPORTED");
       return;
     }
+    const isSameRoom = this.welcome === undefined || this.welcome.room?.roomId === welcome.room?.roomId;
+    if (isSameRoom && welcome.epoch < this.#epoch) {
+      this.#end("WRONG_SERVER");
+      return;
+    }
+    this.#epoch = welcome.epoch;
     this.welcome = welcome;
     this.replica = replica;
     this.#isWelcomed = true;
     this.#seenTick = 0;
     this.#echoes.clear();
-    this.moves.welcome(welcome);
+    this.moves.welcome(welcome, this.#connection.isMoving);
     this.#watchedAt = this.host.now();
     this.#cancelTimer();
     this.#watch();
@@ -282,6 +298,13 @@ export class Session {
     this.#tell({ kind: "welcomed", resumeToken, graceMs, idleTimeoutMs });
     this.listener.welcomed(welcome, replica);
     for (const move of this.moves.pending) this.#sendMove(move);
+  }
+
+  #redirected({ epoch, ticket, expiresInS }: Redirect): void {
+    if (epoch > this.#epoch) this.#epoch = epoch;
+    this.#tell({ kind: "redirected", ticket, expiresInS });
+    // There is a deadline now.
+    if (this.#isWelcomed) this.#watch();
   }
 
   #noticed(notice: Notice): void {
@@ -376,7 +399,9 @@ export class Session {
     }
     const due = Math.max(WATCHDOG_MS, Math.min(heartbeatMs, stalenessWindowMs / 4));
     if (now - this.#sentAt >= due) this.#ping(now - this.#echoSentAt >= ECHO_INTERVAL_MS);
-    this.#after(WATCHDOG_MS, () => this.#watch());
+    const { deadline = Infinity } = this.#connection;
+    if (now >= deadline) this.#tell({ kind: "timer" });
+    else this.#after(Math.min(WATCHDOG_MS, deadline - now), () => this.#watch());
   }
 
   /** There is one timer: whatever waits next. */
@@ -399,6 +424,7 @@ export class Session {
     if (action.kind === "over") return { kind: "ended", reason: action.reason };
     if (state === "playing") return { kind: "playing", isFrozen };
     if (graceUntil === undefined) return { kind: "connecting", isBusy };
-    return { kind: "reconnecting", graceUntil, isFrozen, isBusy };
+    const since = this.state.kind === "reconnecting" ? this.state.since : this.host.now();
+    return { kind: "reconnecting", since, graceUntil, isFrozen, isBusy, isMoving: this.#connection.isMoving };
   }
 }

@@ -92,6 +92,11 @@ export class Hud {
     }
   }
 
+  /** What players may like to know, but need not. */
+  note(text: string): void {
+    this.#line(false, note(text));
+  }
+
   #killed(): void {
     this.#hasKilled = true;
     this.#hint.classList.add("done");

@@ -42,6 +42,8 @@ struct Step {
     frozen: bool,
     #[serde(default)]
     busy: bool,
+    #[serde(default)]
+    moving: bool,
     /// Absent: not looked at.
     grace_until: Option<Grace>,
 }
@@ -63,6 +65,7 @@ enum NoGrace {
 #[serde(untagged)]
 enum In {
     Joined { joined: String, expires_in_s: u64 },
+    Redirected { redirected: String, expires_in_s: u64 },
     Refused { refused: String },
     Welcomed { welcomed: String, grace_ms: u64, idle_timeout_ms: u64 },
     Frozen { frozen: bool },
@@ -128,6 +131,10 @@ fn run(
         In::Joined { joined, expires_in_s } => {
             Input::Joined { ticket: joined, expires_in: Duration::from_secs(*expires_in_s) }
         }
+        In::Redirected { redirected, expires_in_s } => {
+            let expires_in = Duration::from_secs(*expires_in_s);
+            Input::Redirected { ticket: redirected, expires_in }
+        }
         In::Refused { refused } => {
             end = ended(&with(refused));
             Input::Refused(&end)
@@ -164,8 +171,9 @@ fn run(
         Out::Open { open } => format!("open {open}"),
         Out::Over { over } => format!("over {}", reason_of(&with(over))),
     };
-    let is = (did, connection.deadline_ms(), connection.is_frozen(), connection.is_busy());
-    let should_be = (wanted, step.timer, step.frozen, step.busy);
+    let looks = [connection.is_frozen(), connection.is_busy(), connection.is_moving()];
+    let is = (did, connection.deadline_ms(), looks);
+    let should_be = (wanted, step.timer, [step.frozen, step.busy, step.moving]);
     if is != should_be {
         return Err(format!("at {}: {is:?} instead of {should_be:?}", step.at));
     }
@@ -233,9 +241,11 @@ enum Answer {
     Works,
     /// Welcome, and so long after it this end.
     Breaks(u64, &'static str),
+    /// The same with a Redirect before the end.
+    Moves(u64, &'static str),
 }
 
-const RETRIED: [&str; 12] = [
+const RETRIED: [&str; 13] = [
     "OK",
     "CANCELLED",
     "UNKNOWN",
@@ -244,6 +254,7 @@ const RETRIED: [&str; 12] = [
     "UNAVAILABLE/LEASE_LOST",
     "UNAVAILABLE/SHUTTING_DOWN",
     "UNAVAILABLE/OWNER_UNREACHABLE",
+    "UNAVAILABLE/ROOM_MOVED",
     "UNAVAILABLE/DIRECTORY_AWAY",
     "FAILED_PRECONDITION/WRONG_SERVER",
     "DEADLINE_EXCEEDED/IDLE_TIMEOUT",
@@ -257,6 +268,8 @@ fn answer() -> impl Strategy<Value = Answer> {
         2 => Just(Answer::Works),
         2 => (0_u64..20_000, proptest::sample::select(&RETRIED[..]))
             .prop_map(|(after_ms, status)| Answer::Breaks(after_ms, status)),
+        2 => (0_u64..5_000, proptest::sample::select(&RETRIED[..]))
+            .prop_map(|(after_ms, status)| Answer::Moves(after_ms, status)),
     ]
 }
 
@@ -307,7 +320,7 @@ fn play(answers: &[Answer], fractions: Vec<f64>, until_ms: u64) -> Story {
                         connection.handle(now, joined, &mut chance)
                     }
                     Answer::Works => return story,
-                    Answer::Breaks(after_ms, status) => {
+                    Answer::Breaks(after_ms, status) | Answer::Moves(after_ms, status) => {
                         let welcomed = Input::Welcomed {
                             resume_token: "token",
                             grace: GRACE,
@@ -316,6 +329,11 @@ fn play(answers: &[Answer], fractions: Vec<f64>, until_ms: u64) -> Story {
                         connection.handle(now, welcomed, &mut chance);
                         now += after_ms;
                         story.losses.push(now);
+                        if matches!(answer, Answer::Moves(..)) {
+                            let expires_in = Duration::from_secs(60);
+                            let redirected = Input::Redirected { ticket: "there", expires_in };
+                            connection.handle(now, redirected, &mut chance);
+                        }
                         connection.handle(now, Input::Ended(&ended(status)), &mut chance)
                     }
                 }

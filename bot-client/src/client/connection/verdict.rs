@@ -21,6 +21,9 @@ pub(super) enum Verdict {
 /// Reasons by which a server says that the room may stand still: its grace periods do, too.
 pub(super) const STANDS_STILL: [&str; 3] = ["LEASE_LOST", "OWNER_UNREACHABLE", "DIRECTORY_AWAY"];
 
+/// The reason by which a stream ends whose room is on another server now.
+pub(super) const ROOM_MOVED: &str = "ROOM_MOVED";
+
 impl Verdict {
     /// What the end of a stream means.
     pub(super) fn of_stream(ended: &Ended, has_session: bool) -> Self {
@@ -28,6 +31,7 @@ impl Verdict {
         match ended.code {
             Code::Ok | Code::Cancelled | Code::DeadlineExceeded => Self::Again,
             Code::Unavailable | Code::Unknown | Code::Internal if reason.is_empty() => Self::Again,
+            Code::Unavailable if reason == ROOM_MOVED => Self::Elsewhere,
             Code::Unavailable => Self::Spread,
             Code::Unauthenticated => Self::Elsewhere,
             Code::FailedPrecondition if matches!(reason, "" | "WRONG_SERVER") => Self::Elsewhere,

@@ -76,14 +76,53 @@ fn a_move_that_was_never_sent_is_found() {
 }
 
 #[test]
-fn a_room_that_fell_back_gets_its_moves_again() {
+fn a_restored_room_frees_the_numbers_of_what_is_gone() {
+    let mut ledger = ledger_with(5);
+    ledger.acknowledge(applied_of(&[1, 2, 3, 4]), at(1));
+    assert_eq!(ledger.set_back(applied_of(&[1, 2])), (3, None));
+    assert_eq!((ledger.unacknowledged(), ledger.acknowledged()), (0, 2));
+    // Another move of the same number, and the hash goes on from where the server stands.
+    assert_eq!(ledger.push(fly(9), at(2), None), 3);
+    assert_eq!(ledger.acknowledge(apply(applied_of(&[1, 2]), 9, 3), at(3)).fault, None);
+}
+
+#[test]
+fn a_restored_room_that_has_all_acknowledged_moves_drops_only_those_under_way() {
+    let mut ledger = ledger_with(5);
+    ledger.acknowledge(applied_of(&[1, 2]), at(1));
+    assert_eq!(ledger.set_back(applied_of(&[1, 2, 3])), (2, None));
+    assert_eq!(ledger.push(fly(9), at(2), None), 4);
+}
+
+#[test]
+fn a_restored_room_with_moves_that_were_never_made_is_found() {
+    let mut ledger = ledger_with(3);
+    ledger.acknowledge(applied_of(&[1, 2, 3]), at(1));
+    let other = Applied { hash: 7, ..applied_of(&[1, 2]) };
+    assert_eq!(ledger.set_back(other), (1, Some(MoveFault::Altered)));
+    assert_eq!(ledger.set_back(applied_of(&[1, 2, 3])), (0, Some(MoveFault::Altered)));
+}
+
+#[test]
+fn a_room_restored_from_before_all_that_is_kept_is_believed() {
+    let mut ledger = ledger_with(0);
+    let mut applied = Applied::default();
+    for n in 1..=1000 {
+        ledger.push(fly(n as i32), at(0), None);
+        applied = apply(applied, n as i32, n);
+        ledger.acknowledge(applied, at(0));
+    }
+    assert_eq!(ledger.set_back(applied_of(&[1, 2])), (998, None));
+    assert_eq!(ledger.newest(), 2);
+}
+
+#[test]
+fn a_session_that_falls_back_without_a_word_has_lost_its_moves() {
     let mut ledger = ledger_with(5);
     ledger.acknowledge(applied_of(&[1, 2, 3, 4]), at(1));
     let outcome = ledger.resume(applied_of(&[1, 2]), at(2));
-    assert_eq!((outcome.fault, outcome.rolled_back), (None, 2));
-    assert_eq!(ledger.unacknowledged(), 3);
-    assert_eq!(ledger.message(3, at(2)).expect("kept").axis_x, 3);
-    assert_eq!(ledger.acknowledge(applied_of(&[1, 2, 3, 4, 5]), at(3)).fault, None);
+    assert_eq!(outcome.fault, Some(MoveFault::Lost(3)));
+    assert_eq!(ledger.push(fly(9), at(2), None), 3);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::{Phase, Session, Violation};
 use crate::client::Correction;
 use crate::client::entity_ticks::EntityTicks;
 use crate::client::event::{Event, Updated};
-use crate::client::ledger::{Acknowledged, Applied, Ledger, MoveFault};
+use crate::client::ledger::{Applied, Ledger, MoveFault};
 use crate::client::predict::Prediction;
 use crate::client::schedule::{Schedule, TickLine};
 use crate::client::tracing::{AcknowledgedMove, AppliedMove};
@@ -31,6 +31,7 @@ impl Session {
         if !(min..=max).contains(&PROTOCOL_VERSION) {
             return Err(Violation::Protocol { min, max });
         }
+        self.check_epoch(&welcome)?;
         let replica = Replica::for_welcome(&welcome).ok_or(Violation::World)?;
         let applied = Applied {
             sequence: welcome.last_applied_sequence,
@@ -47,9 +48,17 @@ impl Session {
                 same
             }
         };
-        if resumed {
+        let is_set_back = resumed && welcome.restored_age_ms.is_some();
+        let was_moving = std::mem::take(&mut self.whereabouts.is_moving);
+        let holds = resumed && !is_set_back && was_moving;
+        if is_set_back {
+            let (dropped, fault) = self.ledger.set_back(applied);
+            self.counters.set_backs += 1;
+            self.counters.set_back_moves += u64::from(dropped);
+            self.note_fault(fault);
+        } else if resumed {
             let outcome = self.ledger.resume(applied, now);
-            self.note(&outcome);
+            self.note_fault(outcome.fault);
             self.tell(welcome.player, &outcome.traced, now);
         } else {
             self.counters.lost_moves += self.ledger.unacknowledged() as u64;
@@ -57,7 +66,7 @@ impl Session {
         }
         self.next_move = self.ledger.acknowledged() + 1;
         self.resent = self.ledger.newest();
-        self.restart_prediction(replica.world());
+        self.restart_prediction(replica.world(), holds);
         self.note_checksums();
         self.checksums_before = 0;
         self.replica = Some(replica);
@@ -66,12 +75,26 @@ impl Session {
         Ok(Event::Welcomed { resumed })
     }
 
-    fn restart_prediction(&mut self, world: World) {
+    /// A room has one owner at a time: whoever owned it before a newer one knows less, and must not be believed.
+    fn check_epoch(&mut self, welcome: &v1::Welcome) -> Result<(), Violation> {
+        let room_id = welcome.room.as_ref().map_or("", |room| &room.room_id);
+        let (newest, epoch) = (self.whereabouts.epoch, welcome.epoch);
+        if self.whereabouts.room_id == room_id && epoch < newest {
+            self.counters.stale_epochs += 1;
+            return Err(Violation::StaleEpoch { epoch, newest });
+        }
+        room_id.clone_into(&mut self.whereabouts.room_id);
+        self.whereabouts.epoch = epoch;
+        Ok(())
+    }
+
+    fn restart_prediction(&mut self, world: World, holds: bool) {
         let mut prediction = match self.prediction.take() {
             Some(prediction) if prediction.world() == world => prediction,
             _ => Prediction::new(world),
         };
-        prediction.restart(self.ledger.unacknowledged_moves());
+        let held = holds.then(|| self.ledger.acknowledged());
+        prediction.restart(held, self.ledger.unacknowledged_moves());
         self.prediction = Some(prediction);
     }
 
@@ -152,7 +175,7 @@ impl Session {
         let applied =
             Applied { sequence: ack.input_ack, count: ack.applied_count, hash: ack.applied_hash };
         let outcome = self.ledger.acknowledge(applied, now);
-        self.note(&outcome);
+        self.note_fault(outcome.fault);
         self.tell(self.player(), &outcome.traced, now);
         // A server that applied what was never sent took the numbers: go on above them.
         self.next_move = self.next_move.max(self.ledger.acknowledged() + 1);
@@ -183,9 +206,8 @@ impl Session {
         others.take(TRACED_MOVES_MAX).collect()
     }
 
-    fn note(&mut self, outcome: &Acknowledged) {
-        self.counters.rolled_back_moves += u64::from(outcome.rolled_back);
-        match outcome.fault {
+    fn note_fault(&mut self, fault: Option<MoveFault>) {
+        match fault {
             None => {}
             Some(MoveFault::Lost(count)) => self.counters.lost_moves += u64::from(count),
             Some(MoveFault::Duplicate(count)) => self.counters.duplicate_moves += u64::from(count),

@@ -14,7 +14,7 @@ use super::ledger::{Ledger, UNACKNOWLEDGED_MAX};
 use super::predict::Prediction;
 use super::schedule::TickLine;
 use super::tracing::Tracer;
-use super::{Controls, Counters};
+use super::{Controls, Counters, Ended};
 use bytes::Bytes;
 use fray_proto::PROTOCOL_VERSION;
 use fray_proto::model::Entity;
@@ -23,6 +23,7 @@ use fray_proto::v1::{self, play_request, play_response};
 use prost::Message as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tonic::Code;
 
 /// How often an unanswered `Resync` is repeated.
 const RESYNC_AGAIN: Duration = Duration::from_secs(1);
@@ -73,6 +74,27 @@ pub enum Violation {
     /// A world that cannot be.
     #[error("the world's numbers are out of range")]
     World,
+    /// A server that owned the room before another one did.
+    #[error("the server has epoch {epoch} of the room, which is in epoch {newest}")]
+    StaleEpoch {
+        /// Of this server.
+        epoch: u64,
+        /// The newest one known.
+        newest: u64,
+    },
+}
+
+impl From<Violation> for Ended {
+    fn from(violation: Violation) -> Self {
+        let message = violation.to_string();
+        match violation {
+            // There is a better one.
+            Violation::StaleEpoch { .. } => {
+                Self { code: Code::FailedPrecondition, reason: "WRONG_SERVER".to_owned(), message }
+            }
+            _ => Self::misbehaved(message),
+        }
+    }
 }
 
 /// Why a move was not taken.
@@ -99,6 +121,16 @@ enum Phase {
     Leaving,
 }
 
+/// Where the room is.
+#[derive(Clone, Debug, Default)]
+struct Whereabouts {
+    room_id: String,
+    /// The newest one that is known, of a `Welcome` or of a `Redirect`.
+    epoch: u64,
+    /// The stream was lost because the room moves: the server holds the controls.
+    is_moving: bool,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Session {
@@ -106,6 +138,7 @@ pub struct Session {
     tracer: Option<Arc<dyn Tracer>>,
     phase: Phase,
     welcome: Option<v1::Welcome>,
+    whereabouts: Whereabouts,
     replica: Option<Replica>,
     counter: Option<EntityTickCounter>,
     ledger: Ledger,
@@ -138,6 +171,7 @@ impl Session {
             tracer: None,
             phase: Phase::Apart,
             welcome: None,
+            whereabouts: Whereabouts::default(),
             replica: None,
             counter,
             ledger: Ledger::default(),
@@ -163,6 +197,12 @@ impl Session {
     #[must_use]
     pub fn traced(self, tracer: Option<Arc<dyn Tracer>>) -> Self {
         Self { tracer, ..self }
+    }
+
+    /// Takes no older epoch of the room for true than an earlier session did.
+    #[must_use]
+    pub fn after(self, earlier: &Self) -> Self {
+        Self { whereabouts: earlier.whereabouts.clone(), ..self }
     }
 
     // --- what happens ---
@@ -192,6 +232,12 @@ impl Session {
         if let Some(replica) = &mut self.replica {
             replica.clear();
         }
+    }
+
+    /// The stream is gone because the room moves to another server. Unlike after a loss, controls hold meanwhile.
+    pub fn handle_moved(&mut self) {
+        self.handle_closed();
+        self.whereabouts.is_moving = true;
     }
 
     /// A message came, with so many bytes of framing around it.
@@ -224,7 +270,11 @@ impl Session {
             Some(Message::Update(_)) => Err(Violation::Unexpected("an update")),
             Some(Message::Pong(pong)) => Ok(Event::Pong { tick: pong.tick }),
             Some(Message::Notice(notice)) => Ok(Event::Notice(notice)),
-            Some(Message::Redirect(redirect)) => Ok(Event::Redirected(redirect)),
+            Some(Message::Redirect(redirect)) => {
+                let newest = &mut self.whereabouts.epoch;
+                *newest = redirect.epoch.max(*newest);
+                Ok(Event::Redirected(redirect))
+            }
             None => Ok(Event::Ignored),
         }
     }

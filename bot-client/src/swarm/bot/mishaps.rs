@@ -27,6 +27,20 @@ impl Bot {
         }
     }
 
+    /// The room moves to another server, and the player with it: no disconnect.
+    pub(super) fn moved(&mut self) {
+        self.lose(Instant::now());
+        self.is_moving = true;
+    }
+
+    /// Its entry, to be compared with that on the next stream.
+    pub(super) fn remember_entry(&mut self) {
+        let session = self.player.session();
+        if let Some((welcome, replica)) = session.welcome().zip(session.replica()) {
+            self.entry_before = PlayerEntry::of(replica, welcome.player);
+        }
+    }
+
     /// The stream is gone, whoever cut it.
     pub(super) fn lose(&mut self, now: Instant) {
         let mut stats = self.shared.board.shard(self.index);
@@ -41,6 +55,7 @@ impl Bot {
             self.stall_due = Some(now + STALL_AFTER);
             self.updated_at = None;
         }
+        self.is_moving = false;
         self.lost_at = self.lost_at.or(Some(now));
     }
 
@@ -50,9 +65,7 @@ impl Bot {
         let grace_ms = session.welcome().map_or(0, |welcome| welcome.grace_ms);
         let longest = u64::from(grace_ms / 2).clamp(101, 1500);
         let away = Duration::from_millis(self.random.random_range(100..longest));
-        if let Some((welcome, replica)) = session.welcome().zip(session.replica()) {
-            self.entry_before = PlayerEntry::of(replica, welcome.player);
-        }
+        self.remember_entry();
         self.player.cut_off(away);
         // The pause is of the player's making: only the time from when it wants to be back is measured, and no gap.
         self.lost_at = Some(now + away);

@@ -23,6 +23,7 @@ pub(super) struct Room {
     pub(super) local: Vec<Entity>,
     pub(super) global: Vec<Entity>,
     pub(super) private: Vec<i32>,
+    pub(super) restored_age_ms: Option<u64>,
     pub(super) session: Session,
     pub(super) model: Model,
     pub(super) now: Instant,
@@ -38,6 +39,7 @@ impl Room {
             local: Vec::new(),
             global: Vec::new(),
             private: Vec::new(),
+            restored_age_ms: None,
             session: Session::new(Config::default()),
             model: Model::new(0),
             now: tokio::time::Instant::now().into_std(),
@@ -83,6 +85,7 @@ impl Room {
             idle_timeout_ms: 10_000,
             heartbeat_ms: 1000,
             staleness_window_ms: 1000,
+            restored_age_ms: self.restored_age_ms,
             room: Some(v1::Room { name: "Cobalt arena".to_owned(), ..v1::Room::default() }),
             ..v1::Welcome::default()
         };
@@ -125,6 +128,12 @@ impl Room {
     pub(super) fn disconnect(&mut self) {
         self.session.handle_closed();
         let event = Event::Disconnected(Ended::broken("a test"));
+        self.model.handle(&event, &self.session, self.now);
+    }
+
+    pub(super) fn moves(&mut self) {
+        self.session.handle_moved();
+        let event = Event::Moved(Ended::broken("a test"));
         self.model.handle(&event, &self.session, self.now);
     }
 
