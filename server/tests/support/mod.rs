@@ -70,6 +70,18 @@ impl Net {
         }
     }
 
+    /// The same with a store that others may have, too.
+    pub fn unbound_with(flags: &[&str], store: Arc<dyn Store>) -> Self {
+        let config = Config::parse_from(["fray-server", "--seed", "7"].iter().chain(flags));
+        let game = Arc::new(Arena::default());
+        let parts = Parts::with_store(&config, game, store, 0).expect("a server");
+        Self {
+            parts: Arc::new(parts),
+            connections: TaskTracker::new(),
+            clients: TaskTracker::new(),
+        }
+    }
+
     /// A server that counts and traces there.
     pub fn with_telemetry(flags: &[&str], telemetry: &Telemetry) -> Self {
         let config = Config::parse_from(["fray-server", "--seed", "7"].iter().chain(flags));
