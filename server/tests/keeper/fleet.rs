@@ -304,10 +304,7 @@ impl Server {
         let flags = ["--room-ttl", "1h"];
         let net = Arc::new(match store {
             None => Net::unbound(&flags),
-            Some(store) => {
-                let shares = ["--nats", "nats://nowhere", "--store-nats"];
-                Net::unbound_with(&[&flags[..], &shares].concat(), Arc::new(store.clone()))
-            }
+            Some(store) => Net::sharing(&flags, Arc::new(store.clone())),
         });
         net.parts.health().bound();
         let directory = Arc::new(Cuttable::new(directory.another()));
