@@ -3,6 +3,9 @@
 //! To see them fail: in `replay/restoring.rs`, count no refused moves; forget the grace period; keep the sessions of the first
 //! record; go on after a hash that differs.
 
+#[allow(dead_code, reason = "each test uses its own part of it")]
+mod support;
+
 use fray_server::game::arena::Arena;
 use fray_server::game::{Controls, GameFactory, Profile, Steering};
 use fray_server::replay::restoring::{NotRestored, Restored, play, read};
@@ -11,7 +14,8 @@ use fray_server::room::registry::{NewRoom, Recording};
 use fray_server::room::{Arrival, Handle, Outcome, Registry, RoomId, Settings, Who};
 use fray_server::store::sessions::Presence;
 use fray_server::store::{
-    Checkpoint, End, EndReason, MemoryStore, Name, Reader, Record, Sessions, Store, TickDraft,
+    Checkpoint, End, EndReason, FileStore, MemoryStore, Name, Reader, Record, Sessions, Store,
+    TickDraft,
 };
 use fray_server::telemetry::Telemetry;
 use proptest::prelude::*;
@@ -453,4 +457,62 @@ fn a_later_owner_counts_and_what_an_earlier_one_had_after_it_does_not() {
         let restored = restore(&play.store).expect("restored");
         assert!(restored.tick < from + 30 && restored.header.epoch == 2);
     });
+}
+
+/// A server alone with a folder; who was in its room comes back, or nobody does.
+async fn started_again(end: impl AsyncFnOnce(&support::Net)) -> (usize, Option<(u64, u32, bool)>) {
+    let folder = std::env::temp_dir().join(format!("fray-restart-{:016x}", rand::random::<u64>()));
+    let store = || Arc::new(FileStore::open(&folder, Default::default()).expect("a store"));
+    let token_hash = token_of(1);
+    let first = store();
+    let net = support::Net::sharing(&[], first.clone());
+    let rooms = &net.parts.sessions().rooms;
+    let room = open(rooms);
+    room.reserve("p1".into(), Profile::default()).await.expect("a seat");
+    let attached = room.attach(Claim::Ticket { player_id: "p1".into(), token_hash }).await;
+    let mut frames = room.frames();
+    frames.wait_for(|frame| frame.tick > 30).await.expect("it plays");
+    let tick = frames.borrow().tick;
+    end(&net).await;
+    drop(attached);
+    rooms.close().await;
+    first.close().expect("closed");
+    drop((first, net));
+
+    let second = store();
+    let net = support::Net::sharing(&[], second.clone());
+    let sessions = net.parts.sessions();
+    let count = sessions.restore_own_rooms().await;
+    let room = sessions.rooms.get(&room.info().id);
+    let found = match &room {
+        None => None,
+        Some(room) => {
+            assert_eq!(room.find(token_hash).await, Ok("p1".to_owned()));
+            assert!(sessions.fleet.directory.room(&room.info().id).is_some());
+            let info = room.info();
+            Some((info.epoch, info.first_tick, info.first_tick > tick))
+        }
+    };
+    sessions.rooms.close().await;
+    second.close().expect("closed");
+    drop(net);
+    std::fs::remove_dir_all(&folder).expect("its folder");
+    (count, found)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_alone_that_is_started_again_goes_on_with_the_rooms_that_it_left() {
+    let (count, room) = started_again(async |net| net.parts.sessions().leave_rooms().await).await;
+    let (epoch, first_tick, is_whole) = room.expect("it goes on");
+    assert_eq!((count, epoch), (1, 2));
+    assert!(is_whole, "{first_tick}");
+    // As a crash does: what was gathered last is missing, and there is no end.
+    let crash = async |net: &support::Net| {
+        let rooms = &net.parts.sessions().rooms;
+        rooms.all()[0].end(fray_server::room::Ending::Disowned).expect("told");
+    };
+    let (count, room) = started_again(crash).await;
+    assert_eq!((count, room.expect("it goes on").0), (1, 2));
+    // In order, without leaving them: they are over.
+    assert_eq!(started_again(async |_| {}).await, (0, None));
 }

@@ -26,6 +26,7 @@ pub mod play;
 pub mod player;
 pub mod relay;
 pub mod replays;
+mod restarting;
 pub mod restoring;
 mod spectating;
 pub mod telling;

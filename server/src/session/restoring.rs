@@ -95,7 +95,7 @@ impl Heir for Sessions {
 }
 
 impl Sessions {
-    async fn restore(
+    pub(super) async fn restore(
         &self,
         record: &RoomRecord,
         cause: Cause,
