@@ -9,11 +9,17 @@ use super::servers::write_keys;
 use super::{PATIENCE, create, joins};
 use fray_bot::client::transport::{GrpcServer, Server as _};
 use fray_bot::client::{Event, Options, Player};
-use fray_proto::v1::JoinRequest;
+use fray_proto::v1::play_client::PlayClient;
+use fray_proto::v1::{self, JoinRequest};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
+use tokio_stream::StreamExt as _;
+use tonic::transport::Channel;
+
+/// One with each update.
+const MOVES: u32 = 40;
 
 fn door(address: SocketAddr) -> Arc<GrpcServer> {
     Arc::new(GrpcServer::at(&format!("http://{address}")).expect("an address"))
@@ -89,7 +95,7 @@ async fn a_room_of_the_last_server_waits_for_the_next_one_and_nothing_is_missing
     let way = door(last.players);
     let mut player =
         Player::join(way, create("Waits", false), Options::default()).await.expect("a stream");
-    plays(&mut player, 40, |_, _| {}).await;
+    plays(&mut player, MOVES as usize, |_, _| {}).await;
     acknowledged(&mut player).await;
     let welcome = player.session().welcome().expect("welcomed").clone();
     let resume_token = player.session().resume_token().to_owned();
@@ -99,7 +105,7 @@ async fn a_room_of_the_last_server_waits_for_the_next_one_and_nothing_is_missing
     let next = start(&folder, "next", &flags).await;
     let begun = Instant::now();
     let way = door(next.players);
-    let rejoin = JoinRequest { resume_token, ..JoinRequest::default() };
+    let rejoin = JoinRequest { resume_token: resume_token.clone(), ..JoinRequest::default() };
     let seat = loop {
         match way.join(rejoin.clone()).await {
             Ok(seat) => break seat,
@@ -111,10 +117,19 @@ async fn a_room_of_the_last_server_waits_for_the_next_one_and_nothing_is_missing
     };
     println!("in its seat again after {:?}", begun.elapsed());
     assert_eq!(seat.player_id, welcome.player_id);
-    let mut player = Player::join(way, rejoin, Options::default()).await.expect("a stream");
-    plays(&mut player, 20, |_, _| {}).await;
-    let again = player.session().welcome().expect("welcomed");
+    let hello = v1::Hello { protocol_version: 1, resume_token, ..v1::Hello::default() };
+    let hello = v1::PlayRequest { message: Some(v1::play_request::Message::Hello(hello)) };
+    let channel = Channel::from_shared(format!("http://{}", next.players)).expect("an address");
+    let mut play = PlayClient::new(channel.connect_lazy());
+    let stream = play.play(tokio_stream::once(hello).chain(tokio_stream::pending())).await;
+    let first = stream.expect("a stream").into_inner().message().await.expect("an answer");
+    let Some(v1::play_response::Message::Welcome(again)) = first.and_then(|first| first.message)
+    else {
+        panic!("no welcome")
+    };
     assert!(again.resumed && again.restored_age_ms.is_none(), "{again:?}");
     assert_eq!((again.player, again.entity), (welcome.player, welcome.entity));
     assert_eq!(again.epoch, welcome.epoch + 1);
+    // All that was acknowledged is there.
+    assert_eq!(again.last_applied_sequence, MOVES);
 }
