@@ -29,10 +29,12 @@ accepted "$scratch/local" envoy/envoy.yaml
 # As in a cluster: by name, two versions, mTLS, traces. Folders that are there, since Envoy looks.
 mkdir -p "$scratch/all/tls"
 cat >"$scratch/all/values.yaml" <<VALUES
+internalTls: { mode: secret, folder: tls }
 edge:
+  probes: { port: 9902 }
   reflection: true
   origins: [ "https://play.example.com", "https://www.example.com" ]
-  servers: { addresses: null, tls: { enabled: true, folder: tls } }
+  servers: { addresses: [] }
   versions:
     - { name: v1, weight: 80, dns: fray-v1 }
     - { name: v2, weight: 20, dns: fray-v2 }

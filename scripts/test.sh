@@ -85,7 +85,7 @@ packages_list() {
 # === The steps ===
 
 step "tools" scripts/tools.sh buf typos cargo-deny chromium-headless-shell prometheus promtool jaeger \
-  envoy nats-server helm
+  envoy nats-server helm helm-unittest kubeconform
 step "formatting" cargo fmt --all --check
 step "spelling" typos
 step "protocol lint" in_dir proto buf lint
@@ -97,6 +97,12 @@ fi
 step "Prometheus rules" promtool check rules helm/rules/fray.yaml
 step "Prometheus rules, tried out" promtool test rules helm/rules/tests/fray.test.yaml
 step "the edge's configuration" envoy/check.sh
+step "the chart" scripts/chart.sh
+if tag=$(last_release) && git cat-file -e "$tag:helm/templates/servers-deployment.yaml" 2>/dev/null; then
+  step "upgrade of the chart from $tag" scripts/chart-upgrade.sh "$tag"
+else
+  skip "upgrade of the chart from the last release" "no chart was released yet"
+fi
 step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
 step "dependencies" cargo deny --locked check bans licenses sources
 # The fuzz targets' own lock file, which only the last step would miss.

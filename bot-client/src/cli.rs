@@ -32,7 +32,7 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bots and load for Fray, an authoritative multiplayer game server
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version = fray_server::telemetry::VERSION, max_term_width = 100)]
 pub(super) struct Cli {
     #[command(subcommand)]
     command: Command,

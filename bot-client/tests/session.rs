@@ -167,6 +167,23 @@ fn a_player_follows_its_room_with_all_moves_and_with_the_controls_that_the_room_
     assert_eq!((pair.room.applied_count(1), pair.session.unacknowledged()), (25, 0));
 }
 
+#[test]
+fn after_a_loss_the_ship_is_shown_without_the_controls_that_the_room_let_go() {
+    let mut pair = Pair::new(Faults::default(), 60);
+    pair.pass(300);
+    play(&mut pair, 5);
+    pair.steer(90).expect("there is room");
+    pair.pass(600);
+    pair.cut();
+    pair.open();
+    pair.events.clear();
+    pair.pass(600);
+    let is_wrong =
+        |event: &&Event| matches!(event, Event::Updated(update) if update.correction.is_some());
+    assert_eq!(pair.events.iter().filter(is_wrong).count(), 0);
+    assert!(pair.events.iter().any(|event| matches!(event, Event::Updated(_))));
+}
+
 /// Plays 10 moves, then 5 more and one that is under way, and goes on with the room as it was after the 10.
 fn restored(restored_age_ms: Option<u64>) -> (Pair, u32) {
     let mut pair = Pair::new(Faults::default(), 20);

@@ -1,6 +1,6 @@
 {{/* The servers, seen in as many ways as the table needs, and the collector of traces. */}}
 {{- define "fray.envoy.clusters" -}}
-{{- $edge := .Values.edge -}}
+{{- $edge := include "fray.edge" . | fromJson -}}
 # Every version: the ticket picks the server. One that drains, or seems ill, can still be reached by those who play there.
 {{ include "fray.envoy.cluster" (dict "edge" $edge "name" "servers" "at" $edge.servers "health" "fray.v1.Play") }}
 # The same servers over HTTP/1.1, which WebSockets need. Nobody asks for health over HTTP/1.1, and the ticket asks for no other.
@@ -9,6 +9,15 @@
 # that there are, or the reason.
 {{- range $edge.versions }}
 {{ include "fray.envoy.cluster" (dict "edge" $edge "name" (printf "lobby-%s" .name) "at" . "health" "fray.v1.Lobby" "panic" 1) }}
+{{- end }}
+{{- if $edge.probes.port }}
+# Envoy's own port, for the probes.
+- name: admin
+  type: STATIC
+  connect_timeout: 1s
+  load_assignment:
+    cluster_name: admin
+    endpoints: [ { lb_endpoints: [ {{ include "fray.envoy.endpoint" (printf "127.0.0.1:%v" $edge.admin.port) }} ] } ]
 {{- end }}
 {{- with $edge.tracing.collector }}
 - name: collector

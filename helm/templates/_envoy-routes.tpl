@@ -1,6 +1,6 @@
 {{/* From the edge's table, edge-routes.yaml: the rows that are open. */}}
 {{- define "fray.envoy.table" -}}
-{{- $edge := .Values.edge -}}
+{{- $edge := include "fray.edge" . | fromJson -}}
 {{- $open := list -}}
 {{- range .Files.Get "edge-routes.yaml" | fromYamlArray -}}
 {{- if or (not .only) (get $edge (.only | default "")) -}}
@@ -20,7 +20,7 @@
 {{- end }}
 
 {{- define "fray.envoy.routes" -}}
-{{- $edge := .Values.edge -}}
+{{- $edge := include "fray.edge" . | fromJson -}}
 # A browser cannot send and hear at once over gRPC-Web. 404 is UNIMPLEMENTED there.
 - name: play-over-grpc-web
   match: { path: /fray.v1.Play/Play, headers: [ { name: content-type, string_match: { prefix: application/grpc-web } } ] }

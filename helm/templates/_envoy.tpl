@@ -3,7 +3,7 @@ The edge's configuration, whole. envoy/envoy.yaml in the repository is what it g
 puts it into a ConfigMap. Clusters and routes are in templates of their own.
 */}}
 {{- define "fray.envoy" -}}
-{{- $edge := .Values.edge -}}
+{{- $edge := include "fray.edge" . | fromJson -}}
 # The edge: Envoy, before all servers. Made from helm/ by envoy/render.sh; do not edit.
 node: { id: fray-edge, cluster: fray-edge }
 
@@ -62,13 +62,45 @@ static_resources:
             - {{ include "fray.envoy.secret" (dict "edge" $edge "name" "edge-certificate") }}
 {{- end }}
 
+{{- if $edge.probes.port }}
+  # For probes and Prometheus: of Envoy's own port, two paths and nothing else.
+  - name: probes
+    address: { socket_address: { address: {{ $edge.listen.address | quote }}, port_value: {{ $edge.probes.port }} } }
+    # Who scrapes must not use up the players' connections.
+    ignore_global_conn_limit: true
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: probes
+          stream_idle_timeout: 10s
+          request_headers_timeout: 5s
+          common_http_protocol_options: { idle_timeout: 60s, headers_with_underscores_action: REJECT_REQUEST }
+          normalize_path: true
+          path_with_escaped_slashes_action: REJECT_REQUEST
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }
+          route_config:
+            name: probes
+            virtual_hosts:
+            - name: admin
+              domains: [ "*" ]
+              routes:
+{{- range list "/ready" "/stats/prometheus" }}
+              - match: { path: {{ . }}, headers: [ { name: ":method", string_match: { exact: GET } } ] }
+                route: { cluster: admin, timeout: 5s }
+{{- end }}
+{{- end }}
+
   clusters:
   {{- include "fray.envoy.clusters" . | nindent 2 }}
 {{- end }}
 
 {{/* How HTTP is spoken with players. */}}
 {{- define "fray.envoy.http" -}}
-{{- $edge := .Values.edge -}}
+{{- $edge := include "fray.edge" . | fromJson -}}
 "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
 stat_prefix: players
 codec_type: AUTO

@@ -4,9 +4,12 @@ pub mod command;
 pub mod control;
 pub mod fleet;
 pub mod keys;
+pub mod kube;
 pub mod tls;
 pub mod traces;
 
+use self::kube::KubeFlags;
+use crate::telemetry::VERSION;
 use clap::{ArgAction, Parser};
 use control::ControlFlags;
 use fleet::FleetFlags;
@@ -23,7 +26,7 @@ use traces::{ServerTraceFlags, TraceFlags};
 /// Without any flags it serves the arena at <http://127.0.0.1:7777>/ and needs nothing else: open the page, or let bots in
 /// with `fray-bot swarm`. Every flag can be given as an environment variable, too.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "fray-server", version, max_term_width = 110)]
+#[command(name = "fray-server", version = VERSION, max_term_width = 110)]
 pub struct Config {
     /// Where players come in: gRPC, gRPC-Web, WebSocket (/ws) and the page, all on one port. Port 0: any free one
     #[arg(long, env = "FRAY_LISTEN", value_name = "ADDR:PORT", default_value_t = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7777))]
@@ -146,6 +149,10 @@ pub struct Config {
     /// The fleet, if there is one.
     #[command(flatten)]
     pub fleet: FleetFlags,
+
+    /// The cluster that the server runs in, if it is one of Kubernetes.
+    #[command(flatten)]
+    pub kube: KubeFlags,
 
     /// Keys of tickets and sessions, and who players are.
     #[command(flatten)]

@@ -1,6 +1,7 @@
 //! The process: configuration, logs, traces, signals, exit code.
 
 use clap::Parser as _;
+use fray_server::cluster::{self, kube::Ensured};
 use fray_server::config::Config;
 use fray_server::config::command::{Command, CommandLine, KeysCommand};
 use fray_server::telemetry::{Telemetry, log};
@@ -52,14 +53,37 @@ fn main() -> ExitCode {
 
 /// What is no serving.
 fn run_command(command: Command) -> ExitCode {
-    let Command::Keys(KeysCommand::New { dir }) = command;
-    match keys::create::ticket_key(&dir) {
-        Ok(path) => {
-            println!("{}", path.display());
+    let done = match command {
+        Command::Keys(KeysCommand::New { dir }) => keys::create::ticket_key(&dir)
+            .map(|path| path.display().to_string())
+            .map_err(|error| error.to_string()),
+        Command::Keys(KeysCommand::Ensure { secret, namespace }) => {
+            let namespace = namespace.filter(|namespace| !namespace.is_empty());
+            ensure_keys(&secret, namespace.as_deref())
+        }
+    };
+    match done {
+        Ok(what) => {
+            println!("{what}");
             ExitCode::SUCCESS
         }
-        Err(error) => failed(&error.to_string()),
+        Err(problem) => failed(&problem),
     }
+}
+
+fn ensure_keys(secret: &str, namespace: Option<&str>) -> Result<String, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("no runtime can be started: {error}"))?;
+    let keys = keys::create::fleet_keys().map_err(|error| error.to_string())?;
+    let names = keys.keys().cloned().collect::<Vec<_>>().join(", ");
+    let ensured = runtime.block_on(cluster::kube::ensure(secret, namespace, keys));
+    let (namespace, ensured) = ensured.map_err(|error| error.to_string())?;
+    Ok(match ensured {
+        Ensured::Made => format!("Secret {namespace}/{secret}: {ensured}, with {names}"),
+        Ensured::WasThere | Ensured::OtherWasFaster => {
+            format!("Secret {namespace}/{secret}: {ensured}")
+        }
+    })
 }
 
 async fn run(config: Config, telemetry: Telemetry) -> Result<(), fray_server::Error> {

@@ -49,7 +49,9 @@ const GUARDED_CRATES: &[(&str, &[&str])] = &[
     ("opentelemetry_otlp", &["telemetry"]),
     ("opentelemetry_sdk", &["telemetry"]),
     ("tracing_opentelemetry", &["telemetry"]),
+    // And of these only `cluster/kube`: see [`GUARDED_FOLDERS`].
     ("kube", &["cluster"]),
+    ("k8s_openapi", &["cluster"]),
     ("rustls", &["tls"]),
     ("tokio_rustls", &["tls"]),
     ("hyper_rustls", &["keys", "tls"]),
@@ -57,6 +59,10 @@ const GUARDED_CRATES: &[(&str, &[&str])] = &[
     ("p256", &["session"]),
     ("async_nats", &["cluster", "store"]),
 ];
+
+/// Crates that only the files of one folder may name. (A module that is called like one is named `self::kube`.)
+const GUARDED_FOLDERS: &[(&str, &str)] =
+    &[("kube", "/src/cluster/kube/"), ("k8s_openapi", "/src/cluster/kube/")];
 
 /// The parts of `fray_proto` that each module may name; modules that are not here may name all.
 const PROTO_PARTS: &[(&str, &[&str])] = &[
@@ -145,7 +151,9 @@ fn modules_name_only_what_the_architecture_allows() {
                 }
                 _ => {
                     let guarded = GUARDED_CRATES.iter().find(|(name, _)| *name == first);
+                    let folder = GUARDED_FOLDERS.iter().find(|(name, _)| *name == first);
                     guarded.is_none_or(|(_, may)| may.contains(&module.as_str()))
+                        && folder.is_none_or(|(_, within)| file.contains(within))
                 }
             };
             if !is_allowed {

@@ -429,13 +429,13 @@ async fn a_room_of_another_server_is_named_as_such() {
         game: "arena".into(),
         sim_version: 1,
         sim_versions: Vec::new(),
-        zone: String::new(),
         rooms_max: 1,
         room_capacity_max: 1,
         is_draining: false,
         players: BTreeMap::new(),
         electorate: Vec::new(),
         renewal_age_ms: 0,
+        zone: String::new(),
     };
     let elsewhere = fray_server::room::RoomId::parse("elsewhere").expect("an id");
     let record = RoomRecord { room: elsewhere, owner: instance, ..(*there).clone() };

@@ -5,8 +5,10 @@
 mod support;
 
 use fray_proto::hash::MoveContent;
+use fray_server::cluster::endpoints::EndpointsView;
 use fray_server::cluster::evacuation::{Carrier, Given, Mover, NotTaken};
 use fray_server::cluster::memory::MemoryDirectory;
+use fray_server::cluster::news::NewsSender;
 use fray_server::game::{Controls, Profile, Steering};
 use fray_server::room::handle::Claim;
 use fray_server::room::registry::{Draft, NewRoom};
@@ -120,6 +122,8 @@ impl World {
             carrier: Arc::clone(&link) as _,
             metrics: Arc::new(Metrics::default()),
             shares_store: false,
+            endpoints: EndpointsView::default(),
+            news: NewsSender::default(),
             sent: dashmap::DashMap::new(),
         };
         Self { from, to, link, mover, target }
@@ -191,6 +195,17 @@ fn applied_hash(moves: u32) -> u32 {
     })
 }
 
+/// How it ended.
+async fn ended(room: &Handle) -> Option<Ending> {
+    let ended = async {
+        while !room.has_ended() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), ended).await.expect("it ends");
+    room.ending()
+}
+
 async fn ticks(room: &Handle, more: u32) {
     let mut frames = room.frames();
     let until = frames.borrow().tick + more;
@@ -221,7 +236,7 @@ async fn a_room_goes_on_with_its_seats_its_moves_and_its_code() {
     ann.attachment.enqueue(a_move(6)).expect("room for it");
     let (given, last_tick) = departs.await;
     assert_eq!(given, Given::Moved);
-    assert_eq!(room.ending(), Some(Ending::Moved));
+    assert_eq!(ended(&room).await, Some(Ending::Moved));
     let moved = room.info().moved().expect("it says where").clone();
     assert_eq!((moved.route.as_str(), moved.release.as_str()), ("to:7777", "r"));
     assert_eq!((moved.epoch, moved.first_tick), (2, last_tick + 1));
@@ -272,7 +287,7 @@ async fn a_lost_answer_is_found_in_the_directory() {
     let room = world.open("abc").await;
     let _ann = seat(&room, "ann").await;
     assert_eq!(world.give(&room).await, Given::Moved);
-    assert_eq!(room.ending(), Some(Ending::Moved));
+    assert_eq!(ended(&room).await, Some(Ending::Moved));
     assert_eq!(room.info().moved().expect("it says where").epoch, 2);
     assert!(world.there("abc").is_some());
 }
@@ -310,13 +325,7 @@ async fn a_room_whose_record_is_somebody_elses_by_then_ends() {
     };
     let (given, ()) = tokio::join!(world.give(&room), claimed);
     assert_eq!(given, Given::Gone);
-    let ended = async {
-        while !room.has_ended() {
-            sleep(Duration::from_millis(10)).await
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), ended).await.expect("it ends");
-    assert_eq!(room.ending(), Some(Ending::Disowned));
+    assert_eq!(ended(&room).await, Some(Ending::Disowned));
 }
 
 #[tokio::test(start_paused = true)]

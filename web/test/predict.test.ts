@@ -103,6 +103,22 @@ function fly(options: {
 const weave = (ms: number): Controls => (ms < 400 ? NEUTRAL : Math.floor(ms / 350) % 2 === 0 ? AHEAD : LEFT);
 
 describe("the own ship", () => {
+  it("goes on from where it was drawn, on another stream", () => {
+    const ship = { ...body(), vx: 2000 };
+    const moves = new MoveLog();
+    const predictor = new Predictor(MOTION, WORLD, TICK_MS);
+    predictor.reconcile(ship, 100, moves);
+    const drawn = { ...predictor.pose(104, NEUTRAL, moves, 16)! };
+    // The room stood still for some ticks while it moved: the ship is behind what was drawn.
+    predictor.continueFrom(drawn);
+    predictor.reconcile(ship, 101, moves);
+    const first = { ...predictor.pose(101, NEUTRAL, moves, 0)! };
+    expect(Math.abs(difference(WORLD, first.x, drawn.x))).toBeLessThan(1);
+    const later = predictor.pose(101, NEUTRAL, moves, 200)!;
+    expect(Math.abs(difference(WORLD, later.x, ship.x))).toBeLessThan(1);
+    expect(predictor.corrections).toBe(0);
+  });
+
   it("is never corrected while only its own moves steer it, however far the server is", () => {
     for (const roundTripMs of [0, 20, 80, 150]) {
       const { predictor } = fly({ roundTripMs, ms: 12_000, controls: weave });

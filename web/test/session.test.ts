@@ -1,144 +1,18 @@
 // The session against a fake server, in virtual time.
 
-import { create, fromBinary, toBinary, type MessageInitShape } from "@bufbuild/protobuf";
 import { Code } from "@connectrpc/connect";
 import { beforeEach, describe, expect, it } from "vitest";
-import {
-  Notice_Kind,
-  PlayRequestSchema,
-  PlayResponseSchema,
-  Resync_Reason,
-  WelcomeSchema,
-  type PlayRequest,
-  type PlayResponseSchema as PlayResponseType,
-} from "../src/gen/fray/v1/play_pb";
+import { Notice_Kind, Resync_Reason } from "../src/gen/fray/v1/play_pb";
 import { appliedHash } from "../src/net/hash";
-import { waiting } from "../src/words";
-import { Failed, Session, type Host, type Seat, type SessionState, type SocketEvents } from "../src/net/session";
-
-type Reconnecting = Extract<SessionState, { kind: "reconnecting" }>;
-type Response = NonNullable<MessageInitShape<typeof PlayResponseType>["message"]>;
-
-/** Time stands still until it is told to go on. */
-class World implements Host {
-  time = 1000;
-  timers: { at: number; run: () => void }[] = [];
-  sockets: FakeSocket[] = [];
-  tickets: string[] = [];
-  joins: { requestId: string; resumeToken: string }[] = [];
-  joinFails: Error | undefined;
-  ids = 0;
-
-  now(): number {
-    return this.time;
-  }
-
-  after(ms: number, run: () => void): () => void {
-    const timer = { at: this.time + ms, run };
-    this.timers.push(timer);
-    return () => {
-      this.timers = this.timers.filter((other) => other !== timer);
-    };
-  }
-
-  fraction(): number {
-    return 0.5;
-  }
-
-  requestId(): string {
-    return `wish-${(this.ids += 1)}`;
-  }
-
-  openSocket(ticket: string, events: SocketEvents): FakeSocket {
-    const socket = new FakeSocket(events);
-    this.tickets.push(ticket);
-    this.sockets.push(socket);
-    return socket;
-  }
-
-  join(requestId: string, resumeToken: string): Promise<Seat> {
-    this.joins.push({ requestId, resumeToken });
-    const ticket = resumeToken === "" ? "ticket" : "fresh";
-    return this.joinFails === undefined ? Promise.resolve({ ticket, expiresInS: 60 }) : Promise.reject(this.joinFails);
-  }
-
-  get rejoins(): string[] {
-    return this.joins.map(({ resumeToken }) => resumeToken).filter((token) => token !== "");
-  }
-
-  async pass(ms: number): Promise<void> {
-    const end = this.time + ms;
-    for (;;) {
-      await Promise.resolve();
-      await Promise.resolve();
-      const next = this.timers.filter((timer) => timer.at <= end).sort((a, b) => a.at - b.at)[0];
-      if (next === undefined) break;
-      this.timers = this.timers.filter((timer) => timer !== next);
-      this.time = next.at;
-      next.run();
-    }
-    this.time = end;
-  }
-
-  get socket(): FakeSocket {
-    return this.sockets.at(-1)!;
-  }
-}
-
-class FakeSocket {
-  sent: PlayRequest["message"][] = [];
-  isClosed = false;
-
-  constructor(readonly events: SocketEvents) {}
-
-  send(bytes: Uint8Array): void {
-    this.sent.push(fromBinary(PlayRequestSchema, bytes).message);
-  }
-
-  close(): void {
-    this.isClosed = true;
-  }
-
-  says(message: Response): void {
-    this.events.received(toBinary(PlayResponseSchema, create(PlayResponseSchema, { message })));
-  }
-
-  of<K extends PlayRequest["message"]["case"]>(kind: K): Extract<PlayRequest["message"], { case: K }>["value"][] {
-    return this.sent.filter((message) => message.case === kind).map((message) => message.value as never);
-  }
-}
-
-const WELCOME = {
-  protocolMin: 1,
-  protocolMax: 1,
-  tickRateHz: 20,
-  world: { positionBits: 16, cellBits: 14, unitBits: 4 },
-  stalenessWindowMs: 1000,
-  heartbeatMs: 1000,
-  idleTimeoutMs: 15000,
-  graceMs: 30000,
-  resumeToken: "secret",
-  player: 1,
-  entity: 7,
-} satisfies MessageInitShape<typeof WelcomeSchema>;
-
-const FIRE = { axisX: 0, axisY: 127, aim: undefined, buttons: 1 };
-const COAST = { axisX: 0, axisY: 0, aim: undefined, buttons: 0 };
+import { Failed, Session, type SessionState } from "../src/net/session";
+import { COAST, FIRE, start as started, welcome as welcomed, World } from "./world";
 
 let world: World;
 let session: Session;
 let states: SessionState["kind"][];
 
-function welcome(more: Partial<Record<string, unknown>> = {}): void {
-  world.socket.events.opened();
-  world.socket.says({ case: "welcome", value: { ...WELCOME, ...more } as never });
-}
-
-/** A keyframe of an empty cell 0, at a tick. */
-function start(tick: number): void {
-  const cells = [{ place: tick % 128, encoding: { case: "keyframe" as const, value: new Uint8Array([0]) } }];
-  world.socket.says({ case: "update", value: { tick, baseTick: 0, cellsAdded: [0], cells } });
-}
+const welcome = (more?: Partial<Record<string, unknown>>): void => welcomed(world, more);
+const start = (tick: number): void => started(world, tick);
 
 beforeEach(async () => {
   world = new World();
@@ -411,108 +285,6 @@ describe("a stream that breaks", () => {
     old.events.closed(4010, "TAKEN_OVER: by ourselves");
     expect(session.state.kind).toBe("playing");
     expect(old.isClosed).toBe(true);
-  });
-});
-
-describe("a room that moves", () => {
-  const HASH = appliedHash(0, { sequence: 1, ...FIRE, payload: new Uint8Array() });
-  const APPLIED = { lastAppliedSequence: 1, appliedCount: 1, appliedHash: HASH };
-
-  /** One move is applied, and one is under way. */
-  async function playOn(): Promise<void> {
-    welcome({ epoch: 3n });
-    start(10);
-    session.steer(FIRE, 11);
-    await world.pass(50);
-    world.socket.says({ case: "update", value: { tick: 11, moveAck: { inputAck: 1, appliedCount: 1, appliedHash: HASH } } });
-    session.steer(COAST, 12);
-  }
-
-  function redirect(ticket = "there", epoch = 4n): void {
-    world.socket.says({ case: "redirect", value: { ticket, expiresInS: 60, epoch } });
-  }
-
-  it("is followed at once, with what is under way, and the server holds the controls", async () => {
-    await playOn();
-    redirect();
-    world.socket.events.closed(4014, "ROOM_MOVED: to another server");
-    expect(world.tickets).toEqual(["ticket", "there"]);
-    expect(session.state).toMatchObject({ kind: "reconnecting", isMoving: true, since: world.time });
-    expect(waiting(session.state as Reconnecting, world.time + 499)).toBe("");
-    expect(waiting(session.state as Reconnecting, world.time + 500)).toContain("another server");
-    expect(waiting(session.state as Reconnecting, world.time + 5000)).toContain("Reconnecting");
-    welcome({ resumed: true, epoch: 4n, ...APPLIED });
-    expect(world.socket.sent[0]).toMatchObject({ case: "hello", value: { resumeToken: "secret" } });
-    expect(world.socket.of("move").map((move) => move.sequence)).toEqual([2]);
-    expect(session.moves.applied).toEqual(FIRE);
-    expect(world.joins.length).toBe(1);
-    expect([session.redirects, session.reconnects, session.moves.mismatches]).toEqual([1, 0, 0]);
-  });
-
-  it("is followed though the stream does not end", async () => {
-    await playOn();
-    redirect();
-    await world.pass(199);
-    expect(world.tickets).toEqual(["ticket"]);
-    await world.pass(1);
-    expect(world.tickets).toEqual(["ticket", "there"]);
-    expect(world.sockets[0]!.isClosed).toBe(true);
-  });
-
-  it("is looked for at once where there is no redirect", async () => {
-    await playOn();
-    world.socket.events.closed(4014, "ROOM_MOVED: to another server");
-    await world.pass(50);
-    expect(world.rejoins).toEqual(["secret"]);
-    expect(world.tickets).toEqual(["ticket", "fresh"]);
-    expect([session.redirects, session.reconnects]).toEqual([1, 0]);
-  });
-
-  it("is not believed to be where it was before", async () => {
-    await playOn();
-    redirect();
-    world.socket.events.closed(4014, "ROOM_MOVED: to another server");
-    welcome({ resumed: true, epoch: 3n, ...APPLIED });
-    expect(session.state.kind).toBe("reconnecting");
-    expect(world.socket.of("move")).toEqual([]);
-    await world.pass(50);
-    expect(world.rejoins).toEqual(["secret"]);
-    welcome({ resumed: true, epoch: 4n, ...APPLIED });
-    expect(session.state.kind).toBe("playing");
-  });
-
-  it("and was restored sets the session back: its moves are gone, and their numbers are free", async () => {
-    await playOn();
-    session.cutSocket();
-    await world.pass(100);
-    welcome({ resumed: true, restoredAgeMs: 7000n, epoch: 4n });
-    expect(world.socket.of("move")).toEqual([]);
-    expect([session.moves.setBack, session.moves.mismatches]).toEqual([2, 0]);
-    start(3);
-    expect(session.replica?.tick).toBe(3);
-    expect(session.steer(FIRE, 4)?.sequence).toBe(1);
-    world.socket.says({ case: "update", value: { tick: 4, moveAck: { inputAck: 1, appliedCount: 1, appliedHash: HASH } } });
-    expect(session.moves.mismatches).toBe(0);
-  });
-
-  it("and was restored with a move that was not acknowledged has applied that one", async () => {
-    welcome();
-    session.steer(FIRE, 11);
-    await world.pass(50);
-    session.steer(COAST, 12);
-    session.cutSocket();
-    await world.pass(100);
-    welcome({ resumed: true, restoredAgeMs: 7000n, ...APPLIED });
-    expect([session.moves.setBack, session.moves.mismatches]).toEqual([1, 0]);
-    expect(session.steer(FIRE, 20)?.sequence).toBe(2);
-  });
-
-  it("that falls back without a word has lost moves", async () => {
-    await playOn();
-    session.cutSocket();
-    await world.pass(100);
-    welcome({ resumed: true, epoch: 4n });
-    expect([session.moves.setBack, session.moves.mismatches]).toEqual([0, 1]);
   });
 });
 

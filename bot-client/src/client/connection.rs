@@ -376,7 +376,6 @@ impl Connection {
         if let State::Playing { since_ms } = self.state {
             self.apart_since_ms = now_ms;
             self.grace_from_ms = now_ms;
-            self.is_moving = false;
             if now_ms - since_ms >= STEADY_MS {
                 self.failures = 0;
                 self.has_hurried = false;

@@ -21,7 +21,8 @@
 //!   pauses and does not make up for it is behind from then on.
 //!
 //! Players whose stream is dropped on purpose have no gap for the pause, and `resume_ms` is the time from when they want to
-//! be back to their first update; moves that were cut off with the stream do take longer. Players that do not read are left
+//! be back to their first update; moves that were cut off with the stream do take longer. Who follows a room to another server
+//! has a gap like any other, and it is in `redirect_gap_ms` once, without the waits that it stands for. Players that do not read are left
 //! out of all times.
 
 mod bot;

@@ -167,7 +167,7 @@ async fn one_address_can_join_only_so_often_and_takes_nothing_from_others() {
 async fn servers_are_found_by_name() {
     let (issuer, server) = (Issuer::new("one"), Upstream::start("v1").await);
     let mut values = values(&[], &Issuer::jwks(&[&issuer]));
-    values["edge"]["servers"] = json!({ "dns": "localhost", "port": server.address.port(), "addresses": null, "dnsRefresh": "1s" });
+    values["edge"]["servers"] = json!({ "dns": "localhost", "port": server.address.port(), "addresses": [], "dnsRefresh": "1s" });
     values["edge"]["versions"] = json!([{ "name": "v1", "weight": 1, "dns": "localhost" }]);
     let Some(edge) = Edge::start(&values).await else { return };
     edge.healthy("servers", 1).await;

@@ -65,7 +65,7 @@ impl Authority {
 
 /// Values for an edge with TLS; the certificate is in `tls`.
 pub fn with_tls(mut values: Value) -> Value {
-    values["edge"]["tls"] = json!({ "enabled": true, "folder": "tls" });
+    values["tls"] = json!({ "mode": "secret", "folder": "tls" });
     values
 }
 
@@ -127,7 +127,7 @@ async fn edge_and_servers_prove_to_each_other_who_they_are() {
     let server = Upstream::serve("v1", Some(acceptor(&authority, "fray-server"))).await;
     let misnamed = Upstream::serve("v1", Some(acceptor(&authority, "elsewhere"))).await;
     let mut values = values(&[server.address, misnamed.address], &Issuer::jwks(&[&issuer]));
-    values["edge"]["servers"]["tls"] = json!({ "enabled": true, "folder": "servers" });
+    values["internalTls"] = json!({ "mode": "secret", "folder": "servers" });
     for (vouches, is_let_in) in [(&authority, true), (&stranger, false)] {
         let folder = folder();
         vouches.mount(&folder.join("servers"), "fray-edge", 1);

@@ -47,10 +47,9 @@ pub fn folder() -> PathBuf {
 
 /// Values that most tests want: any free ports, no TLS, health that is soon known, and limits that are in nobody's way.
 pub fn values(servers: &[SocketAddr], jwks: &str) -> Value {
-    json!({ "edge": {
+    json!({ "tls": { "mode": "none" }, "edge": {
         "listen": { "address": "127.0.0.1", "port": 0 },
         "admin": { "port": 0 },
-        "tls": { "enabled": false },
         "servers": { "addresses": servers },
         "versions": [{ "name": "v1", "weight": 100, "addresses": servers }],
         "tickets": { "jwks": jwks },

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	frayv1 "fray.example/client/gen/fray/v1"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -51,6 +52,8 @@ type player struct {
 	replica             *replica
 	firstTick, lastTick uint32
 	hasLeft             bool
+	// The ticket for the server that the room moved to.
+	redirect string
 	// What was sent, and the hash after each.
 	sent         []*frayv1.Move
 	hashes       []uint32
@@ -87,6 +90,7 @@ func pause(longest time.Duration) {
 func (p *player) run() error {
 	ticket, err := p.join()
 	for resumes := 0; err == nil; {
+		p.redirect = ""
 		ended := p.stream(ticket)
 		switch {
 		case ended == nil:
@@ -104,10 +108,27 @@ func (p *player) run() error {
 			return ended
 		}
 		log.Print("the stream ended: ", ended)
-		pause(500 * time.Millisecond)
+		// A room that moved is somewhere else already: there at once. Else nobody is in a hurry.
+		switch {
+		case p.redirect != "":
+			ticket = p.redirect
+			continue
+		case !hasMoved(ended):
+			pause(500 * time.Millisecond)
+		}
 		ticket, err = p.join()
 	}
 	return err
+}
+
+// hasMoved says whether the stream's room is on another server now.
+func hasMoved(ended error) bool {
+	for _, detail := range status.Convert(ended).Details() {
+		if info, isInfo := detail.(*errdetails.ErrorInfo); isInfo && info.Reason == "ROOM_MOVED" {
+			return true
+		}
+	}
+	return false
 }
 
 // stream plays one stream. Nil: the player left, and the server said so.
@@ -130,7 +151,12 @@ func (p *player) stream(ticket string) error {
 			return err
 		}
 		if welcome := response.GetWelcome(); welcome != nil {
-			p.welcomed(welcome, stream)
+			if err := p.welcomed(welcome, stream); err != nil {
+				return err
+			}
+		}
+		if redirect := response.GetRedirect(); redirect != nil {
+			p.redirect = redirect.Ticket
 		}
 		if update := response.GetUpdate(); update != nil {
 			if err := p.updated(update, stream); err != nil {
@@ -160,16 +186,25 @@ func sendMove(stream requests, move *frayv1.Move) {
 	send(stream, &frayv1.PlayRequest{Message: &frayv1.PlayRequest_Move{Move: move}})
 }
 
-func (p *player) welcomed(welcome *frayv1.Welcome, stream requests) {
+func (p *player) welcomed(welcome *frayv1.Welcome, stream requests) error {
 	if p.welcome != nil && welcome.Resumed {
 		p.seen.Resumed++
 		p.seen.AsSamePlayer = welcome.PlayerId == p.welcome.PlayerId && welcome.Entity == p.welcome.Entity
 	}
 	p.welcome, p.hasLeft, p.acknowledged = welcome, false, welcome.LastAppliedSequence
 	p.replica = newReplica(welcome.World, welcome.Motions)
+	if welcome.RestoredAgeMs != nil {
+		// The room was restored from what had been recorded: moves past that are gone, and their numbers are free.
+		p.sent = p.sent[:min(len(p.sent), int(p.acknowledged))]
+		p.hashes = p.hashes[:len(p.sent)+1]
+		if int(welcome.AppliedCount) != len(p.sent) || welcome.AppliedHash != p.hashes[len(p.sent)] {
+			return errors.New("the room was restored with other moves than those sent")
+		}
+	}
 	for _, move := range p.sent[p.acknowledged:] {
 		sendMove(stream, move)
 	}
+	return nil
 }
 
 func (p *player) updated(update *frayv1.Update, stream requests) error {
@@ -198,6 +233,10 @@ func (p *player) updated(update *frayv1.Update, stream requests) error {
 	}
 	if p.firstTick == 0 {
 		p.firstTick = update.Tick
+	}
+	if update.Tick < p.lastTick {
+		// A room that was restored plays some ticks once more.
+		p.firstTick -= p.lastTick - update.Tick
 	}
 	p.lastTick = update.Tick
 	switch {

@@ -39,6 +39,8 @@ let lastTick = 0;
 const sent = [];
 const hashes = [0];
 let acknowledged = 0;
+/** The ticket for the server that the room moved to. */
+let redirect = "";
 
 /** A ticket: for a seat, or to go on with the session. */
 async function join() {
@@ -69,6 +71,7 @@ function stream(ticket) {
     call.on("data", ({ message, ...response }) => {
       try {
         if (message === "welcome") welcomed(response.welcome, call);
+        if (message === "redirect") redirect = response.redirect.ticket;
         if (message === "update") updated(response.update, call, hasLeft);
       } catch (error) {
         reject(error);
@@ -98,7 +101,16 @@ function welcomed(next, call) {
   welcome = next;
   acknowledged = next.lastAppliedSequence;
   replica = new Replica(next.world, next.motions);
+  if (next.restoredAgeMs !== undefined && next.restoredAgeMs !== null) setBack(next);
   for (const move of sent.slice(acknowledged)) call.write({ move });
+}
+
+/** The room was restored from what had been recorded: moves past that are gone, and their numbers are free. */
+function setBack(next) {
+  sent.length = Math.min(sent.length, next.lastAppliedSequence);
+  hashes.length = sent.length + 1;
+  const isSame = next.appliedCount === sent.length && next.appliedHash === hashes.at(-1);
+  if (!isSame) throw new Error("the room was restored with other moves than those sent");
 }
 
 function updated(update, call, hasLeft) {
@@ -119,6 +131,8 @@ function updated(update, call, hasLeft) {
     seen.checksums += replica.checksums - before;
   }
   firstTick ||= update.tick;
+  // A room that was restored plays some ticks once more.
+  firstTick -= Math.max(0, lastTick - update.tick);
   lastTick = update.tick;
   if (hasLeft) return;
   // A move every tenth tick; in between the acknowledgement that is due every quarter of the window.
@@ -141,8 +155,14 @@ function check({ inputAck, appliedCount, appliedHash: told }) {
   if (appliedCount !== inputAck || told !== hashes[inputAck]) throw new Error("other moves were applied than those sent");
 }
 
+/** The reason is in the status's details, as google.rpc.ErrorInfo. */
+function hasMoved(error) {
+  return (error.metadata?.get("grpc-status-details-bin") ?? []).some((details) => details.includes("ROOM_MOVED"));
+}
+
 let ticket = await join();
 for (let resumes = 0; ; ) {
+  redirect = "";
   try {
     if (await stream(ticket)) break;
     // It was cut off in the middle: the same ticket is still good.
@@ -150,8 +170,9 @@ for (let resumes = 0; ; ) {
     // Only what gRPC says is worth another stream.
     if (error.code === undefined || (resumes += 1) > RESUMES_MAX) throw error;
     console.error(`the stream ended: ${error.message}`);
-    await sleep(50 + Math.random() * 450);
-    ticket = await join();
+    // A room that moved is somewhere else already: there at once. Else nobody is in a hurry.
+    if (redirect === "" && !hasMoved(error)) await sleep(50 + Math.random() * 450);
+    ticket = redirect || (await join());
   }
 }
 lobby.close();

@@ -36,6 +36,8 @@ class Player:
         self.replica = None
         self.first_tick = self.last_tick = 0
         self.has_left = False
+        # The ticket for the server that the room moved to.
+        self.redirect = ""
         # What was sent, by number, and the hash after each.
         self.sent = []
         self.hashes = [0]
@@ -58,6 +60,7 @@ class Player:
     def run(self):
         ticket, resumes = self.join(), 0
         while True:
+            self.redirect = ""
             try:
                 if self.stream(ticket):
                     return self.seen
@@ -67,8 +70,10 @@ class Player:
                 resumes += 1
                 if resumes > RESUMES_MAX:
                     raise SystemExit("it ends again and again") from error
-                time.sleep(random.uniform(0.05, 0.5))
-                ticket = self.join()
+                # A room that moved is somewhere else already: there at once. Else nobody is in a hurry.
+                if not self.redirect and not has_moved(error):
+                    time.sleep(random.uniform(0.05, 0.5))
+                ticket = self.redirect or self.join()
 
     def stream(self, ticket):
         """Plays one stream. False: it was cut off on purpose."""
@@ -82,6 +87,8 @@ class Player:
             kind = response.WhichOneof("message")
             if kind == "welcome":
                 self.welcomed(response.welcome, requests)
+            elif kind == "redirect":
+                self.redirect = response.redirect.ticket
             elif kind == "update":
                 self.updated(response.update, requests)
                 played = self.last_tick - self.first_tick
@@ -105,9 +112,18 @@ class Player:
         self.welcome = welcome
         self.has_left = False
         self.acknowledged = welcome.last_applied_sequence
+        if welcome.HasField("restored_age_ms"):
+            self.set_back(welcome)
         self.replica = Replica(welcome.world, welcome.motions)
         for move in self.sent[welcome.last_applied_sequence :]:
             requests.put(play_pb2.PlayRequest(move=move))
+
+    def set_back(self, welcome):
+        """The room was restored from what had been recorded: moves past that are gone, and their numbers are free."""
+        del self.sent[welcome.last_applied_sequence :]
+        del self.hashes[welcome.last_applied_sequence + 1 :]
+        if (welcome.applied_count, welcome.applied_hash) != (len(self.sent), self.hashes[-1]):
+            raise SystemExit("the room was restored with other moves than those sent")
 
     def updated(self, update, requests):
         self.seen["updates"] += 1
@@ -126,6 +142,8 @@ class Player:
         finally:
             self.seen["checksums"] += self.replica.checksums - checked
         self.first_tick = self.first_tick or update.tick
+        # A room that was restored plays some ticks once more.
+        self.first_tick -= max(0, self.last_tick - update.tick)
         self.last_tick = update.tick
         if self.has_left:
             return
@@ -149,6 +167,12 @@ class Player:
         self.acknowledged = ack.input_ack
         if ack.applied_count != ack.input_ack or ack.applied_hash != self.hashes[ack.input_ack]:
             raise SystemExit("other moves were applied than those sent")
+
+
+def has_moved(error):
+    """The reason is in the status's details, as google.rpc.ErrorInfo."""
+    details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
+    return b"ROOM_MOVED" in details
 
 
 def connect(url, ca):

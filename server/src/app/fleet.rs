@@ -3,11 +3,14 @@
 use super::Error;
 use super::credentials::Credentials;
 use super::parts::FILE_STORE_MIB;
+use super::surroundings::Surroundings;
+use crate::cluster::endpoints::EndpointsView;
 use crate::cluster::evacuation::Mover;
 use crate::cluster::fate::{Fates, SharedWitness};
 use crate::cluster::keeper::{self, Card, Keeper};
 use crate::cluster::memory::{MemoryDirectory, NoPeers};
 use crate::cluster::nats::{self, Follower, NatsDirectory};
+use crate::cluster::news::NewsSender;
 use crate::cluster::peer::{FleetPeers, PeerClient};
 use crate::config::Config;
 use crate::room::RoomId;
@@ -92,6 +95,8 @@ pub(super) struct Membership {
     fates: Arc<Fates>,
     client: Arc<PeerClient>,
     card: Card,
+    endpoints: EndpointsView,
+    news: NewsSender,
 }
 
 /// Of one of several that share a directory.
@@ -101,6 +106,7 @@ pub(super) fn join(
     directory: Arc<dyn Directory>,
     (players, peers): (SocketAddr, SocketAddr),
     telemetry: &Telemetry,
+    surroundings: &Surroundings,
 ) -> (Fleet, Membership) {
     let tickets = Arc::clone(&credentials.keys.tickets);
     let me = directory.me().clone();
@@ -113,6 +119,7 @@ pub(super) fn join(
         Arc::clone(&client) as _,
         witness.clone(),
         Arc::clone(&telemetry.metrics),
+        surroundings.news.clone(),
     );
     let fates = Arc::new(fates);
     let peers_of = FleetPeers { client: Arc::clone(&client), fates: Arc::clone(&fates) };
@@ -123,19 +130,23 @@ pub(super) fn join(
         route: fleet.route.clone(),
         peer: fleet.peer.clone(),
         release: fleet.release.clone(),
+        zone: config.kube.zone.clone(),
     };
-    (fleet, Membership { witness, fates, client, card })
+    let (endpoints, news) = (surroundings.endpoints.clone(), surroundings.news.clone());
+    (fleet, Membership { witness, fates, client, card, endpoints, news })
 }
 
 impl Membership {
     /// What gives this server's rooms to others when it ends.
-    pub(super) fn mover(&self, sessions: &Sessions) -> Mover {
+    pub(super) fn mover(&self, sessions: &Sessions, surroundings: &Surroundings) -> Mover {
         Mover {
             directory: Arc::clone(&sessions.fleet.directory),
             rooms: Arc::clone(&sessions.rooms),
             carrier: Arc::clone(&self.client) as _,
             metrics: Arc::clone(&sessions.metrics),
             shares_store: sessions.fleet.shares_store,
+            endpoints: surroundings.endpoints.clone(),
+            news: surroundings.news.clone(),
             sent: DashMap::new(),
         }
     }
@@ -157,6 +168,8 @@ impl Membership {
             token_key: sessions.token_key.clone(),
             health: Arc::clone(health),
             metrics: Arc::clone(&sessions.metrics),
+            endpoints: self.endpoints,
+            news: self.news,
         })
     }
 }

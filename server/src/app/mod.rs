@@ -21,6 +21,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use surroundings::Surroundings;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,7 @@ use tracing::Instrument as _;
 pub mod credentials;
 mod fleet;
 mod parts;
+mod surroundings;
 
 pub use parts::Parts;
 
@@ -42,6 +44,9 @@ pub enum Error {
     /// The directory cannot be used.
     #[error("--nats: {0}")]
     Directory(#[from] crate::cluster::nats::StartError),
+    /// There is no way to the Kubernetes API.
+    #[error("--kube: {0}")]
+    Kube(#[from] crate::cluster::kube::Error),
     /// Keys or certificates cannot be had.
     #[error(transparent)]
     Credentials(#[from] credentials::Error),
@@ -145,6 +150,7 @@ pub struct App {
     keepers: Keepers,
     /// It leaves its rooms in its own store, for the next start.
     leaves_rooms: bool,
+    surroundings: Surroundings,
 }
 
 impl App {
@@ -166,21 +172,23 @@ impl App {
             None => None,
         };
         let credentials = credentials::read(&config, &telemetry.metrics)?;
+        let surroundings = Surroundings::new(&config, telemetry).await?;
         let store = if config.fleet.store_nats {
             fleet::store(&config).await?
         } else {
             open_store(&config)?
         };
         let addresses = peers.as_ref().map(|peers| (players.address(), peers.address()));
-        let (fleet, membership, on_end) =
-            if let Some((directory, addresses)) = directory.zip(addresses) {
-                let (fleet, membership) =
-                    fleet::join(&config, &credentials, directory, addresses, telemetry);
-                (fleet, Some(membership), None)
-            } else {
-                let (fleet, on_end) = fleet::alone(&config, players.address());
-                (fleet, None, Some(on_end))
-            };
+        let (fleet, membership, on_end) = if let Some((directory, addresses)) =
+            directory.zip(addresses)
+        {
+            let (fleet, membership) =
+                fleet::join(&config, &credentials, directory, addresses, telemetry, &surroundings);
+            (fleet, Some(membership), None)
+        } else {
+            let (fleet, on_end) = fleet::alone(&config, players.address());
+            (fleet, None, Some(on_end))
+        };
         let threads = Pool::threads_by_default();
         let peer_tls = credentials.peer_tls.as_ref().map(|(tls, _)| Arc::clone(tls));
         let parts = Parts::in_fleet(&config, games, store, threads, telemetry, credentials, fleet)?;
@@ -195,7 +203,7 @@ impl App {
         let peers = peers.map(|peers| {
             Listener::new(peers, parts.peers, parts.tuning, peer_tls, Gauge::default())
         });
-        let mover = membership.as_ref().map(|place| place.mover(&parts.sessions));
+        let mover = membership.as_ref().map(|place| place.mover(&parts.sessions, &surroundings));
         let keeper = membership.map(|place| place.keeper(&parts.sessions, &parts.health));
         if config.restore_rooms {
             let rooms = parts.sessions.restore_own_rooms().await;
@@ -216,6 +224,7 @@ impl App {
             mover,
             keepers: parts.keepers,
             leaves_rooms: config.restore_rooms,
+            surroundings,
         })
     }
 
@@ -253,6 +262,7 @@ impl App {
             watch_ticks(Arc::clone(&self.sessions), Arc::clone(&self.health), stop_players.clone());
         spawn_named(&players, "watchdog", watchdog);
         self.keepers.spawn(&players, &stop_players);
+        self.surroundings.spawn(&self.sessions, &self.health, &operators, &stop_operators);
         spawn_named(&players, "players' listener", self.players.serve(stop_players.clone()));
         // Until the rooms have ended, the others must know whose they are.
         let (fleet, stop_fleet) = (TaskTracker::new(), CancellationToken::new());

@@ -136,6 +136,8 @@ impl Parts {
             recording,
             telemetry,
         );
+        let (game, sim_version) = rooms.game();
+        metrics.set_game(game, sim_version);
         let limits = Limits {
             hello_timeout: HELLO_TIMEOUT,
             staleness_window: config.staleness_window,

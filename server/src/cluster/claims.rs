@@ -5,6 +5,7 @@
 //! asked may be gone meanwhile. A server that dies between the two is one whose room is claimed, like any other.
 
 use super::fate::{SERVER_GONE, lost};
+use super::news::{News, NewsSender};
 use crate::room::RoomId;
 use crate::session::Error;
 use crate::session::directory::{
@@ -50,6 +51,7 @@ pub enum Next {
 pub struct Claims {
     directory: Arc<dyn Directory>,
     metrics: Arc<Metrics>,
+    news: NewsSender,
     /// Who goes on with them; it holds this.
     heir: OnceLock<Weak<dyn Heir>>,
     /// What is being claimed just now; each is told when that is over.
@@ -60,10 +62,15 @@ pub struct Claims {
 }
 
 impl Claims {
-    pub(super) fn new(directory: Arc<dyn Directory>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        directory: Arc<dyn Directory>,
+        metrics: Arc<Metrics>,
+        news: NewsSender,
+    ) -> Self {
         Self {
             directory,
             metrics,
+            news,
             heir: OnceLock::new(),
             claiming: Mutex::default(),
             at_once: Semaphore::new(AT_ONCE_MAX),
@@ -197,6 +204,9 @@ impl Claims {
                 Ok(age) => {
                     self.metrics.claims.restored(cause == Cause::Parked, age);
                     let age_ms = age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+                    if let Some(age_ms) = age_ms {
+                        self.news.tell(News::RoomRestored { room: room.clone(), age_ms });
+                    }
                     tracing::warn!(%room, %owner, epoch, proof, age_ms, "a room of a server that is gone goes on here");
                     return Ok(Some(Fate::Owned(Held { record: Arc::new(record), revision })));
                 }
@@ -226,6 +236,7 @@ impl Claims {
             return Ok(None);
         };
         self.metrics.directory.claims.inc();
+        self.news.tell(News::RoomLost { room: record.room.clone(), why: why.to_owned() });
         let (room, owner) = (&record.room, &record.owner);
         tracing::warn!(%room, %owner, epoch = record.epoch, revision, proof, why, "a room is lost with its server");
         Ok(Some(Fate::Lost(why.to_owned())))

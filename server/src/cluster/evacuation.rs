@@ -6,6 +6,8 @@
 //! [`Mover::resolve`] asks the directory, and makes sure that a late swap comes to nothing before the room goes on.
 
 use super::choice::{self, Candidate, Nobody};
+use super::endpoints::EndpointsView;
+use super::news::{News, NewsSender};
 use crate::room::travel::{Moved, Outcome};
 use crate::room::{self, Handle, Registry, RoomId};
 use crate::session::arriving::{Offer, Taken};
@@ -80,6 +82,10 @@ pub struct Mover {
     pub metrics: Arc<Metrics>,
     /// All servers keep what rooms play in one place.
     pub shares_store: bool,
+    /// What the platform says of the others.
+    pub endpoints: EndpointsView,
+    /// Tells operators.
+    pub news: NewsSender,
     /// Players of rooms that went to a server and are not in its record yet.
     pub sent: DashMap<InstanceId, u64>,
 }
@@ -87,6 +93,7 @@ pub struct Mover {
 impl Mover {
     /// Gives all rooms away that others can take, and parks the rest, until `deadline`.
     pub async fn evacuate(&self, deadline: Instant) -> Figures {
+        let began = Instant::now();
         let mut rooms = self.rooms.all();
         // Nobody would miss the others.
         rooms.retain(|room| room.info().players() > 0);
@@ -94,6 +101,11 @@ impl Mover {
         rooms.sort_by_key(|room| std::cmp::Reverse(room.info().players()));
         for room in &rooms {
             room.announce_departure();
+        }
+        let players = rooms.iter().map(|room| room.info().players()).sum();
+        self.news.tell(News::DrainBegan { rooms: count_of(rooms.len()), players });
+        if rooms.is_empty() {
+            return Figures::default();
         }
         sleep(NOTICE).await;
         let move_away = async |room: Handle| {
@@ -103,7 +115,18 @@ impl Mover {
         let moves = stream::iter(rooms).map(move_away).buffer_unordered(AT_ONCE_MAX);
         let outcomes: Vec<Left> = moves.collect().await;
         let count = |wanted| outcomes.iter().filter(|left| **left == wanted).count();
-        Figures { moved: count(Left::Moved), parked: count(Left::Parked), left: count(Left::Here) }
+        let figures = Figures {
+            moved: count(Left::Moved),
+            parked: count(Left::Parked),
+            left: count(Left::Here),
+        };
+        self.news.tell(News::DrainEnded {
+            moved: count_of(figures.moved),
+            parked: count_of(figures.parked),
+            failed: count_of(figures.left),
+            took_ms: ms(began.elapsed()),
+        });
+        figures
     }
 
     /// One room, to whoever takes it.
@@ -149,7 +172,10 @@ impl Mover {
         let me = servers.iter().find(|held| held.record.instance == *directory.me());
         let (release, zone) =
             me.map_or(("", ""), |me| (me.record.release.as_str(), me.record.zone.as_str()));
-        let candidates = servers.iter().filter(|held| held.record.instance != *directory.me());
+        let candidates = servers.iter().filter(|held| {
+            let is_other = held.record.instance != *directory.me();
+            is_other && !self.endpoints.is_leaving(&held.record.peer)
+        });
         let candidates = candidates.map(|held| Candidate {
             record: &held.record,
             silent_for: directory.silence(&held.record.instance).unwrap_or(Duration::MAX),
@@ -202,7 +228,13 @@ impl Mover {
                 let still = still_since.elapsed();
                 self.metrics.moving.departed("moved");
                 self.metrics.moving.still.observe(still.as_secs_f64());
-                let still_ms = u64::try_from(still.as_millis()).unwrap_or(u64::MAX);
+                let still_ms = ms(still);
+                self.news.tell(News::RoomMoved {
+                    room: id.clone(),
+                    to: target.name.clone(),
+                    players: u32::try_from(players).unwrap_or(u32::MAX),
+                    gap_ms: still_ms,
+                });
                 tracing::info!(room = %id, to = target.name, epoch, players, still_ms, "a room has moved to another server");
             }
             // Not known: the room ends here. Whoever has it, or claims it, goes on.
@@ -290,6 +322,14 @@ impl Mover {
         let reached = progress.wait_for(|progress| progress.last_tick >= tick);
         timeout(patience, reached).await.is_ok_and(|reached| reached.is_ok())
     }
+}
+
+fn count_of(rooms: usize) -> u32 {
+    u32::try_from(rooms).unwrap_or(u32::MAX)
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What became of a room that was to leave.

@@ -5,6 +5,7 @@
 
 use super::claims::{Claims, Next};
 use super::lease::{CLAIM_AFTER, DISOWN_AFTER};
+use super::news::NewsSender;
 use super::probe::{Probe, ProbeOutcome};
 use super::witness::Witness;
 use crate::room::RoomId;
@@ -147,8 +148,9 @@ impl Fates {
         probe: Arc<dyn Probe>,
         witness: SharedWitness,
         metrics: Arc<Metrics>,
+        news: NewsSender,
     ) -> Self {
-        let claims = Arc::new(Claims::new(Arc::clone(&directory), metrics));
+        let claims = Arc::new(Claims::new(Arc::clone(&directory), metrics, news));
         Self { directory, probe, witness, claims }
     }
 

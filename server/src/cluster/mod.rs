@@ -8,6 +8,8 @@
 //! - [`evacuation`]: gives the rooms of a server that ends to others; [`choice`]: to which. The latter is pure.
 //! - [`peer`]: asks other servers. [`fate`]: what became of a room whose owner does not answer; [`claims`]: it goes on here, or is
 //!   lost; [`probe`]: asking another server about itself.
+//! - [`kube`]: Kubernetes; nobody else knows it. [`endpoints`]: the little that others learn from it. [`edge_wait`]: when a new
+//!   server may own rooms. [`news`]: what operators are told.
 //!
 //! How two servers never run one room: a record is made and changed by compare-and-swap only; its owner stops in time if it
 //! cannot renew its lease; nobody else claims before that time is over, or without proof that the owner's process is gone.
@@ -16,13 +18,17 @@
 
 pub mod choice;
 pub mod claims;
+pub mod edge_wait;
 pub mod electorate;
+pub mod endpoints;
 pub mod evacuation;
 pub mod fate;
 pub mod keeper;
+pub mod kube;
 pub mod lease;
 pub mod memory;
 pub mod nats;
+pub mod news;
 pub mod peer;
 pub mod probe;
 #[cfg(test)]

@@ -31,12 +31,12 @@ pub(super) fn server(instance: InstanceId) -> ServerRecord {
         game: "arena".into(),
         sim_version: 1,
         sim_versions: Vec::new(),
-        zone: String::new(),
         rooms_max: 8,
         room_capacity_max: 8,
         is_draining: false,
         players: BTreeMap::new(),
         electorate: Vec::new(),
         renewal_age_ms: 0,
+        zone: String::new(),
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: a server, or a small thing that servers need.
 
 use super::Config;
+use crate::telemetry::VERSION;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "fray-server",
-    version,
+    version = VERSION,
     max_term_width = 110,
     args_conflicts_with_subcommands = true
 )]
@@ -41,6 +42,15 @@ pub enum KeysCommand {
         /// The folder; made if it is not there
         dir: PathBuf,
     },
+    /// Make a Secret with a new ticket key and a new session key through the Kubernetes API, if it is not there
+    Ensure {
+        /// The Secret's name
+        #[arg(long, value_name = "NAME")]
+        secret: String,
+        /// Its namespace [default: the service account's]
+        #[arg(long, env = "FRAY_POD_NAMESPACE", value_name = "NAMESPACE")]
+        namespace: Option<String>,
+    },
 }
 
 #[cfg(test)]
@@ -59,6 +69,8 @@ mod tests {
         assert!(matches!(parsed(&["--tick-rate", "30"]), Ok((30, false))));
         assert!(matches!(parsed(&["keys", "new", "/tmp/keys"]), Ok((_, true))));
         assert!(parsed(&["--tick-rate", "30", "keys", "new", "/tmp/keys"]).is_err());
+        assert!(matches!(parsed(&["keys", "ensure", "--secret", "fray-keys"]), Ok((_, true))));
+        assert!(parsed(&["keys", "ensure"]).is_err(), "which Secret?");
     }
 
     #[test]
@@ -72,6 +84,7 @@ mod tests {
             (&["--id-issuer", "a", "--id-audience", "b"], "--id-jwks"),
             (&["--id-jwks", "a"], "--id-issuer"),
             (&["--require-id-token"], "--id-issuer"),
+            (&["--kube"], "--pod-name"),
         ] {
             let said = parsed(flags).expect_err("something is missing");
             assert!(said.contains(named), "{said}");

@@ -2,7 +2,9 @@
 
 use crate::telemetry::Health;
 use async_stream::stream;
+use axum::extract::ConnectInfo;
 use futures_util::Stream;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,15 +24,29 @@ pub fn service(health: &Arc<Health>) -> HealthServer<Service> {
 /// Answers from [`Health`].
 pub struct Service(Arc<Health>);
 
+/// What the edge asks about the servers that tickets may name.
+const PLAY: &str = "fray.v1.Play";
+
 /// `""` and `fray.v1.Lobby`: takes rooms; `fray.v1.Play`: its rooms can be reached; `live`: ticks advance.
 fn status(health: &Health, name: &str) -> Option<ServingStatus> {
     let is_well = match name {
         "" | "fray.v1.Lobby" => health.takes_rooms(),
-        "fray.v1.Play" => health.serves_rooms(),
+        PLAY => health.serves_rooms(),
         "live" => health.is_live(),
         _ => return None,
     };
     Some(if is_well { ServingStatus::Serving } else { ServingStatus::NotServing })
+}
+
+/// Remembers an edge that asks for the first time. Only this name counts: with others, kubelets ask, and the edge asks about
+/// servers for new players, whose list it may have sooner than the one that tickets choose from.
+fn note_caller<T>(health: &Health, name: &str, request: &Request<T>) {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    if let Some(ConnectInfo(peer)) = peer
+        && name == PLAY
+    {
+        health.note_caller(peer.ip());
+    }
 }
 
 fn answer(status: ServingStatus) -> HealthCheckResponse {
@@ -43,6 +59,7 @@ impl health_server::Health for Service {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
+        note_caller(&self.0, &request.get_ref().service, &request);
         let status = status(&self.0, &request.get_ref().service);
         let status = status.ok_or_else(|| Status::not_found("there is no such service"))?;
         Ok(Response::new(answer(status)))
@@ -55,6 +72,7 @@ impl health_server::Health for Service {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let health = Arc::clone(&self.0);
+        note_caller(&health, &request.get_ref().service, &request);
         let name = request.into_inner().service;
         Ok(Response::new(Box::pin(stream! {
             let mut said = None;

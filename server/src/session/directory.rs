@@ -104,7 +104,7 @@ pub struct ServerRecord {
     pub rooms_max: u32,
     /// The most players of a room.
     pub room_capacity_max: u32,
-    /// It takes no new rooms.
+    /// It takes no new rooms: it is about to end, an operator wants it so, or not every edge knows it yet.
     pub is_draining: bool,
     /// Its rooms, and how many seats are taken in each.
     pub players: BTreeMap<RoomId, u32>,
@@ -112,13 +112,13 @@ pub struct ServerRecord {
     /// silence proves nothing to others while more than half of these may be silent with it; empty: it never does.
     #[serde(default)]
     pub electorate: Vec<InstanceId>,
-    /// The zone that it runs in; empty: not known.
-    #[serde(default)]
-    pub zone: String,
     /// When this was sent: how long before the newest renewal had been sent that was answered. More than the pause between two
     /// shows others that answers are missing here, though its renewals come through.
     #[serde(default)]
     pub renewal_age_ms: u64,
+    /// Where it runs, for choosing servers nearby; empty: not known.
+    #[serde(default)]
+    pub zone: String,
 }
 
 impl ServerRecord {

@@ -143,11 +143,11 @@ impl Sessions {
     }
 
     /// Whether new players are seated here, and rooms opened for them: not by a server that goes away, or that an operator has
-    /// drained ([`Health::set_drained`]).
+    /// drained ([`Health::set_drained`]), or that not every edge knows yet ([`Health::awaits_edges`]).
     pub fn takes_players(&self) -> Result<(), Error> {
         if self.is_draining() || self.health.is_draining() {
             Err(Error::ShuttingDown)
-        } else if self.health.is_drained() {
+        } else if self.health.is_drained() || self.health.awaits_edges() {
             Err(Error::Draining)
         } else {
             Ok(())

@@ -17,6 +17,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 
+/// Which sources this is built from, or `unknown`.
+pub const REVISION: &str = env!("FRAY_REVISION");
+/// The version of the software, and its revision, as `--version` says it.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("FRAY_REVISION"), ")");
+
 /// Where a process counts and traces.
 #[derive(Clone, Debug)]
 pub struct Telemetry {

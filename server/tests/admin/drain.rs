@@ -117,15 +117,30 @@ async fn a_server_with_a_record_says_how_old_its_lease_is() {
         game: "arena".into(),
         sim_version: 1,
         sim_versions: Vec::new(),
-        zone: String::new(),
         rooms_max: 1,
         room_capacity_max: 1,
         is_draining: false,
         players: std::collections::BTreeMap::new(),
         electorate: Vec::new(),
         renewal_age_ms: 0,
+        zone: String::new(),
     };
     fleet.directory.announce(record).await.expect("announced");
     tokio::time::advance(std::time::Duration::from_millis(1500)).await;
     assert!((1500..1600).contains(&age().await.expect("a lease")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_not_every_edge_knows_seats_nobody_and_its_rooms_can_be_reached() {
+    let net = Net::new(&["--allow-guests"]);
+    net.parts.health().set_awaits_edges(true);
+    assert_eq!(serving(&net).await, [false, false, true, true], "{NAMES:?}");
+    assert!(net.parts.sessions().metrics.render().contains("\nfray_edges_pending 1\n"));
+    for request in [JoinRequest::default(), create("New", false)] {
+        let refused = join(&net, request).await.expect_err("refused");
+        assert_eq!(refusal(&refused), because(Code::Unavailable, "DRAINING"));
+    }
+    net.parts.health().set_awaits_edges(false);
+    assert_eq!(serving(&net).await, [true; 4]);
+    join(&net, JoinRequest::default()).await.expect("a seat");
 }

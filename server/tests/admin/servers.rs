@@ -18,13 +18,13 @@ fn record(instance: &InstanceId, name: &str) -> ServerRecord {
         game: "arena".into(),
         sim_version: 1,
         sim_versions: Vec::new(),
-        zone: String::new(),
         rooms_max: 9,
         room_capacity_max: 8,
         is_draining: true,
         players: BTreeMap::from([(fray_server::room::RoomId::parse("abc").expect("an id"), 3)]),
         electorate: Vec::new(),
         renewal_age_ms: 0,
+        zone: String::new(),
     }
 }
 

@@ -2,8 +2,10 @@
 
 use super::support::Net;
 use super::*;
+use fray_server::cluster::endpoints::EndpointsView;
 use fray_server::cluster::fate::SharedWitness;
 use fray_server::cluster::keeper::{Card, Keeper, Parts};
+use fray_server::cluster::news::NewsSender;
 use fray_server::cluster::probe::NoProbe;
 use fray_server::room::Handle;
 use fray_server::room::registry::NewRoom;
@@ -33,10 +35,13 @@ impl Kept {
                 route: String::new(),
                 peer: String::new(),
                 release: "1".into(),
+                zone: String::new(),
             },
             token_key: sessions.token_key.clone(),
             health: Arc::clone(net.parts.health()),
             metrics: Arc::clone(&sessions.metrics),
+            endpoints: EndpointsView::default(),
+            news: NewsSender::default(),
         });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(keeper.run(stop.clone()));

@@ -86,13 +86,13 @@ fn server(instance: &InstanceId) -> ServerRecord {
         game: "arena".into(),
         sim_version: 1,
         sim_versions: Vec::new(),
-        zone: String::new(),
         rooms_max: 8,
         room_capacity_max: 8,
         is_draining: false,
         players: BTreeMap::from([(id("one"), 3)]),
         electorate: Vec::new(),
         renewal_age_ms: 0,
+        zone: String::new(),
     }
 }
 

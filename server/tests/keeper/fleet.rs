@@ -1,10 +1,12 @@
 //! Servers that share a directory in memory, from which each can be cut off, and which ask each other.
 
 use super::support::Net;
+use fray_server::cluster::endpoints::EndpointsView;
 use fray_server::cluster::fate::{Fates, SharedWitness};
 use fray_server::cluster::keeper::{Card, Keeper, Parts};
 use fray_server::cluster::lease::Standing;
 use fray_server::cluster::memory::MemoryDirectory;
+use fray_server::cluster::news::NewsSender;
 use fray_server::cluster::probe::{Probe, ProbeOutcome};
 use fray_server::room::registry::NewRoom;
 use fray_server::room::{Handle, RoomId};
@@ -322,7 +324,8 @@ impl Server {
         let witness = SharedWitness::default();
         let metrics = Arc::clone(&net.parts.sessions().metrics);
         let (of_directory, of_probe) = (Arc::clone(&directory), Arc::clone(&probe));
-        let fates = Fates::new(of_directory, of_probe, witness.clone(), metrics);
+        let fates =
+            Fates::new(of_directory, of_probe, witness.clone(), metrics, NewsSender::default());
         let (fates, standing) = (Arc::new(fates), Arc::default());
         if store.is_some() {
             let heir = Arc::downgrade(net.parts.sessions());
@@ -382,10 +385,13 @@ impl Server {
                 route: String::new(),
                 peer: self.number.to_string(),
                 release: "1".into(),
+                zone: String::new(),
             },
             token_key: sessions.token_key.clone(),
             health: Arc::clone(self.net.parts.health()),
             metrics: Arc::clone(&sessions.metrics),
+            endpoints: EndpointsView::default(),
+            news: NewsSender::default(),
         });
         *self.standing.lock().expect("sound") = Some(keeper.standing());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -447,13 +453,13 @@ impl Server {
             game: String::new(),
             sim_version: 1,
             sim_versions: Vec::new(),
-            zone: String::new(),
             rooms_max: 0,
             room_capacity_max: 0,
             is_draining: false,
             players: BTreeMap::new(),
             electorate: Vec::new(),
             renewal_age_ms: 0,
+            zone: String::new(),
         }
     }
 }

@@ -44,11 +44,14 @@ async fn a_server_is_ready_once_its_lease_was_renewed_and_leaves_nothing_behind(
         held.is_some_and(|held| held.record.players.values().sum::<u32>() == 1)
     })
     .await;
+    let is_draining =
+        || two.directory.server(one.directory.me()).is_some_and(|held| held.record.is_draining);
+    one.net.parts.health().set_awaits_edges(true);
+    soon("others send it no rooms that edges do not know", is_draining).await;
+    one.net.parts.health().set_awaits_edges(false);
+    soon("they do again", || !is_draining()).await;
     one.net.parts.health().draining();
-    soon("others see that it goes away", || {
-        two.directory.server(one.directory.me()).is_some_and(|held| held.record.is_draining)
-    })
-    .await;
+    soon("others see that it goes away", is_draining).await;
     running.stop().await;
     assert!(two.directory.rooms().is_empty() && two.directory.servers().is_empty());
 }

@@ -275,7 +275,6 @@ export class Connection {
   #ended(now: number, ended: Ended): Action {
     if (this.#state.kind === "playing") {
       this.#apartSince = this.#graceFrom = now;
-      this.#isMoving = false;
       if (now - this.#state.since >= STEADY_MS) {
         this.#failures = 0;
         this.#hasHurried = false;

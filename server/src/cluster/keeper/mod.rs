@@ -11,8 +11,10 @@ mod renewal;
 mod sweep;
 mod turns;
 
+use super::endpoints::EndpointsView;
 use super::fate::{Fates, SharedWitness};
 use super::lease::Standing;
+use super::news::NewsSender;
 use super::probe::Probe;
 use crate::room::{Registry, RoomId};
 use crate::session::directory::{Directory, InstanceId, ServerRecord};
@@ -40,6 +42,8 @@ pub struct Card {
     pub peer: String,
     /// Which release it is.
     pub release: String,
+    /// Its zone; empty: as the platform says.
+    pub zone: String,
 }
 
 /// All that a keeper needs.
@@ -62,6 +66,10 @@ pub struct Parts {
     pub health: Arc<Health>,
     /// What operators see.
     pub metrics: Arc<Metrics>,
+    /// What the platform says of servers.
+    pub endpoints: EndpointsView,
+    /// What operators are told.
+    pub news: NewsSender,
 }
 
 /// Keeps this server's place in the fleet. From its making on, rooms tick only while the lease is good.
@@ -87,7 +95,11 @@ impl Shared {
     }
 
     fn record(&self, electorate: Vec<InstanceId>, renewal_age: Duration) -> ServerRecord {
-        let Parts { directory, rooms, card, health, .. } = &self.parts;
+        let Parts { directory, rooms, card, health, endpoints, .. } = &self.parts;
+        let zone = match card.zone.as_str() {
+            "" => endpoints.zone(&card.peer),
+            zone => zone.to_owned(),
+        };
         let (game, sim_version) = rooms.game();
         let (rooms_max, room_capacity_max) = rooms.limits();
         let players = rooms.all().into_iter();
@@ -102,11 +114,11 @@ impl Shared {
             sim_versions: rooms.sim_versions(),
             rooms_max: u32::try_from(rooms_max).unwrap_or(u32::MAX),
             room_capacity_max,
-            is_draining: health.is_draining() || health.is_drained(),
+            is_draining: health.is_draining() || health.is_drained() || health.awaits_edges(),
             players: players.map(|room| (room.info().id.clone(), room.info().players())).collect(),
             electorate,
-            zone: String::new(),
             renewal_age_ms: u64::try_from(renewal_age.as_millis()).unwrap_or(u64::MAX),
+            zone,
         }
     }
 }

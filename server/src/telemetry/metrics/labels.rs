@@ -53,3 +53,16 @@ pub struct TraceLabel {
     /// 32 hexadecimal digits, as Jaeger shows it.
     pub trace_id: String,
 }
+
+/// What runs here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Build {
+    /// The version of the software.
+    pub version: &'static str,
+    /// Which sources it is built from.
+    pub revision: &'static str,
+    /// The game.
+    pub game: &'static str,
+    /// The version of its rules.
+    pub sim_version: u32,
+}

@@ -2,6 +2,7 @@
 //! `docs/METRICS.md`, and a test compares.
 //!
 //! - [`Metrics`]: what the server counts; `register.rs` gives each its name. [`rpc`]: calls. [`directory`]: the fleet's directory.
+//!   [`kube`]: the Kubernetes API.
 //! - `process.rs`, `runtime.rs`: what is read from the system, from tokio and from [`Health`] at each scrape.
 //!
 //! Counters and gauges are single atomic numbers, and the only ones that are touched per move and per update. The library's
@@ -10,6 +11,7 @@
 
 pub mod claims;
 pub mod directory;
+pub mod kube;
 pub mod labels;
 pub mod moving;
 #[cfg(target_os = "linux")]
@@ -23,7 +25,7 @@ mod tests;
 use super::Health;
 use super::traces::export;
 use fray_proto::trace::TraceContext;
-use labels::{Door, Reason, Source, TraceLabel, Verdict};
+use labels::{Build, Door, Reason, Source, TraceLabel, Verdict};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::exemplar::HistogramWithExemplars;
@@ -125,6 +127,9 @@ pub struct Metrics {
     pub claims: claims::Claims,
     /// Rooms that move between servers.
     pub moving: moving::Moving,
+    /// The Kubernetes API.
+    pub kube: self::kube::Kube,
+    build: Family<Build, Gauge>,
     store_disk_errors: Counter,
     store_chunks_lost: Counter,
     ticks: Counter,
@@ -214,6 +219,8 @@ impl Metrics {
             directory: directory::Directory::default(),
             claims: claims::Claims::default(),
             moving: moving::Moving::default(),
+            kube: self::kube::Kube::default(),
+            build: Family::default(),
             store_disk_errors: Counter::default(),
             store_chunks_lost: Counter::default(),
             ticks: Counter::default(),
@@ -286,6 +293,12 @@ impl Metrics {
             self.encoded_bytes.inc_by(encoded_bytes);
         }
         self.spliced_bytes.inc_by(spliced_bytes);
+    }
+
+    /// Says which game runs here.
+    pub fn set_game(&self, game: &'static str, sim_version: u32) {
+        let (version, revision) = (env!("CARGO_PKG_VERSION"), super::REVISION);
+        self.build.get_or_create(&Build { version, revision, game, sim_version }).set(1);
     }
 
     /// Says how many ticks a second rooms are to make.

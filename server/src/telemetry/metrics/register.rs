@@ -4,12 +4,8 @@ use super::super::Health;
 use super::Metrics;
 use super::labels::{Door, Reason, Verdict};
 use super::runtime::{HealthCollector, RuntimeCollector};
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 use std::sync::Arc;
-
-/// Which sources this was built from, where the build says so.
-const REVISION: Option<&str> = option_env!("FRAY_REVISION");
 
 impl Metrics {
     pub(super) fn register(&mut self, health: &Arc<Health>) {
@@ -21,9 +17,7 @@ impl Metrics {
             fray.register_collector(Box::new(RuntimeCollector(runtime)));
         }
         fray.register_collector(Box::new(HealthCollector(Arc::clone(health))));
-        let build = [("version", env!("CARGO_PKG_VERSION")), ("revision", REVISION.unwrap_or(""))];
-        let build: Vec<_> = build.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        fray.register("build", "What was built", Info::new(build));
+        count(fray, "build_info", "1: what runs here", &self.build);
         self.register_play(fray);
         self.register_doors(fray);
         self.register_recordings(fray);
@@ -31,6 +25,7 @@ impl Metrics {
         self.directory.register(fray);
         self.claims.register(fray);
         self.moving.register(fray);
+        self.kube.register(fray);
         self.registry = registry;
         self.make_known_series();
     }
@@ -150,6 +145,7 @@ impl Metrics {
         self.directory.make_known_series();
         self.claims.make_known_series();
         self.moving.make_known_series();
+        self.kube.make_known_series();
     }
 }
 

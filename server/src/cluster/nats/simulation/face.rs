@@ -104,6 +104,7 @@ pub(super) fn server_record(
         peer: server.to_string(),
         electorate,
         renewal_age_ms: renewal_age.as_millis() as u64,
+        zone: String::new(),
         ..records::server(instance(server))
     }
 }
