@@ -133,14 +133,16 @@ pub fn play(
                     }
                 },
                 changed = frames.changed() => {
-                    if sessions.is_draining() {
-                        yield Ok(Outgoing::ShuttingDown);
-                        Err(Error::ShuttingDown)
-                    } else if changed.is_err() {
+                    // Where the room has gone comes first: a server that ends drains as soon as its rooms are elsewhere.
+                    let is_draining = sessions.is_draining();
+                    if changed.is_err() || (is_draining && room.ending().is_some()) {
                         if let Some(redirect) = lobby.redirect(&room, player.player_id()) {
                             yield Ok(Outgoing::Redirect(redirect));
                         }
                         Err(end_reason(&room))
+                    } else if is_draining {
+                        yield Ok(Outgoing::ShuttingDown);
+                        Err(Error::ShuttingDown)
                     } else {
                         let frame = Arc::clone(&frames.borrow_and_update());
                         let behind_ms = u64::from(player.ticks_behind(frame.tick)) * 1000 / u64::from(tick_rate_hz);
@@ -316,13 +318,13 @@ pub fn watch(
                     continue;
                 }
             };
+            if changed.is_err() {
+                yield Err(note(&sessions, end_reason(&room)));
+                return;
+            }
             if sessions.is_draining() {
                 yield Ok(Outgoing::ShuttingDown);
                 yield Err(note(&sessions, Error::ShuttingDown));
-                return;
-            }
-            if changed.is_err() {
-                yield Err(note(&sessions, end_reason(&room)));
                 return;
             }
             let frame = Arc::clone(&frames.borrow_and_update());
