@@ -114,6 +114,10 @@ pub struct Config {
     #[arg(long, env = "FRAY_STORE_AGE", value_name = "TIME", default_value = "7d", value_parser = humantime::parse_duration)]
     pub store_age: Duration,
 
+    /// Of a server alone: leave rooms in the --store folder at its end, and go on with them at the next start, after a crash, too, while their players may still come back (--grace)
+    #[arg(long, env = "FRAY_RESTORE_ROOMS", value_name = "BOOL", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = ArgAction::Set, requires = "store", conflicts_with = "nats")]
+    pub restore_rooms: bool,
+
     /// How often a room's whole state goes into its log; less often costs less, and seeking takes longer
     #[arg(long, env = "FRAY_CHECKPOINT_EVERY", value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     pub checkpoint_every: Duration,

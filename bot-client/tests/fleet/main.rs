@@ -15,7 +15,10 @@ mod nats;
 #[path = "../programs/mod.rs"]
 mod programs;
 mod recordings;
+mod restored;
 mod secrecy;
+#[path = "../server_process/mod.rs"]
+mod server_process;
 #[allow(dead_code, reason = "each test uses its own part of it")]
 mod servers;
 mod slow;
@@ -30,6 +33,13 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tonic::Code;
 use tonic_types::StatusExt as _;
+
+/// Not a test: a server of the fleet, which tests start.
+#[test]
+#[ignore = "a process that tests start"]
+fn a_server_of_the_fleet() {
+    server_process::serve();
+}
 
 /// Ends a test that hangs; nothing is measured.
 const PATIENCE: Duration = Duration::from_secs(60);

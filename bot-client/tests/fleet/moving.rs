@@ -15,7 +15,7 @@ const PLAYERS: usize = 4;
 const UPDATES: usize = 40;
 
 /// One that steers with every update.
-async fn plays(player: &mut Player, updates: usize, mut each: impl FnMut(&Player, &Event)) {
+pub async fn plays(player: &mut Player, updates: usize, mut each: impl FnMut(&Player, &Event)) {
     let mut seen = 0;
     let played = timeout(PATIENCE, async {
         while seen < updates {
@@ -33,7 +33,7 @@ async fn plays(player: &mut Player, updates: usize, mut each: impl FnMut(&Player
     played.await.expect("in time");
 }
 
-async fn acknowledged(player: &mut Player) {
+pub async fn acknowledged(player: &mut Player) {
     let done = timeout(PATIENCE, async {
         while player.session().unacknowledged() > 0 {
             player.next().await.expect("nothing is violated").expect("it goes on");
@@ -54,7 +54,7 @@ async fn room_of(fleet: &Fleet, name: &str, private: bool) -> (usize, v1::JoinRe
     (owner.expect("one of them"), made)
 }
 
-trait Routed {
+pub trait Routed {
     fn route_of(&self) -> String;
 }
 

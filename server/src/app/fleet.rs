@@ -92,6 +92,7 @@ fn options(config: &Config) -> Option<nats::Options> {
 /// A server's place among others.
 pub(super) struct Membership {
     witness: SharedWitness,
+    fates: Arc<Fates>,
     client: Arc<PeerClient>,
     card: Card,
     endpoints: EndpointsView,
@@ -120,7 +121,8 @@ pub(super) fn join(
         Arc::clone(&telemetry.metrics),
         surroundings.news.clone(),
     );
-    let peers_of = FleetPeers { client: Arc::clone(&client), fates };
+    let fates = Arc::new(fates);
+    let peers_of = FleetPeers { client: Arc::clone(&client), fates: Arc::clone(&fates) };
     let peer = config.fleet.advertise_peer.unwrap_or(peers).to_string();
     let fleet = fleet(config, players, peer, (directory, Arc::new(peers_of)));
     let card = Card {
@@ -131,7 +133,7 @@ pub(super) fn join(
         zone: config.kube.zone.clone(),
     };
     let (endpoints, news) = (surroundings.endpoints.clone(), surroundings.news.clone());
-    (fleet, Membership { witness, client, card, endpoints, news })
+    (fleet, Membership { witness, fates, client, card, endpoints, news })
 }
 
 impl Membership {
@@ -150,12 +152,18 @@ impl Membership {
     }
 
     /// What keeps the server's place from now on.
-    pub(super) fn keeper(self, sessions: &Sessions, health: &Arc<Health>) -> Keeper {
+    pub(super) fn keeper(self, sessions: &Arc<Sessions>, health: &Arc<Health>) -> Keeper {
+        if sessions.fleet.shares_store {
+            // The sessions hold the fates, by the way to other servers.
+            let heir = Arc::downgrade(sessions);
+            self.fates.set_heir(heir);
+        }
         Keeper::new(keeper::Parts {
             directory: Arc::clone(&sessions.fleet.directory),
             rooms: Arc::clone(&sessions.rooms),
             probe: self.client,
             witness: self.witness,
+            fates: self.fates,
             card: self.card,
             token_key: sessions.token_key.clone(),
             health: Arc::clone(health),

@@ -148,6 +148,8 @@ pub struct App {
     mover: Option<Mover>,
     keeper: Option<Keeper>,
     keepers: Keepers,
+    /// It leaves its rooms in its own store, for the next start.
+    leaves_rooms: bool,
     surroundings: Surroundings,
 }
 
@@ -203,6 +205,10 @@ impl App {
         });
         let mover = membership.as_ref().map(|place| place.mover(&parts.sessions, &surroundings));
         let keeper = membership.map(|place| place.keeper(&parts.sessions, &parts.health));
+        if config.restore_rooms {
+            let rooms = parts.sessions.restore_own_rooms().await;
+            tracing::info!(rooms, "rooms of the last run go on");
+        }
         parts.health.bound();
         Ok(Self {
             shutdown_timeout: config.shutdown_timeout,
@@ -217,6 +223,7 @@ impl App {
             keeper,
             mover,
             keepers: parts.keepers,
+            leaves_rooms: config.restore_rooms,
             surroundings,
         })
     }
@@ -287,6 +294,9 @@ impl App {
             if let Some(mover) = &self.mover {
                 let reserve = (self.shutdown_timeout / 4).min(SHUTDOWN_RESERVE);
                 evacuate(mover, self.shutdown_timeout.saturating_sub(reserve)).await;
+            }
+            if self.leaves_rooms {
+                sessions.leave_rooms().await;
             }
             sessions.drain();
             // The listener stays open while streams are told and end, at their room's next tick.

@@ -1,9 +1,11 @@
 //! What became of a room whose owner does not answer.
 //!
-//! A room is claimed only with proof that its owner is gone, and by a compare-and-swap: of all who try, one wins.
+//! A room is claimed only with proof that its owner is gone, or has left it, and by a compare-and-swap: of all who try, one wins.
+//! What becomes of it then: [`super::claims`].
 
+use super::claims::{Claims, Next};
 use super::lease::{CLAIM_AFTER, DISOWN_AFTER};
-use super::news::{News, NewsSender};
+use super::news::NewsSender;
 use super::probe::{Probe, ProbeOutcome};
 use super::witness::Witness;
 use crate::room::RoomId;
@@ -11,8 +13,11 @@ use crate::session::Error;
 use crate::session::directory::{
     Directory, DirectoryError, Fate, Held, InstanceId, Revision, RoomRecord, ServerRecord,
 };
+use crate::session::restoring::{Cause, Heir};
 use crate::telemetry::Metrics;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use futures_util::{StreamExt as _, stream};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -23,6 +28,11 @@ pub const RENEWALS_MISSED: Duration = Duration::from_secs(2);
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a record is read again that somebody else has changed meanwhile.
 const ROUNDS_MAX: usize = 4;
+
+/// How many rooms of a server are claimed at once; how many are restored at once is [`super::claims`]'s.
+const CLAIMS_AT_ONCE_MAX: usize = 16;
+/// Why it is known that a room may be claimed whose owner said so.
+const LEFT_BEHIND: &str = "its server has left it in the store";
 
 /// What players are told of a room whose server is gone.
 pub const SERVER_GONE: &str = "the server that ran it is gone";
@@ -87,6 +97,7 @@ pub fn lost(record: &RoomRecord, me: &InstanceId, why: &str) -> RoomRecord {
         epoch: record.epoch + 1,
         followers: Vec::new(),
         lost: Some(why.to_owned()),
+        parked: false,
         ..record.clone()
     }
 }
@@ -127,8 +138,7 @@ pub struct Fates {
     directory: Arc<dyn Directory>,
     probe: Arc<dyn Probe>,
     witness: SharedWitness,
-    metrics: Arc<Metrics>,
-    news: NewsSender,
+    claims: Arc<Claims>,
 }
 
 impl Fates {
@@ -140,11 +150,59 @@ impl Fates {
         metrics: Arc<Metrics>,
         news: NewsSender,
     ) -> Self {
-        Self { directory, probe, witness, metrics, news }
+        let claims = Arc::new(Claims::new(Arc::clone(&directory), metrics, news));
+        Self { directory, probe, witness, claims }
     }
 
-    /// Finds out what became of a room whose owner does not answer, and if the owner is certainly gone, says so in the
-    /// directory. [`Error::OwnerUnreachable`]: not known yet. [`Error::RoomNotFound`]: it is over.
+    /// Who goes on here with rooms of servers that are gone. Without, they are lost.
+    pub fn set_heir(&self, heir: Weak<dyn Heir>) {
+        self.claims.set_heir(heir);
+    }
+
+    /// Whether rooms of servers that are gone can go on.
+    pub(super) fn has_heir(&self) -> bool {
+        self.claims.has_heir()
+    }
+
+    /// Rooms that are this server's, or about to be, and not here yet.
+    pub(super) fn claiming(&self) -> BTreeSet<RoomId> {
+        self.claims.claiming()
+    }
+
+    /// How many servers come before this one to go on with a room that nobody asks for; see [`Claims::turn`].
+    pub(super) fn turn(&self, record: &RoomRecord) -> Option<u32> {
+        let directory = self.directory.as_ref();
+        let is_there = |server: &InstanceId| {
+            self.witness.evidence(server, directory).silent_for < RENEWALS_MISSED
+        };
+        self.claims.turn(record, is_there)
+    }
+
+    /// What was begun comes to its end, or is given up.
+    pub(super) async fn close(&self) {
+        self.claims.close().await;
+    }
+
+    /// Goes on with a room of this server's own that is not here: it had to end, or did not begin. `false`: it cannot.
+    pub(super) async fn resume(&self, held: &Held<RoomRecord>, proof: &'static str) -> bool {
+        if self.claims.next(&held.record) != Next::Here {
+            return false;
+        }
+        let cause = Cause::Lost { silent_for: Duration::ZERO };
+        // If it did not come to an end, it is looked at again.
+        let _ = self.claims.take(held.clone(), proof, cause).await;
+        true
+    }
+
+    /// Goes on with a room that was left in the store, if this server can.
+    pub(super) async fn take_parked(&self, held: &Held<RoomRecord>) {
+        // Whatever comes of it, it is seen to again.
+        let _ = self.claim(held, LEFT_BEHIND, Cause::Parked).await;
+    }
+
+    /// Finds out what became of a room whose owner does not answer, and if the owner is certainly gone, goes on with it, or says
+    /// in the directory that it is lost. [`Error::OwnerUnreachable`]: not known yet, or another server will. [`Error::RoomNotFound`]:
+    /// it is over.
     pub async fn settle(&self, mut held: Held<RoomRecord>) -> Result<Fate, Error> {
         let directory = self.directory.as_ref();
         for _ in 0..ROUNDS_MAX {
@@ -155,14 +213,17 @@ impl Fates {
             if record.owner == *directory.me() {
                 return Ok(Fate::Owned(held));
             }
-            match self.judge(&record.owner, Some(&record.room)).await.1 {
-                Verdict::Alive => return Ok(Fate::Owned(held)),
-                Verdict::Unknown => return Err(Error::OwnerUnreachable),
-                Verdict::Gone(proof) => {
-                    if let Some(fate) = self.claim(&held, proof).await? {
-                        return Ok(fate);
-                    }
+            let (proof, cause) = if record.parked {
+                (LEFT_BEHIND, Cause::Parked)
+            } else {
+                match self.judge(&record.owner, Some(&record.room)).await.1 {
+                    Verdict::Alive => return Ok(Fate::Owned(held)),
+                    Verdict::Unknown => return Err(Error::OwnerUnreachable),
+                    Verdict::Gone(proof) => (proof, self.lost_since(&record.owner)),
                 }
+            };
+            if let Some(fate) = self.claim(&held, proof, cause).await? {
+                return Ok(fate);
             }
             // Somebody else has changed it: what is there now counts.
             held = match directory.read(&held.record.room).await {
@@ -174,30 +235,51 @@ impl Fates {
         Err(Error::OwnerUnreachable)
     }
 
-    /// Says in the directory that nobody runs the room any more. `None`: somebody else has changed the record.
+    /// Goes on with a room whose owner is gone, or says that it is lost. `None`: somebody else has changed the record.
     async fn claim(
         &self,
         held: &Held<RoomRecord>,
         proof: &'static str,
+        cause: Cause,
     ) -> Result<Option<Fate>, Error> {
-        let record = &held.record;
-        let claimed = lost(record, self.directory.me(), SERVER_GONE);
-        match self.directory.swap(claimed, held.revision).await {
-            Ok(Revision(revision)) => {
-                self.metrics.directory.claims.inc();
-                let (room, owner) = (&record.room, &record.owner);
-                tracing::warn!(%room, %owner, epoch = record.epoch, revision, proof, "a room is lost with its server");
-                let (room, why) = (room.clone(), SERVER_GONE.to_owned());
-                self.news.tell(News::RoomLost { room, why });
-                Ok(Some(Fate::Lost(SERVER_GONE.to_owned())))
-            }
-            Err(DirectoryError::Conflict) => Ok(None),
-            Err(DirectoryError::Away | DirectoryError::Malformed) => Err(Error::OwnerUnreachable),
+        match self.claims.next(&held.record) {
+            Next::Here => self.claims.take(held.clone(), proof, cause).await,
+            Next::Later => Err(Error::OwnerUnreachable),
+            Next::Nobody(why) => self.claims.lose(held, proof, why).await,
         }
     }
 
-    /// Declares rooms of a silent server lost, though nobody asked for them, and removes its record, if that is named; both
-    /// only if it is certainly gone. What is certain once stays so: a room that had to end does not begin again.
+    fn lost_since(&self, owner: &InstanceId) -> Cause {
+        let silent_for = self.witness.evidence(owner, self.directory.as_ref()).silent_for;
+        Cause::Lost { silent_for }
+    }
+
+    /// Goes on with rooms of a server that has missed renewals, if it does not answer and is certainly gone.
+    pub(super) async fn take_over(&self, server: &InstanceId, rooms: &[Held<RoomRecord>]) {
+        let (outcome, verdict) = self.judge(server, None).await;
+        if let Verdict::Gone(proof) = verdict
+            && !answers_itself(&outcome, server)
+        {
+            self.claim_all(server, rooms, proof).await;
+        }
+    }
+
+    /// Whatever comes of it, they are seen to again.
+    async fn claim_all(
+        &self,
+        server: &InstanceId,
+        rooms: &[Held<RoomRecord>],
+        proof: &'static str,
+    ) {
+        let cause = self.lost_since(server);
+        let claim = |held: Held<RoomRecord>| async move {
+            let _ = self.claim(&held, proof, cause).await;
+        };
+        stream::iter(rooms.to_vec()).for_each_concurrent(CLAIMS_AT_ONCE_MAX, claim).await;
+    }
+
+    /// Sees to rooms of a silent server, though nobody asked for them, and removes its record, if that is named; both only if it
+    /// is certainly gone. What is certain once stays so: a room that had to end does not begin again.
     pub async fn clean_up(
         &self,
         server: &InstanceId,
@@ -213,9 +295,7 @@ impl Fates {
             return;
         }
         let Verdict::Gone(proof) = verdict else { return };
-        for held in rooms {
-            let _ = self.claim(held, proof).await;
-        }
+        self.claim_all(server, rooms, proof).await;
         if let Some(revision) = record
             && self.directory.dismiss(server, revision).await.is_ok()
         {

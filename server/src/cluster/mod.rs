@@ -6,7 +6,8 @@
 //!   have certainly been gone; [`electorate`]: who decides whether the directory is away for everybody. All pure.
 //! - [`keeper`]: the tasks that renew the lease and keep rooms and records in accord.
 //! - [`evacuation`]: gives the rooms of a server that ends to others; [`choice`]: to which. The latter is pure.
-//! - [`peer`]: asks other servers. [`fate`]: what became of a room whose owner does not answer; [`probe`]: asking another server about itself.
+//! - [`peer`]: asks other servers. [`fate`]: what became of a room whose owner does not answer; [`claims`]: it goes on here, or is
+//!   lost; [`probe`]: asking another server about itself.
 //! - [`kube`]: Kubernetes; nobody else knows it. [`endpoints`]: the little that others learn from it. [`edge_wait`]: when a new
 //!   server may own rooms. [`news`]: what operators are told.
 //!
@@ -16,6 +17,7 @@
 //! Architecture Invariant: `rpc` and `cluster` never name each other; the session owns the traits that are implemented here.
 
 pub mod choice;
+pub mod claims;
 pub mod edge_wait;
 pub mod electorate;
 pub mod endpoints;

@@ -254,7 +254,7 @@ pub struct FleetPeers {
     /// Asks them.
     pub client: Arc<PeerClient>,
     /// Finds out what became of rooms.
-    pub fates: Fates,
+    pub fates: Arc<Fates>,
 }
 
 impl Peers for FleetPeers {

@@ -3,6 +3,7 @@
 //! - [`simulation`]: a game that is fed from a recording, tick by tick, from any tick on.
 //! - [`mod@verify`]: whether a recording comes out the same, under limits.
 //! - [`frames`]: what streams show of a recording: the same updates as of a room that plays.
+//! - [`restoring`]: a room as its last owner left it, for its next one.
 //! - [`pool`]: the threads on which all this is done.
 //!
 //! Architecture Invariant: nothing here has a clock, and nothing but [`pool`] waits; whoever asks says when to stop. A recording may come from
@@ -10,6 +11,7 @@
 
 pub mod frames;
 pub mod pool;
+pub mod restoring;
 pub mod simulation;
 pub mod verify;
 

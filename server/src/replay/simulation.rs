@@ -336,7 +336,7 @@ fn do_what_a_room_does(game: &dyn Game, players: &BTreeSet<u32>) {
 }
 
 /// Calls the game's rules. A panic there is an answer, not an end: the game is not used again afterwards.
-fn guarded<T>(tick: u32, rules: impl FnOnce() -> T) -> Result<T, Error> {
+pub(super) fn guarded<T>(tick: u32, rules: impl FnOnce() -> T) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(rules)).map_err(|panic| Error::Panicked {
         tick,
         message: panic_message(panic.as_ref()),

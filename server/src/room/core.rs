@@ -211,6 +211,7 @@ impl Core {
         if let Some((_, seat)) = self.seat_by_player(&player_id) {
             if let Presence::Reserved { until_tick: until } = &mut seat.presence {
                 *until = until_tick;
+                self.log.sessions_changed();
             }
             return Ok(());
         }
@@ -311,6 +312,8 @@ impl Core {
         if seat.generation > 0 {
             self.log.leave(player);
             self.game.leave(player);
+        } else {
+            self.log.sessions_changed();
         }
         Ok(occupant)
     }

@@ -110,7 +110,7 @@ impl TickLog {
         tick: u32,
         game: &dyn Game,
         next_player: u32,
-        sessions: impl Iterator<Item = SessionRef<'a>>,
+        sessions: impl Iterator<Item = SessionRef<'a>> + Clone,
     ) {
         let Some(rhythm) = self.rhythm else { return };
         self.marks.clear();
@@ -122,10 +122,13 @@ impl TickLog {
         self.draft.finish(tick, hash, false, &mut self.records);
         self.last_tick = tick;
         let has_checkpoint = tick.is_multiple_of(rhythm.checkpoint_ticks);
+        // Also before a checkpoint: what was gathered so far may go a tick before it.
+        let is_due = has_checkpoint || tick.is_multiple_of(rhythm.chunk_ticks);
+        if is_due && self.sessions_changed {
+            self.put_sessions(next_player, sessions.clone());
+        }
         if has_checkpoint {
             self.checkpoint(game);
-        }
-        if has_checkpoint || (self.sessions_changed && tick.is_multiple_of(rhythm.chunk_ticks)) {
             self.put_sessions(next_player, sessions);
         }
     }

@@ -107,12 +107,14 @@ pub(super) fn room(
                     room.stand_still(room.is_frozen, &info);
                     if let Some(why) = room.end {
                         (reason, ending) = (EndReason::RoomOver, why);
+                        // It may go on from its log, with another owner.
+                        has_end = why != Ending::Disowned;
                         break;
                     }
                     if let Some(reply) = room.departs.take() {
                         match room.depart(reply, &info, &stop).await {
                             Outcome::Stays if room.end.is_some() => {
-                                (reason, ending) = (EndReason::Moved, Ending::Disowned);
+                                (has_end, ending) = (false, Ending::Disowned);
                                 break;
                             }
                             Outcome::Stays => {

@@ -92,3 +92,29 @@ impl health_server::Health for Service {
         })))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use health_server::Health as _;
+    use std::net::IpAddr;
+
+    #[tokio::test]
+    async fn only_who_asks_about_existing_rooms_is_taken_for_an_edge() {
+        let health = Arc::new(Health::default());
+        health.set_awaits_edges(true);
+        let service = Service(Arc::clone(&health));
+        let request = |name: &str, last_byte: u8| {
+            let mut request = Request::new(HealthCheckRequest { service: name.into() });
+            let peer = SocketAddr::from(([10, 0, 0, last_byte], 4000));
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request
+        };
+        for (name, peer) in [("", 1), ("fray.v1.Lobby", 2), ("live", 3), (PLAY, 4)] {
+            service.check(request(name, peer)).await.expect("an answer");
+        }
+        drop(service.watch(request(PLAY, 5)).await.expect("a stream"));
+        let edges = [[10, 0, 0, 4], [10, 0, 0, 5]].map(IpAddr::from);
+        assert_eq!(health.callers(), edges.into());
+    }
+}

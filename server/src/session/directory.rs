@@ -112,13 +112,13 @@ pub struct ServerRecord {
     /// silence proves nothing to others while more than half of these may be silent with it; empty: it never does.
     #[serde(default)]
     pub electorate: Vec<InstanceId>,
+    /// Where it runs, for choosing servers nearby; empty: not known.
+    #[serde(default)]
+    pub zone: String,
     /// When this was sent: how long before the newest renewal had been sent that was answered. More than the pause between two
     /// shows others that answers are missing here, though its renewals come through.
     #[serde(default)]
     pub renewal_age_ms: u64,
-    /// Where it runs, for choosing servers nearby; empty: not known.
-    #[serde(default)]
-    pub zone: String,
 }
 
 impl ServerRecord {

@@ -6,6 +6,7 @@
 //! - [`ticket`]: what a ticket says and who signed it; [`token`]: how a session is resumed.
 //! - [`message`]: what clients and server tell each other, in our own types.
 //! - [`replays`]: recordings: found, fetched, verified. [`watch_past`]: a stream that looks back.
+//! - [`restoring`]: a room goes on here whose last owner is gone.
 //! - [`onlooking`]: what a room shows to pages that only look on.
 //! - [`play`]: a player's stream and a spectator's, whatever door they came by. [`player`] decides, [`play`] waits.
 //!
@@ -25,6 +26,8 @@ pub mod play;
 pub mod player;
 pub mod relay;
 pub mod replays;
+mod restarting;
+pub mod restoring;
 mod spectating;
 pub mod telling;
 pub mod ticket;

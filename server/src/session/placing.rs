@@ -319,6 +319,9 @@ impl Lobby {
         if held.record.owner == *fleet.directory.me() {
             return self.opened(&held.record.room).await;
         }
+        if held.record.parked {
+            return self.settled(held).await;
+        }
         if let Some(server) = fleet.directory.server(&held.record.owner) {
             return Ok(Place::There(server.record, held));
         }
@@ -356,12 +359,9 @@ impl Lobby {
         let fleet = &self.sessions.fleet;
         match fleet.peers.settle(held).await? {
             Fate::Lost(why) => Err(Error::RoomLost(why)),
-            Fate::Owned(held) if held.record.owner == *fleet.directory.me() => self
-                .sessions
-                .rooms
-                .get(&held.record.room)
-                .map(Place::Here)
-                .ok_or(Error::RoomNotFound),
+            Fate::Owned(held) if held.record.owner == *fleet.directory.me() => {
+                self.opened(&held.record.room).await
+            }
             Fate::Owned(held) => match fleet.directory.server(&held.record.owner) {
                 Some(server) => Ok(Place::There(server.record, held)),
                 None => Err(Error::OwnerUnreachable),
@@ -393,7 +393,15 @@ impl Lobby {
             Place::There(other, _) if other.instance != server.instance => {
                 peers.join(&other, spec).await
             }
-            Place::There(..) | Place::Here(_) => Err(Error::OwnerUnreachable),
+            // It goes on here. Whoever was in it is in it again; others ask once more.
+            Place::Here(room) => match spec.resume_token.as_deref().and_then(ResumeToken::parse) {
+                Some(token) => {
+                    let player_id = room.find(token.hash()).await?;
+                    self.seated(&room, player_id)
+                }
+                None => Err(Error::OwnerUnreachable),
+            },
+            Place::There(..) => Err(Error::OwnerUnreachable),
         }
     }
 

@@ -32,6 +32,7 @@ use ::bytes::{Bytes, BytesMut};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio::sync::watch;
 
 /// What a recording is called: a running or finished room's id, or an incident's own name. Lower-case letters, digits, dashes.
@@ -145,6 +146,15 @@ pub struct Summary {
     pub size_bytes: u64,
 }
 
+/// The end of a log, as whoever has the last word of it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// The last tick that was written.
+    pub last_tick: u32,
+    /// When that was: by the clock of what keeps it, JetStream's or the file system's. `None`: not known.
+    pub written_at: Option<SystemTime>,
+}
+
 /// What went wrong in a store so far, and how it stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -173,6 +183,12 @@ pub trait Store: Send + Sync + 'static {
     /// The bytes of a recording, for a [`Reader`]: from the segment on that holds the newest checkpoint before `tick`, or the
     /// oldest there is. Reading goes on with what is appended later: 0 bytes only mean that there are no more yet.
     fn read(&self, name: &Name, tick: u32) -> Result<Box<dyn io::Read + Send>, Error>;
+
+    /// The end of a log. A reader may be behind it for a moment, where a store is kept on several servers.
+    fn tail(&self, name: &Name) -> Result<Tail, Error> {
+        let last_tick = self.find(name)?.last_tick;
+        Ok(Tail { last_tick, written_at: None })
+    }
 
     /// Tells how far a log has come, while a room writes it.
     fn progress(&self, name: &Name) -> Option<watch::Receiver<Progress>>;

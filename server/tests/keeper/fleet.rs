@@ -13,6 +13,8 @@ use fray_server::room::{Handle, RoomId};
 use fray_server::session::directory::{
     Directory, DirectoryError, Held, InstanceId, Revision, RoomRecord, ServerRecord, code_hash,
 };
+use fray_server::store::MemoryStore;
+use fray_server::telemetry::metrics::claims::Claims;
 use fray_server::telemetry::metrics::directory::Directory as Metrics;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
@@ -253,10 +255,19 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) fn new(count: usize) -> Self {
+        Self::with_store(count, None)
+    }
+
+    /// Servers that keep what rooms play in one place.
+    pub(crate) fn sharing(count: usize) -> Self {
+        Self::with_store(count, Some(&MemoryStore::new(1 << 30)))
+    }
+
+    fn with_store(count: usize, store: Option<&MemoryStore>) -> Self {
         let directory = MemoryDirectory::alone();
         let faces = Faces::default();
-        let servers = (0..count).map(|number| Server::new(number, &directory, &faces)).collect();
-        Self { servers, directory }
+        let server = |number| Server::new(number, &directory, &faces, store);
+        Self { servers: (0..count).map(server).collect(), directory }
     }
 
     pub(crate) fn server(&self, number: usize) -> Server {
@@ -285,9 +296,18 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn new(number: usize, directory: &MemoryDirectory, faces: &Faces) -> Self {
+    fn new(
+        number: usize,
+        directory: &MemoryDirectory,
+        faces: &Faces,
+        store: Option<&MemoryStore>,
+    ) -> Self {
         // Rooms without players are to stay.
-        let net = Arc::new(Net::unbound(&["--room-ttl", "1h"]));
+        let flags = ["--room-ttl", "1h"];
+        let net = Arc::new(match store {
+            None => Net::unbound(&flags),
+            Some(store) => Net::sharing(&flags, Arc::new(store.clone())),
+        });
         net.parts.health().bound();
         let directory = Arc::new(Cuttable::new(directory.another()));
         let face = Arc::new(Face {
@@ -307,6 +327,10 @@ impl Server {
         let fates =
             Fates::new(of_directory, of_probe, witness.clone(), metrics, NewsSender::default());
         let (fates, standing) = (Arc::new(fates), Arc::default());
+        if store.is_some() {
+            let heir = Arc::downgrade(net.parts.sessions());
+            fates.set_heir(heir);
+        }
         Self { number, net, directory, fates, face, witness, probe, standing }
     }
 
@@ -343,6 +367,10 @@ impl Server {
         &self.net.parts.sessions().metrics.directory
     }
 
+    pub(crate) fn claims(&self) -> &Claims {
+        &self.net.parts.sessions().metrics.claims
+    }
+
     /// Starts its keeper.
     pub(crate) fn run(&self) -> Running {
         let sessions = self.net.parts.sessions();
@@ -351,6 +379,7 @@ impl Server {
             rooms: Arc::clone(&sessions.rooms),
             probe: Arc::clone(&self.probe) as _,
             witness: self.witness.clone(),
+            fates: Arc::clone(&self.fates),
             card: Card {
                 name: format!("server {}", self.number),
                 route: String::new(),

@@ -6,6 +6,7 @@ mod support;
 
 mod fleet;
 mod gone;
+mod restored;
 
 use fleet::{Fleet, Server, soon};
 use fray_server::cluster::lease::{CLAIM_AFTER, DISOWN_AFTER, FREEZE_AFTER, Standing};

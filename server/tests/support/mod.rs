@@ -70,6 +70,19 @@ impl Net {
         }
     }
 
+    /// The same with a store that others have, too.
+    pub fn sharing(flags: &[&str], store: Arc<dyn Store>) -> Self {
+        let mut config = Config::parse_from(["fray-server", "--seed", "7"].iter().chain(flags));
+        config.fleet.store_nats = true;
+        let game = Arc::new(Arena::default());
+        let parts = Parts::with_store(&config, game, store, 0).expect("a server");
+        Self {
+            parts: Arc::new(parts),
+            connections: TaskTracker::new(),
+            clients: TaskTracker::new(),
+        }
+    }
+
     /// A server that counts and traces there.
     pub fn with_telemetry(flags: &[&str], telemetry: &Telemetry) -> Self {
         let config = Config::parse_from(["fray-server", "--seed", "7"].iter().chain(flags));

@@ -31,6 +31,8 @@ pub(super) enum Step {
     Remove(Held<RoomRecord>),
     /// The same, but the room had to end here: its players are told.
     Lose(Held<RoomRecord>),
+    /// The record names this server, which claimed the room or was given it, and there is no such room: it is restored.
+    Resume(Held<RoomRecord>),
     /// The room has no record: it is written again.
     Restore(RoomId),
     /// The room has another owner: it ends here.
@@ -46,7 +48,9 @@ pub(super) enum Step {
 impl Step {
     fn room(&self) -> &RoomId {
         match self {
-            Self::Remove(held) | Self::Lose(held) | Self::Forget(held) => &held.record.room,
+            Self::Remove(held) | Self::Lose(held) | Self::Resume(held) | Self::Forget(held) => {
+                &held.record.room
+            }
             Self::Restore(room)
             | Self::Disown(room)
             | Self::ThawIfOwned(room)
@@ -70,6 +74,8 @@ pub(super) struct Scene<'a> {
     pub(super) is_sure: bool,
     /// Rooms that the lease has ended.
     pub(super) cut_off: &'a BTreeSet<RoomId>,
+    /// Rooms that are being claimed: they are here soon, or not at all.
+    pub(super) claiming: &'a BTreeSet<RoomId>,
 }
 
 /// Remembers what it saw, to know what lasts.
@@ -112,13 +118,22 @@ impl Accord {
                     steps.push(Step::Forget(held.clone()));
                 }
                 self.lost.insert(id.clone(), (held.revision, since));
-            } else if record.owner == *scene.me && !record.parked && !here.contains(id) {
+            } else if record.owner == *scene.me
+                && !here.contains(id)
+                && !record.parked
+                && !scene.claiming.contains(id)
+            {
                 let since = since(&orphans);
                 let has_ended = self.were_here.contains(id);
                 if scene.cut_off.contains(id) {
                     steps.push(Step::Lose(held.clone()));
-                } else if has_ended || now.saturating_duration_since(since) >= OPENING_MAX {
+                } else if has_ended {
                     steps.push(Step::Remove(held.clone()));
+                } else if now.saturating_duration_since(since) >= OPENING_MAX {
+                    // The first owner of a room writes the record before there is anything else of it.
+                    let has_a_past = record.epoch > 1;
+                    let step = if has_a_past { Step::Resume } else { Step::Remove };
+                    steps.push(step(held.clone()));
                 }
                 self.orphans.insert(id.clone(), (held.revision, since));
             }

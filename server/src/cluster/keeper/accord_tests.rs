@@ -34,6 +34,7 @@ struct Case {
     standing: Standing,
     is_sure: bool,
     cut_off: BTreeSet<RoomId>,
+    claiming: BTreeSet<RoomId>,
 }
 
 impl Default for Case {
@@ -44,6 +45,7 @@ impl Default for Case {
             standing: Standing::Held,
             is_sure: true,
             cut_off: BTreeSet::new(),
+            claiming: BTreeSet::new(),
         }
     }
 }
@@ -58,6 +60,7 @@ impl Case {
             standing: self.standing,
             is_sure: self.is_sure,
             cut_off: &self.cut_off,
+            claiming: &self.claiming,
         };
         accord.steps(&scene, now)
     }

@@ -54,8 +54,10 @@ pub struct Parts {
     pub rooms: Arc<Registry>,
     /// Asks the others.
     pub probe: Arc<dyn Probe>,
-    /// The witness that [`super::fate::Fates`] looks through, too.
+    /// The witness that [`Fates`] looks through, too.
     pub witness: SharedWitness,
+    /// What becomes of others' rooms.
+    pub fates: Arc<Fates>,
     /// What the others are told of this server.
     pub card: Card,
     /// Of the codes of private rooms.
@@ -77,7 +79,6 @@ pub struct Keeper {
 
 struct Shared {
     parts: Parts,
-    fates: Fates,
     standing: watch::Sender<Standing>,
     /// Rooms that the lease has ended: what their players are told.
     cut_off: Mutex<BTreeSet<RoomId>>,
@@ -126,16 +127,8 @@ impl Keeper {
     /// A keeper that has not begun. The server is not ready until its lease was renewed for the first time.
     pub fn new(parts: Parts) -> Self {
         parts.health.set_cut_off(true);
-        let fates = Fates::new(
-            Arc::clone(&parts.directory),
-            Arc::clone(&parts.probe),
-            parts.witness.clone(),
-            Arc::clone(&parts.metrics),
-            parts.news.clone(),
-        );
         let shared = Shared {
             parts,
-            fates,
             standing: watch::Sender::new(Standing::Held),
             cut_off: Mutex::default(),
         };
@@ -163,6 +156,7 @@ impl Keeper {
         spawn_named(&tasks, "sweep", sweep);
         tasks.close();
         tasks.wait().await;
+        self.shared.parts.fates.close().await;
         if timeout(FAREWELL_TIMEOUT, reconcile::farewell(&self.shared)).await.is_err() {
             tracing::warn!("this server's records stay in the directory: it does not answer");
         }

@@ -18,6 +18,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const ROOMS_GATHERED: Duration = Duration::from_millis(50);
 /// The same, of records: each renewal of every server is one.
 const RECORDS_GATHERED: Duration = Duration::from_millis(250);
+/// Why rooms of this server's own are restored.
+const HAD_TO_END: &str = "it had to end here";
+const DID_NOT_BEGIN: &str = "it did not begin here";
 /// How many requests are made at once.
 pub(super) const AT_ONCE_MAX: usize = 16;
 
@@ -66,6 +69,7 @@ fn steps(shared: &Shared, accord: &mut Accord) -> Vec<Step> {
     let frozen = here.iter().filter(|here| here.is_frozen).count();
     parts.metrics.directory.rooms_frozen.set(i64::try_from(frozen).unwrap_or(i64::MAX));
     let cut_off = shared.cut_off().clone();
+    let claiming = parts.fates.claiming();
     let scene = Scene {
         me: directory.me(),
         here: &here,
@@ -73,6 +77,7 @@ fn steps(shared: &Shared, accord: &mut Accord) -> Vec<Step> {
         standing: shared.standing(),
         is_sure: directory.is_reachable() && directory.is_settled(),
         cut_off: &cut_off,
+        claiming: &claiming,
     };
     accord.steps(&scene, Instant::now())
 }
@@ -96,8 +101,14 @@ async fn take(shared: &Shared, step: Step) {
         Step::Forget(held) => remove(shared, held, "it was lost long ago").await,
         Step::Lose(held) => {
             let room = held.record.room.clone();
-            if lose(shared, held, SERVER_CUT_OFF).await {
+            let has_come_back = shared.parts.fates.resume(&held, HAD_TO_END).await;
+            if has_come_back || lose(shared, held, SERVER_CUT_OFF).await {
                 shared.cut_off().remove(&room);
+            }
+        }
+        Step::Resume(held) => {
+            if !shared.parts.fates.resume(&held, DID_NOT_BEGIN).await {
+                remove(shared, held, "it did not begin here").await;
             }
         }
         Step::Restore(room) => restore(shared, &room).await,

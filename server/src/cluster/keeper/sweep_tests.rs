@@ -67,3 +67,30 @@ fn of_many_each_has_its_turn_though_nothing_comes_of_it() {
     }
     assert_eq!((rooms_seen.len(), servers_seen.len()), (1000, 291));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_needs_an_owner_waits_for_those_who_come_before() {
+    let mut sweep = Sweep::default();
+    let begun = Instant::now();
+    let mut parked = room("parked", 1);
+    Arc::make_mut(&mut parked.record).parked = true;
+    let mut lost = room("lost", 2);
+    Arc::make_mut(&mut lost.record).lost = Some("gone".into());
+    let rooms = vec![room("plays", 1), room("one", 2), room("two", 2), parked, lost];
+    let turn = |record: &RoomRecord| match record.room.as_str() {
+        "one" => Some(1),
+        "two" => None,
+        _ => Some(0),
+    };
+    let mut due = |after: Duration| -> Vec<String> {
+        let due = sweep.due(rooms.clone(), begun + after, silent(&[2]), turn);
+        due.iter().map(|held| held.record.room.to_string()).collect()
+    };
+    assert_eq!(due(Duration::ZERO), ["parked"]);
+    assert_eq!(due(TURN.saturating_sub(Duration::from_millis(1))), ["parked"]);
+    assert_eq!(due(TURN), ["one", "parked"]);
+    // In another epoch it has another owner, and its time begins anew.
+    let mut again = room("one", 2);
+    Arc::make_mut(&mut again.record).epoch = 2;
+    assert!(sweep.due(vec![again], begun + TURN, silent(&[2]), turn).is_empty());
+}

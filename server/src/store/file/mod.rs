@@ -53,7 +53,7 @@ pub use disk::{Disk, DiskFile, Entry, RealDisk};
 pub use queue::{QUEUE_BYTES_MAX, QUEUE_CHUNKS_MAX};
 pub use writer::{FileWriter, Turn};
 
-use super::{Counts, Error, Header, Name, Progress, Store, Summary, Writer};
+use super::{Counts, Error, Header, Name, Progress, Store, Summary, Tail, Writer};
 use chain::Chain;
 use handle::Handle;
 use index::{Index, Log, Place};
@@ -248,6 +248,13 @@ impl Store for FileStore {
     fn find(&self, name: &Name) -> Result<Summary, Error> {
         let index = self.own.files.index();
         index.by_name.get(name).and_then(|log| log.summary(name)).ok_or(Error::NotFound)
+    }
+
+    fn tail(&self, name: &Name) -> Result<Tail, Error> {
+        let index = self.own.files.index();
+        let log = index.by_name.get(name).ok_or(Error::NotFound)?;
+        let written_at = log.segments.back().map(|segment| UNIX_EPOCH + segment.modified);
+        Ok(Tail { last_tick: log.last_tick, written_at })
     }
 
     /// Where a crash cut off a segment that others follow, the part is passed over that cannot be read; ticks are missing there.

@@ -45,7 +45,7 @@ mod stream;
 pub use log::{INCIDENT_BYTES_MAX, LINGER};
 pub use queue::{COALESCED_BYTES_MAX, QUEUE_BYTES_MAX, ROOM_CHUNKS_MAX};
 
-use super::{Counts, Error, Header, Name, Progress, Store, Summary, Writer};
+use super::{Counts, Error, Header, Name, Progress, Store, Summary, Tail, Writer};
 use async_nats::Client;
 use cursor::Cursor;
 use futures_util::FutureExt as _;
@@ -252,6 +252,14 @@ impl Store for JetStreamStore {
         let cursor = Cursor::new(Arc::clone(&self.own.shared.stream), &begin);
         let (runtime, ready) = (self.own.runtime.clone(), VecDeque::new());
         Ok(Box::new(LogReader { runtime, cursor: Some(cursor), ready }))
+    }
+
+    /// Asks the stream's leader: another of its servers may not have it yet.
+    fn tail(&self, name: &Name) -> Result<Tail, Error> {
+        let stream = Arc::clone(&self.own.shared.stream);
+        let subject = stream.log_subject(name.as_str());
+        let end = self.wait(async move { stream.end(&subject).await })??;
+        end.ok_or(Error::NotFound)
     }
 
     fn progress(&self, name: &Name) -> Option<watch::Receiver<Progress>> {

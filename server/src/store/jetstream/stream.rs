@@ -2,8 +2,9 @@
 
 use super::Options;
 use super::message::{Meta, Stored};
+use crate::store::Tail;
 use async_nats::jetstream::context::{Context, ContextBuilder, PublishErrorKind};
-use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::{
     Config, DiscardPolicy, LastRawMessageErrorKind, RetentionPolicy, StorageType,
 };
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::json;
 use std::io;
+use std::time::UNIX_EPOCH;
 use tokio::sync::Mutex;
 use tokio::time::{Duration, Instant, timeout};
 
@@ -160,15 +162,30 @@ impl Stream {
 
     /// The last message of a subject, as the stream's leader has it.
     pub(super) async fn last(&self, subject: &str) -> io::Result<Option<Stored>> {
+        Ok(self.last_raw(subject).await?.map(|message| Stored {
+            sequence: message.sequence,
+            subject: message.subject.to_string(),
+            meta: Meta::parse(&message.headers),
+            payload: message.payload,
+        }))
+    }
+
+    /// The end of a log, as the stream's leader has it, and when JetStream took it.
+    pub(super) async fn end(&self, subject: &str) -> io::Result<Option<Tail>> {
+        Ok(self.last_raw(subject).await?.map(|message| {
+            let since_1970 = u64::try_from(message.time.unix_timestamp_nanos()).ok();
+            Tail {
+                last_tick: Meta::parse(&message.headers).map_or(0, |meta| meta.last_tick),
+                written_at: since_1970.map(|ns| UNIX_EPOCH + Duration::from_nanos(ns)),
+            }
+        }))
+    }
+
+    async fn last_raw(&self, subject: &str) -> io::Result<Option<StreamMessage>> {
         let stream = self.context.get_stream_no_info(&self.options.prefix).await;
         let stream = stream.map_err(io::Error::other)?;
         match stream.get_last_raw_message_by_subject(subject).await {
-            Ok(message) => Ok(Some(Stored {
-                sequence: message.sequence,
-                subject: message.subject.to_string(),
-                meta: Meta::parse(&message.headers),
-                payload: message.payload,
-            })),
+            Ok(message) => Ok(Some(message)),
             Err(error) => match error.kind() {
                 LastRawMessageErrorKind::NoMessageFound => Ok(None),
                 LastRawMessageErrorKind::JetStream(refused)

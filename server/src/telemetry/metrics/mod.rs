@@ -9,6 +9,7 @@
 //! histograms take a lock for each value: a room gives them its values once a tick, after the frame is out, and a stream
 //! once a second.
 
+pub mod claims;
 pub mod directory;
 pub mod kube;
 pub mod labels;
@@ -122,6 +123,8 @@ pub struct Metrics {
     handshakes_failed: Family<Reason, Counter>,
     /// The directory that servers share.
     pub directory: directory::Directory,
+    /// Rooms that go on from the store.
+    pub claims: claims::Claims,
     /// Rooms that move between servers.
     pub moving: moving::Moving,
     /// The Kubernetes API.
@@ -214,6 +217,7 @@ impl Metrics {
             reload_failures: Family::default(),
             handshakes_failed: Family::default(),
             directory: directory::Directory::default(),
+            claims: claims::Claims::default(),
             moving: moving::Moving::default(),
             kube: self::kube::Kube::default(),
             build: Family::default(),

@@ -23,6 +23,7 @@ impl Metrics {
         self.register_recordings(fray);
         self.register_telemetry(fray);
         self.directory.register(fray);
+        self.claims.register(fray);
         self.moving.register(fray);
         self.kube.register(fray);
         self.registry = registry;
@@ -142,6 +143,7 @@ impl Metrics {
         }
         self.rpc.expect(super::rpc::WEBSOCKET);
         self.directory.make_known_series();
+        self.claims.make_known_series();
         self.moving.make_known_series();
         self.kube.make_known_series();
     }
