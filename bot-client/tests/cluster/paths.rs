@@ -46,7 +46,7 @@ pub fn scenes(stage: &mut Stage) {
             };
             log.lines().find(to_server).map(str::to_owned)
         });
-        let line: Value = serde_json::from_str(line).expect("a line of it is JSON");
+        let line: Value = serde_json::from_str(&line).expect("a line of it is JSON");
 
         let applied: f64 =
             names.iter().map(|pod| metric(kube, pod, "fray_moves_applied_total")).sum();
