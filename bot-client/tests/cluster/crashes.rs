@@ -58,6 +58,7 @@ fn crash_of_a_node(stage: &mut Stage) {
         play_on(A_WHILE);
         let there = fleet.servers().into_iter().filter(|pod| pod.node == node).count();
         assert!(there > 0, "no server is on {node}");
+        println!("{there} of 3 servers are on {node}, which ends");
         let down = Down::new(&kill, &start, &node);
         let killed = Instant::now();
         // Those who came in by an edge on that node find another one only when the cluster has noticed.
@@ -108,9 +109,9 @@ impl Drop for Down<'_> {
 /// another one.
 fn come_back_or_are_told(found: &Found) -> String {
     println!("{found}");
-    found.is_sound();
     let (lost, told) = (found.count("/sessions_lost"), found.errors_with("ROOM_LOST"));
-    assert_eq!(lost, told, "a session was lost, and nobody said why: {}", found.more());
+    assert_eq!(lost, told, "sessions lost, and players told so: {}", found.more());
+    found.is_sound();
     let longest = found.largest_gap_ms();
     assert!(longest < NOBODY_HANGS_MS, "somebody was without the game for {longest} ms");
     let restored =
