@@ -5,6 +5,7 @@ use super::fleet::{Fleet, PATIENCE, RELEASE, chart};
 use super::kube::{printed, until};
 use super::load::{Found, Load, play_on};
 use super::scenes::Stage;
+use super::settings::Hook;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -57,7 +58,8 @@ fn crash_of_a_node(stage: &mut Stage) {
         play_on(A_WHILE);
         let there = fleet.servers().into_iter().filter(|pod| pod.node == node).count();
         assert!(there > 0, "no server is on {node}");
-        printed(&mut kill.command(&[&node])).expect("the node is killed");
+        println!("{there} of 3 servers are on {node}, which ends");
+        let down = Down::new(&kill, &start, &node);
         let killed = Instant::now();
         // Those who came in by an edge on that node find another one only when the cluster has noticed.
         let is_gone = || {
@@ -71,7 +73,7 @@ fn crash_of_a_node(stage: &mut Stage) {
         let noticed = killed.elapsed().as_secs();
         play_on(A_WHILE);
         let found = load.end();
-        printed(&mut start.command(&[&node])).expect("the node starts");
+        drop(down);
         let ready = format!("node/{node}");
         fleet.kube.kubectl(&["wait", "--for=condition=Ready", &ready, "--timeout=120s"]);
         fleet.until_servers(3);
@@ -82,13 +84,34 @@ fn crash_of_a_node(stage: &mut Stage) {
     });
 }
 
+/// A node that is down, until this is dropped: also when the scene ends before its time.
+struct Down<'a> {
+    start: &'a Hook,
+    node: &'a str,
+}
+
+impl<'a> Down<'a> {
+    fn new(kill: &Hook, start: &'a Hook, node: &'a str) -> Self {
+        printed(&mut kill.command(&[node])).expect("the node is killed");
+        Self { start, node }
+    }
+}
+
+impl Drop for Down<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = printed(&mut self.start.command(&[self.node])) {
+            eprintln!("{} does not start again: {error}", self.node);
+        }
+    }
+}
+
 /// Each player goes on in its room, which may have fallen back to its last checkpoint, or heard that the room is lost, and plays in
 /// another one.
 fn come_back_or_are_told(found: &Found) -> String {
     println!("{found}");
-    found.is_sound();
     let (lost, told) = (found.count("/sessions_lost"), found.errors_with("ROOM_LOST"));
-    assert_eq!(lost, told, "a session was lost, and nobody said why: {}", found.more());
+    assert_eq!(lost, told, "sessions lost, and players told so: {}", found.more());
+    found.is_sound();
     let longest = found.largest_gap_ms();
     assert!(longest < NOBODY_HANGS_MS, "somebody was without the game for {longest} ms");
     let restored =

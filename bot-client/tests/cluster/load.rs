@@ -168,6 +168,7 @@ impl Found {
             "/altered_moves",
             "/violations",
             "/identity_changes",
+            "/stale_epochs",
             "/worlds/conflicts",
         ]
         .into_iter()
@@ -181,13 +182,9 @@ impl Found {
     /// And everybody goes on as who they were, in a room that lost nothing.
     pub fn nobody_lost_anything(&self) {
         self.is_sound();
-        let lost = [
-            "/sessions_lost",
-            "/unresolved_moves",
-            "/rolled_back_moves",
-            "/worlds/rolled_back_ticks",
-        ]
-        .map(|pointer| (pointer, self.count(pointer)));
+        let lost =
+            ["/sessions_lost", "/unresolved_moves", "/set_back_moves", "/worlds/rolled_back_ticks"]
+                .map(|pointer| (pointer, self.count(pointer)));
         assert!(lost.iter().all(|(_, count)| *count == 0), "{lost:?}; {}", self.more());
         assert_eq!(self.count("/players"), self.players, "{}", self.more());
     }
@@ -233,10 +230,11 @@ impl fmt::Display for Found {
             ("/moves", "moves"),
             ("/lost_moves", "lost"),
             ("/duplicate_moves", "doubled"),
-            ("/rolled_back_moves", "rolled back"),
+            ("/set_back_moves", "set back"),
             ("/desyncs", "desyncs"),
             ("/worlds/conflicts", "conflicts"),
             ("/disconnects", "streams broke"),
+            ("/redirects", "moved with their rooms"),
             ("/resumes", "resumed"),
             ("/sessions_lost", "sessions lost"),
         ];

@@ -26,7 +26,8 @@ pub fn scenes(stage: &mut Stage) {
             &json!({
                 "jaeger": { "enabled": true },
                 "tracing": { "budget": 1000 },
-                "edge": { "tracing": { "trustClients": true } },
+                // Streams tell where they go while they last, and not when they begin.
+                "edge": { "tracing": { "trustClients": true }, "accessLog": { "every": "2s" } },
             }),
         );
         let collector = format!("http://{RELEASE}-jaeger:4317");
@@ -36,12 +37,16 @@ pub fn scenes(stage: &mut Stage) {
         let servers = fleet.servers();
         let names: BTreeSet<_> = servers.iter().map(|pod| pod.name.clone()).collect();
 
-        let log = kube.kubectl(&["logs", "--selector=app.kubernetes.io/component=edge", "--tail=-1"]);
-        let to_server = |line: &&str| {
-            line.contains("/fray.v1.Play/Play") && servers.iter().any(|pod| line.contains(&pod.address))
-        };
-        let line = log.lines().find(to_server).expect("the edge's log has a stream and its server");
-        let line: Value = serde_json::from_str(line).expect("a line of it is JSON");
+        let line = until("the edge's log has a stream and its server", Duration::from_secs(20), || {
+            let edges = "--selector=app.kubernetes.io/component=edge";
+            let log = kube.kubectl(&["logs", edges, "--tail=-1"]);
+            let to_server = |line: &&str| {
+                line.contains("/fray.v1.Play/Play")
+                    && servers.iter().any(|pod| line.contains(&pod.address))
+            };
+            log.lines().find(to_server).map(str::to_owned)
+        });
+        let line: Value = serde_json::from_str(&line).expect("a line of it is JSON");
 
         let applied: f64 =
             names.iter().map(|pod| metric(kube, pod, "fray_moves_applied_total")).sum();
