@@ -302,9 +302,10 @@ pub fn offer(begin: v1::TransferBegin, bytes: Bytes) -> Result<Offer, Error> {
     };
     let barred = |barred: v1::BarredPlayer| {
         let hash = barred.token_hash;
-        let token_hash = match hash.is_empty() {
-            true => None,
-            false => Some(hash.try_into().map_err(|_| invalid("barred.token_hash"))?),
+        let token_hash = if hash.is_empty() {
+            None
+        } else {
+            Some(hash.try_into().map_err(|_| invalid("barred.token_hash"))?)
         };
         let (player_id, until_tick) = (barred.player_id, barred.until_tick);
         Ok(BarredPlayer { player_id, token_hash, until_tick })

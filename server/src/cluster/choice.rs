@@ -157,15 +157,16 @@ mod tests {
         assert_eq!(best([candidate(&other)].into_iter(), &wanted(&from)), Ok(&other), "or any");
     }
 
+    fn chosen<'a>(
+        candidate: Option<Candidate<'a>>,
+        from: &ServerRecord,
+    ) -> Result<&'a Arc<ServerRecord>, Nobody> {
+        best(candidate.into_iter(), &wanted(from))
+    }
+
     #[test]
     fn it_is_said_why_nobody_takes_a_room() {
         let from = server(|_| {});
-        fn chosen<'a>(
-            candidate: Option<Candidate<'a>>,
-            from: &ServerRecord,
-        ) -> Result<&'a Arc<ServerRecord>, Nobody> {
-            best(candidate.into_iter(), &wanted(from))
-        }
         assert_eq!(chosen(None, &from), Err(Nobody::Alone));
         let drains = server(|record| record.is_draining = true);
         assert_eq!(chosen(Some(candidate(&drains)), &from), Err(Nobody::Alone));

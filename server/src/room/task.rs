@@ -38,6 +38,7 @@ pub(super) struct Parts {
 }
 
 /// Where a room begins.
+#[derive(Clone, Copy)]
 pub(super) enum Beginning {
     /// With its first tick.
     First,

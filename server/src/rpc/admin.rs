@@ -228,8 +228,7 @@ fn player(occupant: Occupant) -> v1::AdminPlayer {
     let state = match occupant.presence {
         Presence::Reserved { .. } => State::Reserved,
         Presence::Playing => State::Playing,
-        Presence::Expected { .. } => State::Dropped,
-        Presence::Dropped { .. } => State::Dropped,
+        Presence::Expected { .. } | Presence::Dropped { .. } => State::Dropped,
         // Whoever left has no seat any more.
         Presence::Left { .. } => State::Unspecified,
     };

@@ -88,7 +88,7 @@ pub async fn take(
     let parser = Arc::clone(rooms);
     // A large game takes its time.
     let parsed = tokio::task::spawn_blocking(move || parser.parse(&bytes)).await;
-    let arrival = parsed.map_err(|_| Error::Internal)?.map_err(refused)?;
+    let arrival = parsed.map_err(|_| Error::Internal)?.map_err(|error| refused(&error))?;
     let header = &arrival.header;
     if header.room != room.as_str() || header.epoch != epoch || arrival.tick != tick {
         return Err(Error::Invalid { field: "piece", problem: "another room, epoch or tick" });
@@ -145,7 +145,7 @@ async fn own(
     Err(Error::DirectoryAway)
 }
 
-fn refused(error: ArrivalError) -> Error {
+fn refused(error: &ArrivalError) -> Error {
     tracing::warn!(%error, "a room that another server gives cannot be taken");
     match error {
         ArrivalError::Unsupported { .. } => Error::SimVersionUnsupported(error.to_string()),

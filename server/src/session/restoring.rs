@@ -172,6 +172,7 @@ struct Work {
 }
 
 impl Work {
+    #[expect(clippy::disallowed_methods, reason = "it runs on a thread that may block")]
     fn run(&self) -> Result<(Restored, Tail), NotRestored> {
         let name = Name::parse(&self.room).ok_or_else(|| never(&"no recording has its name"))?;
         let tail = self.store.tail(&name).map_err(|error| of_store(&error))?;

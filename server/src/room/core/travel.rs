@@ -44,7 +44,7 @@ impl Core {
 
     /// A room that goes on from what came, with a log that was begun from it.
     pub(in crate::room) fn arrived(arrival: Arrival, settings: Settings, log: TickLog) -> Self {
-        let Arrival { header, tick, game, sessions, moves, barred, .. } = arrival;
+        let Arrival { header, tick, game, sessions, moves, barred, restored, .. } = arrival;
         let mut core = Self::new(game, settings, header.capacity, log);
         core.tick = tick;
         core.empty_since_tick = tick;
@@ -62,7 +62,22 @@ impl Core {
         for BarredPlayer { player_id, token_hash, until_tick } in barred {
             core.barred.add(player_id, token_hash, until_tick);
         }
+        if restored.is_some() {
+            core.let_go();
+        }
         core
+    }
+
+    /// The streams of a room that was restored broke with its last owner: controls are let go, and the grace period begins.
+    fn let_go(&mut self) {
+        let until_tick = self.tick.saturating_add(self.settings.ticks(self.settings.grace));
+        for (player, seat) in &mut self.seats {
+            if matches!(seat.presence, Presence::Expected { .. }) {
+                seat.enter(Presence::Dropped { until_tick }, self.tick);
+                self.log.connected(*player, false);
+                self.game.set_connected(*player, false);
+            }
+        }
     }
 
     /// What everybody may see after the tick that was made last, for a room that has just arrived.
@@ -133,6 +148,40 @@ mod tests {
         let player_id = format!("p{player}");
         let token_hash = [player as u8; 32];
         core.attach(Claim::Ticket { player_id, token_hash }).expect("its seat")
+    }
+
+    #[test]
+    fn controls_are_let_go_in_a_room_that_was_restored_and_hold_in_one_that_moved() {
+        let mut core = Core::new(
+            Arena::default().create(&Setup { seed: 1, tick_rate_hz: 20, capacity: 8 }),
+            settings(),
+            8,
+            TickLog::off(),
+        );
+        core.reserve("p0".into(), Profile::default()).expect("a seat");
+        let stream = attach(&mut core, 0);
+        let steering = Steering { axis_x: 0, axis_y: 127, aim: None };
+        let controls = Controls { steering, ..Controls::default() };
+        let sent = Move { sequence: 1, controls, arrived: Instant::now(), trace: None };
+        stream.attachment.enqueue(sent).expect("room for it");
+        core.tick(Instant::now());
+        let mut packed =
+            [core.pack(&header()).expect("packed"), core.pack(&header()).expect("packed")]
+                .into_iter()
+                .map(|packed| Arrival::parse(&games(), 20, &packed.bytes).expect("a room"));
+        let (moved, restored) = (packed.next().expect("one"), packed.next().expect("two"));
+        let restored = Arrival { restored: Some(Duration::from_secs(1)), ..restored };
+        let mut moved = Core::arrived(moved, settings(), TickLog::off());
+        let mut restored = Core::arrived(restored, settings(), TickLog::off());
+        assert!(matches!(moved.seats[&1].presence, Presence::Expected { .. }));
+        assert!(matches!(restored.seats[&1].presence, Presence::Dropped { .. }));
+        for _ in 0..10 {
+            core.tick(Instant::now());
+            moved.tick(Instant::now());
+            restored.tick(Instant::now());
+        }
+        assert_eq!(moved.game().state_hash(), core.game().state_hash());
+        assert_ne!(restored.game().state_hash(), core.game().state_hash());
     }
 
     proptest! {
