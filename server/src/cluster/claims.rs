@@ -167,8 +167,9 @@ impl Claims {
         spawn_named(&self.tasks, "claim", async move {
             let _entry = entry;
             let fate = tokio::select! {
-                fate = claims.go_on(held, proof, cause) => fate,
+                biased;
                 () = claims.stop.cancelled() => Err(Error::OwnerUnreachable),
+                fate = claims.go_on(held, proof, cause) => fate,
             };
             // Whoever asked may be gone.
             let _ = out.send(fate);
