@@ -510,7 +510,8 @@ async fn a_server_alone_that_is_started_again_goes_on_with_the_rooms_that_it_lef
     let crash = async |net: &support::Net| {
         let room = net.parts.sessions().rooms.all().remove(0);
         room.end(fray_server::room::Ending::Disowned).expect("told");
-        while room.frames().changed().await.is_ok() {}
+        let mut frames = room.frames();
+        while frames.changed().await.is_ok() {}
     };
     let (count, room) = started_again(crash).await;
     assert_eq!((count, room.expect("it goes on").0), (1, 2));
