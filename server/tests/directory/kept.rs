@@ -3,7 +3,7 @@
 use super::support::Net;
 use super::*;
 use fray_server::cluster::endpoints::EndpointsView;
-use fray_server::cluster::fate::SharedWitness;
+use fray_server::cluster::fate::{Fates, SharedWitness};
 use fray_server::cluster::keeper::{Card, Keeper, Parts};
 use fray_server::cluster::news::NewsSender;
 use fray_server::cluster::probe::NoProbe;
@@ -25,11 +25,20 @@ impl Kept {
     async fn start(nats: &Nats) -> Self {
         let (net, joined) = (Net::new(&["--room-ttl", "1h"]), nats.join().await);
         let sessions = net.parts.sessions();
+        let (probe, witness) = (Arc::new(NoProbe), SharedWitness::default());
+        let fates = Fates::new(
+            Arc::clone(&joined.directory) as _,
+            Arc::clone(&probe) as _,
+            witness.clone(),
+            Arc::clone(&sessions.metrics),
+            NewsSender::default(),
+        );
         let keeper = Keeper::new(Parts {
             directory: Arc::clone(&joined.directory) as _,
             rooms: Arc::clone(&sessions.rooms),
-            probe: Arc::new(NoProbe),
-            witness: SharedWitness::default(),
+            probe,
+            witness,
+            fates: Arc::new(fates),
             card: Card {
                 name: "one".into(),
                 route: String::new(),
