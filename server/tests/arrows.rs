@@ -71,7 +71,7 @@ const PROTO_PARTS: &[(&str, &[&str])] = &[
     ("room", &["hash", "trace", "update"]),
     ("session", &["trace", "update", "PROTOCOL_VERSION"]),
     ("store", &[]),
-    ("replay", &[]),
+    ("replay", &["hash"]),
     ("telemetry", &["trace"]),
 ];
 

@@ -124,8 +124,11 @@ async fn every_metric_has_help_and_its_unit_and_the_text_ends() {
         }
     }
     for family in families {
-        let has_time = ["duration", "wait", "lateness", "staleness", "period", "busy", "lease_age"]
+        let times = ["duration", "wait", "lateness", "staleness", "period", "busy"];
+        let more = ["lease_age", "room_move", "restored_age"];
+        let has_time = times
             .iter()
+            .chain(&more)
             .any(|word| family.contains(word) && !family.contains("waiting"));
         assert_eq!(
             family.ends_with("_seconds"),

@@ -28,6 +28,7 @@ const METHODS: &[(&str, bool)] = &[
     ("fray.v1.Lobby/WatchRooms", false),
     ("fray.v1.Peer/Probe", true),
     ("fray.v1.Peer/Events", false),
+    ("fray.v1.Peer/Transfer", true),
     ("fray.v1.Play/Play", false),
     ("fray.v1.Play/Watch", false),
     ("fray.v1.Replays/List", true),
