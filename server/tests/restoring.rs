@@ -3,7 +3,6 @@
 //! To see them fail: in `replay/restoring.rs`, count no refused moves; forget the grace period; keep the sessions of the first
 //! record; go on after a hash that differs.
 
-#[allow(dead_code, reason = "each test uses its own part of it")]
 mod support;
 
 use fray_server::game::arena::Arena;
@@ -15,7 +14,7 @@ use fray_server::room::{Arrival, Handle, Outcome, Registry, RoomId, Settings, Wh
 use fray_server::store::sessions::Presence;
 use fray_server::store::{
     Checkpoint, End, EndReason, FileStore, MemoryStore, Name, Reader, Record, Sessions, Store,
-    TickDraft,
+    TickDraft, file,
 };
 use fray_server::telemetry::Telemetry;
 use proptest::prelude::*;
@@ -41,6 +40,9 @@ fn settings(chunk_every: Duration) -> Settings {
     }
 }
 
+/// Both axes, buttons, a target, a payload.
+type Wish = (i32, i32, u32, Option<u32>, Vec<u8>);
+
 #[derive(Clone, Debug)]
 enum Deed {
     Reserve(u8),
@@ -48,7 +50,7 @@ enum Deed {
     Come(u8),
     /// By token.
     ComeBack(u8),
-    Move(u8, Vec<(i32, i32, u32, Option<u32>, Vec<u8>)>),
+    Move(u8, Vec<Wish>),
     Drop(u8),
     Leave(u8),
     Kick(u8),
@@ -462,7 +464,7 @@ fn a_later_owner_counts_and_what_an_earlier_one_had_after_it_does_not() {
 /// A server alone with a folder; who was in its room comes back, or nobody does.
 async fn started_again(end: impl AsyncFnOnce(&support::Net)) -> (usize, Option<(u64, u32, bool)>) {
     let folder = std::env::temp_dir().join(format!("fray-restart-{:016x}", rand::random::<u64>()));
-    let store = || Arc::new(FileStore::open(&folder, Default::default()).expect("a store"));
+    let store = || Arc::new(FileStore::open(&folder, file::Options::default()).expect("a store"));
     let token_hash = token_of(1);
     let first = store();
     let net = support::Net::sharing(&[], first.clone());

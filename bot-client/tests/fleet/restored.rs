@@ -13,7 +13,8 @@ use fray_proto::v1::play_client::PlayClient;
 use fray_proto::v1::{self, JoinRequest};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio::time::sleep;
 use tokio_stream::StreamExt as _;
 use tonic::transport::Channel;
@@ -79,7 +80,7 @@ async fn rooms_of_a_killed_server_play_on_with_players_who_are_told_since_when()
         });
         goes_on.await;
         let age_ms = age_ms.expect("it is told since when");
-        assert!(Duration::from_millis(age_ms.into()) < PATIENCE);
+        assert!(Duration::from_millis(age_ms) < PATIENCE);
         acknowledged(player).await;
         let counters = player.session_mut().take_counters();
         assert!(!counters.has_faults(), "{counters:?}");
