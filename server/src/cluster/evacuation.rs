@@ -3,7 +3,7 @@
 //! Of each room: its players are told, it stands still after a tick, and all of it goes to another server, which makes itself
 //! the owner by one swap and goes on; its players are sent there. A room that nobody takes waits in the store for the next
 //! server, if all servers share one. While it is not known whether the other server took the room, it plays nowhere here:
-//! [`Mover::resolve`] asks the directory, and makes sure that a late swap comes to nothing before the room goes on.
+//! the directory is asked, and it is made sure that a late swap comes to nothing before the room goes on.
 
 use super::choice::{self, Candidate, Nobody};
 use super::endpoints::EndpointsView;
