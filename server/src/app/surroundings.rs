@@ -82,7 +82,7 @@ fn load(sessions: &Sessions, endpoints: &EndpointsView) -> Load {
         let takes = server.instance != *directory.me()
             && !server.is_draining
             && !endpoints.is_leaving(&server.peer)
-            && (server.game.as_str(), server.sim_version) == (game, sim_version);
+            && server.plays(game, sim_version);
         let free = u64::from(server.rooms_max).saturating_sub(server.players.len() as u64);
         if takes { free } else { 0 }
     };

@@ -104,10 +104,9 @@ impl Mover {
         }
         let players = rooms.iter().map(|room| room.info().players()).sum();
         self.news.tell(News::DrainBegan { rooms: count_of(rooms.len()), players });
-        if rooms.is_empty() {
-            return Figures::default();
+        if !rooms.is_empty() {
+            sleep(NOTICE).await;
         }
-        sleep(NOTICE).await;
         let move_away = async |room: Handle| {
             let left = timeout_at(deadline, self.leave(&room, deadline)).await;
             left.unwrap_or(Left::Here)
