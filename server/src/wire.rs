@@ -2,7 +2,7 @@
 
 use crate::game::{Controls, Steering};
 use crate::room::barred::BARRED_MAX;
-use crate::room::travel::BarredPlayer;
+use crate::room::travel::{BarredPlayer, RESTORATIONS_MAX, Restoration};
 use crate::room::{Move, RoomId, RoomInfo};
 use crate::session::Error;
 use crate::session::arriving::Offer;
@@ -256,14 +256,21 @@ pub fn transfer_begin(offer: &Offer) -> v1::TransferBegin {
         let Controls { steering, buttons, target, payload } = &waiting.controls;
         v1::WaitingMove {
             player: *player,
-            sequence: waiting.sequence,
-            axis_x: steering.axis_x,
-            axis_y: steering.axis_y,
-            aim: steering.aim.map(u32::from),
-            buttons: *buttons,
-            target: *target,
-            payload: payload.to_vec(),
+            r#move: Some(v1::Move {
+                sequence: waiting.sequence,
+                axis_x: steering.axis_x,
+                axis_y: steering.axis_y,
+                aim: steering.aim.map(u32::from),
+                buttons: *buttons,
+                target: *target,
+                payload: payload.to_vec(),
+                ..v1::Move::default()
+            }),
         }
+    };
+    let restoration = |restoration: &Restoration| v1::Restoration {
+        epoch: restoration.epoch,
+        age_ms: whole_ms(restoration.age),
     };
     let barred = |barred: &BarredPlayer| v1::BarredPlayer {
         player_id: barred.player_id.clone(),
@@ -278,6 +285,7 @@ pub fn transfer_begin(offer: &Offer) -> v1::TransferBegin {
         size_bytes: offer.bytes.len() as u64,
         moves: offer.moves.iter().map(waiting).collect(),
         barred: offer.barred.iter().map(barred).collect(),
+        restorations: offer.restorations.iter().map(restoration).collect(),
     }
 }
 
@@ -286,18 +294,9 @@ pub fn offer(begin: v1::TransferBegin, bytes: Bytes) -> Result<Offer, Error> {
     let invalid = |field| Error::Invalid { field, problem: "it cannot be" };
     let now = Instant::now();
     let waiting = |waiting: v1::WaitingMove| {
-        let (player, sequence) = (waiting.player, waiting.sequence);
-        let controls = v1::Move {
-            sequence,
-            axis_x: waiting.axis_x,
-            axis_y: waiting.axis_y,
-            aim: waiting.aim,
-            buttons: waiting.buttons,
-            target: waiting.target,
-            payload: waiting.payload,
-            ..v1::Move::default()
-        };
-        let controls = controls.try_into()?;
+        let content = waiting.r#move.ok_or_else(|| invalid("moves.move"))?;
+        let (player, sequence) = (waiting.player, content.sequence);
+        let controls = content.try_into()?;
         Ok((player, Move { sequence, controls, arrived: now, trace: None }))
     };
     let barred = |barred: v1::BarredPlayer| {
@@ -313,6 +312,13 @@ pub fn offer(begin: v1::TransferBegin, bytes: Bytes) -> Result<Offer, Error> {
     if begin.barred.len() > BARRED_MAX {
         return Err(invalid("barred"));
     }
+    if begin.restorations.len() > RESTORATIONS_MAX {
+        return Err(invalid("restorations"));
+    }
+    let restoration = |restoration: v1::Restoration| Restoration {
+        epoch: restoration.epoch,
+        age: Duration::from_millis(restoration.age_ms),
+    };
     Ok(Offer {
         room: RoomId::parse(&begin.room_id).ok_or_else(|| invalid("room_id"))?,
         epoch: begin.epoch,
@@ -321,6 +327,7 @@ pub fn offer(begin: v1::TransferBegin, bytes: Bytes) -> Result<Offer, Error> {
         bytes,
         moves: begin.moves.into_iter().map(waiting).collect::<Result<_, Error>>()?,
         barred: begin.barred.into_iter().map(barred).collect::<Result<_, Error>>()?,
+        restorations: begin.restorations.into_iter().map(restoration).collect(),
     })
 }
 

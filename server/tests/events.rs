@@ -436,6 +436,7 @@ async fn a_room_of_another_server_is_named_as_such() {
         electorate: Vec::new(),
         renewal_age_ms: 0,
         zone: String::new(),
+        node: String::new(),
     };
     let elsewhere = fray_server::room::RoomId::parse("elsewhere").expect("an id");
     let record = RoomRecord { room: elsewhere, owner: instance, ..(*there).clone() };

@@ -6,16 +6,19 @@ mod support;
 
 use fray_proto::hash::MoveContent;
 use fray_server::cluster::endpoints::EndpointsView;
-use fray_server::cluster::evacuation::{Carrier, Given, Mover, NotTaken};
+use fray_server::cluster::handover::{Carrier, Given, Mover, NotTaken, SentPlayers};
 use fray_server::cluster::memory::MemoryDirectory;
 use fray_server::cluster::news::NewsSender;
+use fray_server::cluster::probe::{Probe, ProbeOutcome};
+use fray_server::cluster::rebalance::Rebalancer;
 use fray_server::game::{Controls, Profile, Steering};
 use fray_server::room::handle::Claim;
 use fray_server::room::registry::{Draft, NewRoom};
+use fray_server::room::travel::Restoration;
 use fray_server::room::{Attached, Ending, Handle, Move, Presence, Registry, RoomId};
 use fray_server::session::Error;
 use fray_server::session::arriving::{self, Offer, Taken};
-use fray_server::session::directory::{Directory as _, RoomRecord, ServerRecord};
+use fray_server::session::directory::{Directory as _, RoomMover as _, RoomRecord, ServerRecord};
 use fray_server::telemetry::Metrics;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
@@ -23,6 +26,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::Net;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// What goes wrong on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +38,8 @@ enum Fault {
     /// It does not arrive, or not yet.
     Late,
     Refused,
+    /// It takes its time.
+    Slow,
 }
 
 struct Side {
@@ -47,6 +54,8 @@ struct Link {
     fault: Mutex<Fault>,
     /// What has not arrived yet.
     under_way: Mutex<Vec<Offer>>,
+    /// What rooms are said to have been through.
+    lost_before: Mutex<Vec<Restoration>>,
 }
 
 impl Carrier for Link {
@@ -59,8 +68,11 @@ impl Carrier for Link {
                     self.under_way.lock().expect("sound").push(offer);
                     return std::future::pending().await;
                 }
+                Fault::Slow => sleep(Duration::from_millis(500)).await,
                 Fault::Nothing | Fault::LostAnswer => {}
             }
+            let mut offer = offer;
+            offer.restorations.extend(self.lost_before.lock().expect("sound").iter());
             let taken = arriving::take(&self.rooms, self.directory.as_ref(), offer).await;
             match fault {
                 Fault::LostAnswer => std::future::pending().await,
@@ -70,11 +82,21 @@ impl Carrier for Link {
     }
 }
 
+impl Probe for Link {
+    fn probe<'a>(&'a self, _: &'a str, room: Option<&'a RoomId>) -> BoxFuture<'a, ProbeOutcome> {
+        let plays_room = room.is_some_and(|room| self.rooms.get(room).is_some());
+        let instance = self.directory.me().clone();
+        Box::pin(async move {
+            ProbeOutcome::Answered { instance, plays_room, reaches_directory: true, epoch: 0 }
+        })
+    }
+}
+
 struct World {
     from: Side,
     to: Side,
     link: Arc<Link>,
-    mover: Mover,
+    mover: Arc<Mover>,
     target: ServerRecord,
 }
 
@@ -90,6 +112,7 @@ fn record(side: &Side, name: &str) -> ServerRecord {
         sim_version,
         sim_versions: vec![sim_version],
         zone: String::new(),
+        node: String::new(),
         rooms_max: 8,
         room_capacity_max: 64,
         is_draining: false,
@@ -115,8 +138,9 @@ impl World {
             directory: Arc::clone(&to.directory),
             fault: Mutex::new(fault),
             under_way: Mutex::default(),
+            lost_before: Mutex::default(),
         });
-        let mover = Mover {
+        let mover = Arc::new(Mover {
             directory: Arc::clone(&from.directory) as _,
             rooms: Arc::clone(&from.net.parts.sessions().rooms),
             carrier: Arc::clone(&link) as _,
@@ -124,8 +148,11 @@ impl World {
             shares_store: false,
             endpoints: EndpointsView::default(),
             news: NewsSender::default(),
-            sent: dashmap::DashMap::new(),
-        };
+            probe: Arc::clone(&link) as _,
+            sent: SentPlayers::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        });
         Self { from, to, link, mover, target }
     }
 
@@ -147,6 +174,7 @@ impl World {
             code_hash: None,
             lost: None,
             parked: false,
+            parked_whole: false,
         };
         self.from.directory.create(record).await.expect("created");
         rooms.open(draft).expect("a room")
@@ -165,6 +193,14 @@ async fn seat(room: &Handle, player: &str) -> Attached {
     let profile = Profile { name: player.into(), hue: 7 };
     room.reserve(player.into(), profile).await.expect("a seat");
     attach(room, player).await
+}
+
+/// So many seats are taken.
+async fn crowd(room: &Handle, players: usize) {
+    for player in 0..players {
+        let profile = Profile { name: "p".into(), hue: 1 };
+        room.reserve(format!("p{player}"), profile).await.expect("a seat");
+    }
 }
 
 async fn attach(room: &Handle, player: &str) -> Attached {
@@ -334,7 +370,7 @@ async fn a_server_that_ends_says_so_tries_again_and_leaves_what_nobody_takes() {
     let (room, empty) = (world.open("abc").await, world.open("empty").await);
     let _ann = seat(&room, "ann").await;
     let mut moving = room.moving();
-    let evacuated = world.mover.evacuate(Instant::now() + Duration::from_secs(20));
+    let evacuated = world.mover.evacuate(Instant::now() + Duration::from_secs(20), || false);
     let then_takes = async {
         moving.wait_for(|moving| *moving).await.expect("it says so");
         assert!(!*empty.moving().borrow());
@@ -350,7 +386,7 @@ async fn a_server_that_ends_says_so_tries_again_and_leaves_what_nobody_takes() {
     let _ann = seat(&room, "ann").await;
     let newer = ServerRecord { sim_version: 99, sim_versions: vec![99], ..world.target.clone() };
     world.to.directory.announce(newer).await.expect("announced");
-    let figures = world.mover.evacuate(Instant::now() + Duration::from_secs(8)).await;
+    let figures = world.mover.evacuate(Instant::now() + Duration::from_secs(8), || false).await;
     assert_eq!(
         (figures.moved, figures.parked, figures.left),
         (0, 0, 1),
@@ -368,15 +404,7 @@ async fn nothing_that_is_no_room_is_taken() {
     let good = world.link.under_way.lock().expect("sound").pop().expect("under way");
     let revision = world.from.directory.read(&room.info().id).await.expect("read");
     let revision = revision.expect("a record").revision;
-    let offer = |bytes: bytes::Bytes| Offer {
-        room: good.room.clone(),
-        epoch: good.epoch,
-        revision,
-        tick: good.tick,
-        bytes,
-        moves: Vec::new(),
-        barred: Vec::new(),
-    };
+    let offer = |bytes: bytes::Bytes| Offer { revision, bytes, ..good.clone() };
     let take =
         async |offer| arriving::take(&world.link.rooms, world.link.directory.as_ref(), offer).await;
     let mut bits = good.bytes.to_vec();
@@ -391,4 +419,177 @@ async fn nothing_that_is_no_room_is_taken() {
     assert_eq!(take(another).await.expect_err("refused").reason(), "INVALID_ARGUMENT");
     let held = world.from.directory.read(&room.info().id).await.expect("read").expect("a record");
     assert_eq!(held.record.owner, *world.from.directory.me(), "and the record is untouched");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nor_what_counts_beyond_its_end() {
+    let world = World::new(Fault::Late).await;
+    let room = world.open("abc").await;
+    let _ann = seat(&room, "ann").await;
+    assert_eq!(world.give(&room).await, Given::Stays);
+    let good = world.link.under_way.lock().expect("sound").pop().expect("under way");
+    for wrong in
+        [Offer { epoch: u64::MAX, ..good.clone() }, Offer { tick: u32::MAX, ..good.clone() }]
+    {
+        let taken = arriving::take(&world.link.rooms, world.link.directory.as_ref(), wrong).await;
+        assert_eq!(taken.expect_err("refused").reason(), "INVALID_ARGUMENT");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_on_its_way_arrives_though_nobody_waits_for_it_any_more() {
+    let world = World::new(Fault::Slow).await;
+    let room = world.open("abc").await;
+    let _ann = seat(&room, "ann").await;
+    let waited = tokio::time::timeout(Duration::from_millis(100), world.give(&room)).await;
+    assert!(waited.is_err(), "it takes longer");
+    assert_eq!(ended(&room).await, Some(Ending::Moved));
+    assert!(room.info().moved().is_some() && world.there("abc").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_still_on_its_way_when_the_server_ends_is_not_over() {
+    let world = World::new(Fault::Late).await;
+    let room = world.open("abc").await;
+    let _ann = seat(&room, "ann").await;
+    let (given, ()) = tokio::join!(world.give(&room), async {
+        sleep(Duration::from_secs(1)).await;
+        world.mover.close().await;
+    });
+    assert_eq!(given, Given::Gone);
+    assert_eq!(ended(&room).await, Some(Ending::Disowned));
+    let unfinished = world.mover.rooms.take_unfinished();
+    assert!(unfinished.contains(&room.info().id), "its record is not removed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rooms_with_players_that_nobody_took_are_not_over_when_others_can_read_their_logs() {
+    for (others_can, ending) in [(true, Ending::Parked), (false, Ending::Over)] {
+        let world = World::new(Fault::Nothing).await;
+        let (room, empty) = (world.open("abc").await, world.open("empty").await);
+        let _ann = seat(&room, "ann").await;
+        let rooms = &world.mover.rooms;
+        if others_can {
+            rooms.leave_unfinished();
+        }
+        rooms.close().await;
+        assert_eq!((room.ending(), empty.ending()), (Some(ending), Some(Ending::Over)));
+        assert_eq!(rooms.take_unfinished(), [room.info().id.clone()].into());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_comes_while_others_leave_leaves_as_well() {
+    let world = World::new(Fault::Nothing).await;
+    let comes = std::sync::atomic::AtomicBool::new(true);
+    let more_come = || comes.load(std::sync::atomic::Ordering::Relaxed);
+    let evacuated = world.mover.evacuate(Instant::now() + Duration::from_secs(20), more_come);
+    let (figures, _ann) = tokio::join!(evacuated, async {
+        sleep(Duration::from_millis(300)).await;
+        let room = world.open("late").await;
+        let seat = seat(&room, "ann").await;
+        comes.store(false, std::sync::atomic::Ordering::Relaxed);
+        seat
+    });
+    assert_eq!(figures.moved, 1);
+    assert!(world.there("late").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_was_wiped_meanwhile_costs_no_room() {
+    for (fault, given) in [(Fault::Late, Given::Stays), (Fault::LostAnswer, Given::Moved)] {
+        let world = World::new(fault).await;
+        let room = world.open("abc").await;
+        let _ann = seat(&room, "ann").await;
+        let id = room.info().id.clone();
+        let wiped = async {
+            sleep(Duration::from_secs(1)).await;
+            let held = world.from.directory.read(&id).await.expect("read").expect("a record");
+            world.from.directory.remove(&id, held.revision).await.expect("removed");
+        };
+        let (came, ()) = tokio::join!(world.give(&room), wiped);
+        assert_eq!(came, given);
+        let there = world.there("abc");
+        assert_eq!(there.is_some(), given == Given::Moved, "at one of them");
+        if given == Given::Stays {
+            ticks(&room, 3).await;
+            let held = world.from.directory.read(&id).await.expect("read").expect("written again");
+            assert_eq!(held.record.owner, *world.from.directory.me());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn players_who_were_not_back_since_their_room_was_restored_are_told_wherever_it_is() {
+    let world = World::new(Fault::Nothing).await;
+    let room = world.open("abc").await;
+    let _ann = seat(&room, "ann").await;
+    world
+        .link
+        .lost_before
+        .lock()
+        .expect("sound")
+        .push(Restoration { epoch: 1, age: Duration::from_secs(7) });
+    assert_eq!(world.give(&room).await, Given::Moved);
+    let there = world.there("abc").expect("it is there");
+    assert_eq!(there.info().restored_since(0), Some(Duration::from_secs(7)));
+    assert_eq!(there.info().restored_since(1), None, "whoever was here since knows");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_with_more_than_its_share_gives_away_what_is_too_much() {
+    let world = World::new(Fault::Nothing).await;
+    for id in ["abc", "xyz", "few"] {
+        let room = world.open(id).await;
+        crowd(&room, if id == "few" { 4 } else { 20 }).await;
+    }
+    let rebalancer = Rebalancer { mover: Arc::clone(&world.mover) };
+    let sent = rebalancer.even_out(8).await;
+    assert_eq!(sent.len(), 1, "24 and 20 are about the same: {sent:?}");
+    assert_eq!((sent[0].players, sent[0].to.as_deref()), (20, Ok("to")));
+    assert!(world.there(sent[0].room.as_str()).is_some());
+    assert_eq!(rebalancer.even_out(8).await, [], "though the other's record does not say so yet");
+    // One room, by hand.
+    let few = world.mover.rooms.get(&RoomId::parse("few").expect("an id")).expect("it is here");
+    let own = world.from.directory.server(world.from.directory.me()).expect("a record").record;
+    let stays = rebalancer.send(few.clone(), Some(own)).await;
+    assert_eq!(stays.to, Err("that server has it".to_owned()));
+    let goes = rebalancer.send(few, Some(Arc::new(world.target.clone()))).await;
+    assert_eq!(goes.to.as_deref(), Ok("to"));
+    assert_eq!(world.mover.rooms.all().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_server_fills_up_once_nobody_joins_the_fleet_any_more() {
+    let world = World::new(Fault::Nothing).await;
+    for id in ["abc", "xyz"] {
+        let room = world.open(id).await;
+        crowd(&room, 20).await;
+    }
+    let health = Arc::clone(world.from.net.parts.health());
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let rebalancer = Arc::new(Rebalancer { mover: Arc::clone(&world.mover) });
+    tasks.spawn(rebalancer.run(Duration::from_secs(10), health, stop.clone()));
+    tasks.close();
+    let renew = async {
+        for _ in 0..40 {
+            world.to.directory.announce(world.target.clone()).await.expect("announced");
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    // The first look only sees who is there.
+    let (moved_after, ()) = tokio::join!(
+        async {
+            let began = Instant::now();
+            while world.mover.rooms.all().len() > 1 {
+                sleep(Duration::from_millis(100)).await;
+            }
+            began.elapsed()
+        },
+        renew
+    );
+    let (first, second) = (Duration::from_secs(20), Duration::from_secs(31));
+    assert!(moved_after >= first && moved_after < second, "{moved_after:?}");
+    stop.cancel();
+    tasks.wait().await;
 }

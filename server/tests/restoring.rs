@@ -365,6 +365,7 @@ fn who_came_after_the_last_record_of_sessions_leaves_with_the_next_tick() {
             moves: Vec::new(),
             barred: Vec::new(),
             restored: Some(Duration::from_secs(3)),
+            restorations: Vec::new(),
         });
         let room = room.expect("adopted");
         play.room = room.clone();
@@ -450,6 +451,7 @@ fn a_later_owner_counts_and_what_an_earlier_one_had_after_it_does_not() {
             moves: Vec::new(),
             barred: Vec::new(),
             restored: None,
+            restorations: Vec::new(),
         };
         play.room = rooms.adopt(arrival).expect("adopted");
         play.rooms = rooms;

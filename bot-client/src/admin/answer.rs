@@ -221,6 +221,28 @@ pub(super) fn forgotten(said: &v1::ForgetServerResponse) -> Answer {
     (value, format!("{name} ({instance}) is forgotten; {rooms}\n"))
 }
 
+pub(super) fn rebalanced(rooms: &[v1::RebalancedRoom]) -> Answer {
+    let value = json!({ "rooms": rooms.iter().map(|room| json!({
+        "room": room.room_id,
+        "players": room.players,
+        "server": room.server,
+        "reason": room.reason,
+    })).collect::<Vec<_>>() });
+    let line = |room: &v1::RebalancedRoom| {
+        let (id, players) = (printable(&room.room_id), counted(room.players, "player"));
+        if room.server.is_empty() {
+            format!("{id} ({players}) stays: {}\n", printable(&room.reason))
+        } else {
+            format!("{id} ({players}) plays on {} now\n", printable(&room.server))
+        }
+    };
+    let text = match rooms {
+        [] => "no room has to go\n".to_owned(),
+        rooms => rooms.iter().map(line).collect(),
+    };
+    (value, text)
+}
+
 fn counted(count: u32, one: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
 }

@@ -28,6 +28,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The server answers within 5 s, whatever its rooms do.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const PAGE_SIZE: i32 = 500;
+/// Rooms move one after the other.
+const REBALANCE_TIMEOUT: Duration = Duration::from_secs(60);
+const ROOMS_AT_ONCE: usize = 16;
 
 /// Tell a server what to do: drain it, close a room, kick a player
 ///
@@ -87,6 +90,22 @@ enum Verb {
     Forget {
         /// The server's instance, or its name
         server: String,
+    },
+    /// Give rooms to other servers: as many as it takes to have no more than its share of the players
+    ///
+    /// Their players wait for a moment and lose nothing. With --all, after `drain`, the server is empty when this is done.
+    Rebalance {
+        /// These rooms
+        rooms: Vec<String>,
+        /// To this server, by its instance, or its name
+        #[arg(long, value_name = "SERVER", requires = "rooms")]
+        to: Option<String>,
+        /// All rooms
+        #[arg(long, conflicts_with_all = ["rooms", "max"])]
+        all: bool,
+        /// No more rooms than this
+        #[arg(long, value_name = "COUNT", conflicts_with = "rooms", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
+        max: u32,
     },
 }
 
@@ -180,7 +199,10 @@ async fn answered(
     let endpoint = Endpoint::from_shared(args.url.clone())
         .map_err(|error| Failed::Address(format!("not an address: {error}")))?
         .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(ANSWER_TIMEOUT);
+        .timeout(match args.verb {
+            Verb::Rebalance { .. } => REBALANCE_TIMEOUT,
+            _ => ANSWER_TIMEOUT,
+        });
     let mut admin = AdminClient::new(endpoint.connect_lazy());
     let (value, text) = tokio::select! {
         () = stop.cancelled() => return Err(Failed::Stopped),
@@ -227,6 +249,17 @@ async fn tell(
             let request = v1::ForgetServerRequest { server };
             answer::forgotten(&admin.forget_server(request).await?.into_inner())
         }
+        Verb::Rebalance { rooms, to, all, max } => {
+            let rooms = if all {
+                all_rooms(admin).await?.into_iter().map(|room| room.room_id).collect()
+            } else {
+                rooms
+            };
+            if all && rooms.is_empty() {
+                return Ok(answer::rebalanced(&[]));
+            }
+            answer::rebalanced(&rebalance(admin, &rooms, to, max).await?)
+        }
     })
 }
 
@@ -242,6 +275,33 @@ async fn all_rooms(admin: &mut AdminClient<Channel>) -> Result<Vec<v1::AdminRoom
             return Ok(rooms);
         }
     }
+}
+
+/// A few at a time.
+async fn rebalance(
+    admin: &mut AdminClient<Channel>,
+    rooms: &[String],
+    to: Option<String>,
+    max: u32,
+) -> Result<Vec<v1::RebalancedRoom>, tonic::Status> {
+    let server = to.unwrap_or_default();
+    let mut gone = Vec::new();
+    let mut ask = async |room_ids: &[String]| {
+        let rooms_max = if room_ids.is_empty() { max } else { 0 };
+        let (room_ids, server) = (room_ids.to_vec(), server.clone());
+        let request = v1::RebalanceRequest { room_ids, server, rooms_max };
+        let mut request = tonic::Request::new(request);
+        request.set_timeout(REBALANCE_TIMEOUT);
+        gone.extend(admin.rebalance(request).await?.into_inner().rooms);
+        Ok::<_, tonic::Status>(())
+    };
+    if rooms.is_empty() {
+        ask(&[]).await?;
+    }
+    for rooms in rooms.chunks(ROOMS_AT_ONCE) {
+        ask(rooms).await?;
+    }
+    Ok(gone)
 }
 
 /// All servers, and whether the one that is asked reaches the directory.

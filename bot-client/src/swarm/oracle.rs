@@ -40,6 +40,9 @@ pub struct Worlds {
     pub examples: Vec<String>,
     /// Ticks that players saw, and saw again otherwise in a later epoch: their room fell back to an earlier state.
     pub rolled_back_ticks: u64,
+    /// How long after the first update of a later epoch one of an earlier epoch of the same room still came, at most. What was
+    /// under way then is in it, so a few hundred are no fault.
+    pub epoch_overlap_ms: u64,
 }
 
 /// See the module.
@@ -107,14 +110,17 @@ impl Oracle {
 
     /// No later epoch has begun.
     fn is_alone(&self, room: &str, epoch: u64, seen: &mut Room, now: Instant) {
-        let later = seen.epochs.range(epoch + 1..).find_map(|(later, known)| {
-            let since = now.saturating_duration_since(known.began?);
-            (since > UNDER_WAY).then_some((*later, since))
+        let later = seen.epochs.range(epoch + 1..).filter_map(|(later, known)| {
+            Some((now.saturating_duration_since(known.began?), *later))
         });
-        let Some(known) = seen.epochs.get_mut(&epoch) else { return };
-        if let Some((later, since)) = later
-            && !known.is_told
+        let Some((since, later)) = later.max() else { return };
         {
+            let mut found = lock(&self.found);
+            let overlap_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+            found.epoch_overlap_ms = found.epoch_overlap_ms.max(overlap_ms);
+        }
+        let Some(known) = seen.epochs.get_mut(&epoch) else { return };
+        if since > UNDER_WAY && !known.is_told {
             known.is_told = true;
             self.conflict(format!(
                 "room {room}: epoch {epoch} goes on {since:?} after epoch {later} began"
@@ -223,6 +229,26 @@ mod tests {
         see(&oracle, 1, 191, 7, now + UNDER_WAY + Duration::from_secs(1));
         let found = oracle.found();
         assert_eq!(found.conflicts, 1, "{:?}", found.examples);
+    }
+
+    #[tokio::test]
+    async fn how_long_two_epochs_went_on_side_by_side_is_told() {
+        let (oracle, begin) = (Oracle::default(), Instant::now());
+        let at = |ms| begin + Duration::from_millis(ms);
+        see(&oracle, 1, 100, 5, at(0));
+        see(&oracle, 1, 101, 5, at(5_000));
+        assert_eq!(oracle.found().epoch_overlap_ms, 0, "one epoch alone");
+        see(&oracle, 2, 102, 6, at(5_050));
+        see(&oracle, 2, 103, 6, at(6_000));
+        assert_eq!(oracle.found().epoch_overlap_ms, 0, "the later one goes on");
+        see(&oracle, 1, 102, 5, at(5_450));
+        see(&oracle, 1, 103, 5, at(5_150));
+        let found = oracle.found();
+        assert_eq!((found.epoch_overlap_ms, found.conflicts), (400, 0), "the longest counts");
+        // From the first that began, not from the newest.
+        see(&oracle, 3, 110, 7, at(5_900));
+        see(&oracle, 1, 104, 5, at(6_050));
+        assert_eq!(oracle.found().epoch_overlap_ms, 1_000);
     }
 
     #[test]

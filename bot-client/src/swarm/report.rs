@@ -312,11 +312,13 @@ impl fmt::Display for Report {
                 "stalled                {players} players, {moves} moves, {disconnects} disconnected",
             )?;
         }
-        if let Some(Worlds { updates, conflicts, examples, rolled_back_ticks }) = &self.worlds {
+        if let Some(worlds) = &self.worlds {
+            let Worlds { updates, conflicts, examples, rolled_back_ticks, epoch_overlap_ms } =
+                worlds;
             writeln!(
                 f,
                 "worlds                 {updates} compared, {conflicts} conflicts, \
-                 {rolled_back_ticks} ticks rolled back",
+                 {rolled_back_ticks} ticks rolled back, epochs overlapped by {epoch_overlap_ms} ms",
             )?;
             examples.iter().try_for_each(|what| writeln!(f, "conflict               {what}"))?;
         }

@@ -1,8 +1,8 @@
 //! The chart, installed.
 
-use super::kube::{Kube, until};
+use super::kube::{Kube, metric, until};
+use super::nodes;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ pub const RELEASE: &str = "fray";
 /// How long what was asked for may take to be there.
 pub const PATIENCE: Duration = Duration::from_secs(240);
 
-const SERVERS: &str = "app.kubernetes.io/component=server";
+pub const SERVERS: &str = "app.kubernetes.io/component=server";
 
 /// See the module.
 pub struct Fleet {
@@ -33,7 +33,7 @@ impl Fleet {
     }
 
     pub fn install_with(kube: &Kube, values: &Value, flags: &[&str]) -> Self {
-        let (quiet_node, busy_node) = choose_nodes(kube);
+        let (quiet_node, busy_node) = nodes::choose(kube);
         let mut fleet = Self {
             kube: kube.clone(),
             quiet_node,
@@ -47,14 +47,11 @@ impl Fleet {
         fleet
     }
 
-    /// So many servers, and a directory where nothing happens.
-    pub fn of_servers(kube: &Kube, servers: u64) -> Self {
-        let (quiet_node, _) = choose_nodes(kube);
+    /// Servers with these values, and a directory where nothing happens.
+    pub fn of_servers(kube: &Kube, servers: &Value) -> Self {
+        let (quiet_node, _) = nodes::choose(kube);
         let there = json!({ "kubernetes.io/hostname": quiet_node });
-        Self::install(
-            kube,
-            &json!({ "servers": { "replicas": servers }, "nats": { "nodeSelector": there } }),
-        )
+        Self::install(kube, &json!({ "servers": servers, "nats": { "nodeSelector": there } }))
     }
 
     /// Changes these values on top of those before, and waits until all is as it should be.
@@ -95,10 +92,15 @@ impl Fleet {
 
     /// So many servers are ready, and none is on its way out.
     pub fn until_servers(&self, count: usize) {
-        until(&format!("{count} servers"), PATIENCE, || {
-            let pods = self.kube.get(&["pods", "--selector", SERVERS]);
+        self.until_pods(SERVERS, count);
+    }
+
+    /// The same of other pods.
+    pub fn until_pods(&self, selector: &str, count: usize) {
+        until(&format!("{count} pods of {selector}"), PATIENCE, || {
+            let pods = self.kube.get(&["pods", "--selector", selector]);
             let pods = pods["items"].as_array().expect("a list").len();
-            let ready = self.servers().into_iter().filter(|pod| pod.ready).count();
+            let ready = self.kube.pods(selector).into_iter().filter(|pod| pod.ready).count();
             (pods == count && ready == count).then_some(())
         });
     }
@@ -153,6 +155,11 @@ impl Pod {
     }
 }
 
+/// How many play on a server.
+pub fn players_of(kube: &Kube, server: &str) -> u64 {
+    metric(kube, server, "fray_players") as u64
+}
+
 pub fn uninstall(kube: &Kube) {
     kube.helm(&["uninstall", RELEASE, "--wait", "--ignore-not-found", "--timeout", "180s"]);
     let ours = format!("app.kubernetes.io/instance={RELEASE}");
@@ -186,27 +193,6 @@ fn images(kube: &Kube) -> Value {
         }
     }
     values
-}
-
-/// The one that has the cluster's DNS is quiet: else whatever happens to it would be its loss, and not ours.
-fn choose_nodes(kube: &Kube) -> (String, Option<String>) {
-    let nodes = kube.get(&["nodes"]);
-    let nodes = nodes["items"].as_array().expect("a list").iter();
-    let takes_pods = |node: &&Value| {
-        let taints = node["spec"]["taints"].as_array();
-        node["spec"]["unschedulable"] != true
-            && !taints
-                .is_some_and(|all| all.iter().any(|taint| taint["effect"] != "PreferNoSchedule"))
-    };
-    let name = |node: &Value| node["metadata"]["name"].as_str().expect("a name").to_owned();
-    let names: Vec<String> = nodes.filter(takes_pods).map(name).collect();
-    let dns = kube.get(&["pods", "--namespace", "kube-system", "--selector", "k8s-app=kube-dns"]);
-    let dns = dns["items"].as_array().expect("a list").iter();
-    let dns: BTreeSet<String> =
-        dns.filter_map(|pod| pod["spec"]["nodeName"].as_str()).map(str::to_owned).collect();
-    let quiet = names.iter().find(|name| dns.contains(*name)).or(names.first());
-    let quiet = quiet.expect("a node that takes pods").clone();
-    (quiet.clone(), names.into_iter().find(|name| *name != quiet))
 }
 
 /// Values on top of others, as Helm has it.

@@ -107,11 +107,20 @@ impl Drop for Beside {
     }
 }
 
-/// A metric of a server, summed over its labels; 0 if it has none.
+/// A metric of a server, summed over its labels, or one that is named with all its labels; 0 if it has none.
 pub fn metric(kube: &Kube, pod: &str, name: &str) -> f64 {
+    try_metric(kube, pod, name).unwrap_or_else(|error| panic!("{name} of {pod}: {error}"))
+}
+
+/// The same; an error: the server does not answer, or not yet.
+pub fn try_metric(kube: &Kube, pod: &str, name: &str) -> Result<f64, String> {
     let namespace = &kube.settings.namespace;
     let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:7780/proxy/metrics");
-    let text = kube.kubectl(&["get", "--raw", &path]);
+    kube.try_kubectl(&["get", "--raw", &path]).map(|text| sum(&text, name))
+}
+
+/// Of all lines of this metric.
+fn sum(text: &str, name: &str) -> f64 {
     let is_it =
         |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
     let values = text.lines().filter(is_it).filter_map(|line| line.rsplit_once(' '));
@@ -119,13 +128,18 @@ pub fn metric(kube: &Kube, pod: &str, name: &str) -> f64 {
 }
 
 /// Asks until there is an answer.
-pub fn until<T>(what: &str, patience: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, patience: Duration, ask: impl FnMut() -> Option<T>) -> T {
+    before_long(patience, ask).unwrap_or_else(|| panic!("{what}: not within {patience:?}"))
+}
+
+/// Asks until there is an answer, or time is out.
+pub fn before_long<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let begin = Instant::now();
     loop {
-        if let Some(answer) = ask() {
+        let answer = ask();
+        if answer.is_some() || begin.elapsed() >= patience {
             return answer;
         }
-        assert!(begin.elapsed() < patience, "{what}: not within {patience:?}");
         sleep(LOOK_EVERY);
     }
 }
@@ -136,4 +150,19 @@ pub fn printed(command: &mut Command) -> Result<String, String> {
     let Output { status, stdout, stderr } = output;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     if status.success() { Ok(text(stdout)) } else { Err(format!("{status}: {}", text(stderr))) }
+}
+
+#[test]
+fn a_metric_is_the_sum_over_its_labels_and_no_other_metric() {
+    let text = "# TYPE fray_rooms counter\n\
+        fray_rooms_total{cause=\"lost\"} 3\nfray_rooms_total{cause=\"parked\"} 2\nfray_rooms_total_more 8\nfray_players 7\n";
+    let sums = [
+        ("fray_rooms_total", 5),
+        ("fray_rooms_total{cause=\"lost\"}", 3),
+        ("fray_players", 7),
+        ("fray_room", 0),
+    ];
+    for (name, expected) in sums {
+        assert_eq!(sum(text, name) as u64, expected, "{name}");
+    }
 }

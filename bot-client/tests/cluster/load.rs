@@ -97,7 +97,8 @@ impl Load {
         let json: Vec<&str> = text.lines().filter(|line| is_json(line)).collect();
         let report = serde_json::from_str(&json.join("\n"));
         let report = report.unwrap_or_else(|error| panic!("no report ({error}):\n{text}"));
-        Found { report, players: self.players, took: self.begin.elapsed() }
+        let gap_ms = self.kube.settings.gap_ms;
+        Found { report, players: self.players, took: self.begin.elapsed(), gap_ms }
     }
 }
 
@@ -130,7 +131,12 @@ pub struct Found {
     report: Value,
     players: u64,
     took: Duration,
+    /// See [`Found::nobody_waited_long`].
+    gap_ms: f64,
 }
+
+/// The longest wait of any player may be so many times as long as what 99 of 100 keep to.
+const MAX_PER_P99: f64 = 4.0;
 
 impl Found {
     pub fn count(&self, pointer: &str) -> u64 {
@@ -158,6 +164,11 @@ impl Found {
         self.report["notice_examples"][kind].as_str()
     }
 
+    /// How often players were told what.
+    pub fn notices(&self) -> String {
+        self.report["notices"].to_string()
+    }
+
     /// No desync, no move lost or doubled, no room that was two things: whatever happens.
     pub fn is_sound(&self) {
         let wrong: Vec<String> = [
@@ -182,11 +193,46 @@ impl Found {
     /// And everybody goes on as who they were, in a room that lost nothing.
     pub fn nobody_lost_anything(&self) {
         self.is_sound();
-        let lost =
-            ["/sessions_lost", "/unresolved_moves", "/set_back_moves", "/worlds/rolled_back_ticks"]
-                .map(|pointer| (pointer, self.count(pointer)));
+        let lost = [
+            "/sessions_lost",
+            "/sessions_anew",
+            "/unresolved_moves",
+            "/set_back_moves",
+            "/worlds/rolled_back_ticks",
+        ]
+        .map(|pointer| (pointer, self.count(pointer)));
         assert!(lost.iter().all(|(_, count)| *count == 0), "{lost:?}; {}", self.more());
         assert_eq!(self.count("/players"), self.players, "{}", self.more());
+    }
+
+    /// And nobody was without the game for long: what is done by will can wait until it costs nothing.
+    pub fn cost_nobody_anything(&self) {
+        self.nobody_lost_anything();
+        self.nobody_waited_long();
+    }
+
+    pub fn nobody_waited_long(&self) {
+        let too_long = self.waits_that_are_too_long();
+        assert!(too_long.is_empty(), "{too_long}; {}", self.more());
+    }
+
+    /// The bounds are for a machine that others use as well; the goal is printed beside the figures.
+    fn waits_that_are_too_long(&self) -> String {
+        let bounds = [("p99", self.gap_ms), ("max", MAX_PER_P99 * self.gap_ms)];
+        let too_long =
+            bounds.into_iter().filter(|(quantile, bound_ms)| self.wait_ms(quantile) > *bound_ms);
+        let in_words = |(quantile, bound_ms)| {
+            let wait_ms = self.wait_ms(quantile);
+            format!(
+                "longest wait per player, {quantile}: {wait_ms:.0} ms, more than {bound_ms} ms (FRAY_CLUSTER_GAP_MS)"
+            )
+        };
+        too_long.map(in_words).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Longest waits per player.
+    fn wait_ms(&self, quantile: &str) -> f64 {
+        self.number(&format!("/largest_gap_ms/{quantile}"))
     }
 
     /// And no stream even broke.
@@ -197,7 +243,7 @@ impl Found {
 
     /// Of any player.
     pub fn largest_gap_ms(&self) -> f64 {
-        self.number("/largest_gap_ms/max")
+        self.wait_ms("max")
     }
 
     /// What else the report has, for whoever looks for the cause.
@@ -215,7 +261,7 @@ impl Found {
 
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let wait = |quantile| self.number(&format!("/largest_gap_ms/{quantile}"));
+        let wait = |quantile| self.wait_ms(quantile);
         let within = if wait("p99") <= GOAL_MS { "within" } else { "OVER" };
         write!(
             f,
@@ -239,5 +285,24 @@ impl fmt::Display for Found {
             ("/sessions_lost", "sessions lost"),
         ];
         counts.iter().try_for_each(|(pointer, name)| write!(f, ", {} {name}", self.count(pointer)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Found;
+    use serde_json::json;
+    use std::time::Duration;
+
+    #[test]
+    fn a_scene_by_will_fails_when_players_wait_for_too_long() {
+        let is_accepted = |p99: f64, max: f64| {
+            let report = json!({ "largest_gap_ms": { "p99": p99, "max": max } });
+            let found = Found { report, players: 1, took: Duration::ZERO, gap_ms: 1_000.0 };
+            found.waits_that_are_too_long().is_empty()
+        };
+        assert!(is_accepted(1_000.0, 4_000.0));
+        assert!(!is_accepted(1_001.0, 1_001.0), "most of them");
+        assert!(!is_accepted(100.0, 4_001.0), "one of them");
     }
 }

@@ -23,9 +23,13 @@ mod fleet;
 mod installs;
 mod kube;
 mod load;
+mod nodes;
 mod paths;
 mod scenes;
 mod settings;
+#[path = "../jaeger_support/spans.rs"]
+mod spans;
+mod undo;
 
 use scenes::Stage;
 use settings::Settings;

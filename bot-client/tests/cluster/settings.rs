@@ -32,11 +32,18 @@ pub struct Settings {
     pub rooms: u64,
     /// Which scenes are played: those whose names contain one of these. Empty: all.
     pub only: Vec<String>,
-    /// Also those that take long.
+    /// Also those that nobody needs every time.
     pub long: bool,
+    /// How long players may wait, p99 of their longest waits, while something happens by will.
+    pub gap_ms: f64,
     /// Where logs, reports and pictures go.
     pub out: PathBuf,
+    /// What scenes did to nodes and did not yet undo: see [`super::undo`].
+    pub undo: PathBuf,
 }
+
+/// Ten times the goal: whoever else uses the machine is in every figure, too.
+const GAP_MS: f64 = 5_000.0;
 
 /// REPOSITORY:TAG.
 #[derive(Clone, Debug)]
@@ -78,10 +85,12 @@ impl Settings {
         let hook = |name| text(name).map(Hook);
         let number =
             |name, default| text(name).map_or(default, |number| number.parse().expect("a number"));
+        let gap_ms = text("FRAY_CLUSTER_GAP_MS").map(|gap| gap.parse().expect("a number"));
         let must = |name| {
             text(name).unwrap_or_else(|| panic!("{name} is not set: use scripts/test-cluster.sh"))
         };
         let only = text("FRAY_CLUSTER_ONLY").unwrap_or_default();
+        let out = PathBuf::from(must("FRAY_CLUSTER_OUT"));
         Some(Self {
             namespace: must("FRAY_CLUSTER_NAMESPACE"),
             context: must("FRAY_CLUSTER_CONTEXT"),
@@ -98,8 +107,15 @@ impl Settings {
             rooms: number("FRAY_CLUSTER_ROOMS", 20),
             only: only.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
             long: text("FRAY_CLUSTER_LONG").is_some(),
-            out: must("FRAY_CLUSTER_OUT").into(),
+            gap_ms: gap_ms.unwrap_or(GAP_MS),
+            undo: text("FRAY_CLUSTER_UNDO").map_or_else(|| out.join("undo"), PathBuf::from),
+            out,
         })
+    }
+
+    /// The tests' own rules in a node; others may have theirs.
+    pub fn table(&self) -> String {
+        self.namespace.replace('-', "_")
     }
 }
 

@@ -1,14 +1,14 @@
 //! `fray-bot admin servers` and `forget`: a server that is gone for good, with an address that says nothing.
 
 use super::servers::{Fleet, Running};
-use fray_server::session::directory::{Directory as _, ServerRecord};
+use fray_server::session::directory::{Directory as _, ServerRecord, Voter};
 use serde_json::Value;
 use std::process::{Command, Output};
 use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
-async fn told(server: &Running, args: &[&str]) -> Output {
+pub async fn told(server: &Running, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fray-bot"));
     command.args(["admin", "--url", &format!("http://{}", server.control)]).args(args);
     spawn_blocking(move || command.output()).await.expect("no panic").expect("started")
@@ -46,7 +46,7 @@ async fn an_operator_has_a_server_forgotten_that_does_not_come_back_and_no_other
         instance: ghost.me().clone(),
         name: "ghost".into(),
         peer: address.clone(),
-        electorate: vec![ghost.me().clone()],
+        electorate: vec![Voter { instance: ghost.me().clone(), votes: 1 }],
         ..(*record).clone()
     };
     ghost.announce(record).await.expect("announced");

@@ -2,6 +2,7 @@
 //! or changed. Method: servers of one fleet, of which one ends while bots play on it; the bots' own ledgers and replicas compare all that
 //! they are told.
 
+use super::forget::told;
 use super::servers::{Fleet, Running};
 use super::{PATIENCE, create, joins, seat};
 use fray_bot::client::{Controls, Event, Options, Player};
@@ -176,4 +177,34 @@ async fn two_servers_that_end_at_once_give_their_rooms_to_the_third() {
     }
     drop(players);
     timeout(Duration::from_secs(30), fleet.stop()).await.expect("they end");
+}
+
+/// The operator says so; nothing ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_goes_to_the_server_that_an_operator_names() {
+    let fleet = Fleet::of(2, &[]).await;
+    let (owner, made) = room_of(&fleet, "Named", false).await;
+    let room = made.room.as_ref().expect("a room").room_id.clone();
+    let server = fleet.servers[owner].grpc();
+    let mut player = Player::join(server, joins(&made), Options::default()).await.expect("joined");
+    plays(&mut player, UPDATES, |_, _| {}).await;
+    let to = format!("server-{}", 1 - owner);
+    let said = told(&fleet.servers[owner], &["rebalance", &room, "--to", &to]).await;
+    let text = String::from_utf8_lossy(&said.stdout);
+    assert_eq!(text, format!("{room} (2 players) plays on {to} now\n"), "{said:?}");
+    let mut has_moved = false;
+    while !has_moved {
+        plays(&mut player, 5, |_, event| has_moved |= matches!(event, Event::Welcomed { .. }))
+            .await;
+    }
+    acknowledged(&mut player).await;
+    let counters = player.session_mut().take_counters();
+    assert!(!counters.has_faults(), "{counters:?}");
+    assert_eq!(fleet.servers[1 - owner].telemetry.metrics.moving.arrived.get(), 1);
+    // All of it, back again.
+    let said = told(&fleet.servers[1 - owner], &["rebalance", "--all", "--json"]).await;
+    let said: serde_json::Value = serde_json::from_slice(&said.stdout).expect("JSON");
+    assert_eq!(said["rooms"][0]["server"], format!("server-{owner}"), "{said}");
+    drop(player);
+    fleet.stop().await;
 }

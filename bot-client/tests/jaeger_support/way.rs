@@ -1,5 +1,6 @@
 //! Players who trace all that they do, and what their traces must look like.
 
+use super::spans::WAY;
 use super::{Jaeger, Span};
 use fray_bot::client::tracing::{AcknowledgedMove, AnsweredCall, AppliedMove, Tracer};
 use fray_bot::client::transport::Server;
@@ -12,16 +13,6 @@ use fray_server::telemetry::traces::{Settings, export};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// The way of a move, in order; each span's parent is the one before.
-const WAY: [&str; 7] = [
-    "fray.move",
-    "fray.move.receive",
-    "fray.move.queue",
-    "fray.move.tick",
-    "fray.move.encode",
-    "fray.move.send",
-    "fray.move.apply",
-];
 const MOVES: u32 = 20;
 const JOIN: &str = "fray.v1.Lobby/Join";
 

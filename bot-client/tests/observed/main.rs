@@ -77,7 +77,7 @@ fn every_panel_says_what_it_shows_and_takes_the_chosen_prometheus() {
     let dashboard = files::dashboard();
     let rows = dashboard["panels"].as_array().expect("panels").iter();
     let rows = rows.filter(|panel| panel["type"] == "row").map(|row| row["title"].as_str());
-    assert_eq!(rows.flatten().collect::<Vec<_>>(), ["Overview", "Room", "Pod", "Edge"]);
+    assert_eq!(rows.flatten().collect::<Vec<_>>(), ["Overview", "Room", "Pod", "Edge", "Fleet"]);
     let mut ids = BTreeSet::new();
     for panel in files::panels(&dashboard) {
         let title = &panel["title"];

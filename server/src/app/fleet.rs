@@ -5,8 +5,8 @@ use super::credentials::Credentials;
 use super::parts::FILE_STORE_MIB;
 use super::surroundings::Surroundings;
 use crate::cluster::endpoints::EndpointsView;
-use crate::cluster::evacuation::Mover;
 use crate::cluster::fate::{Fates, SharedWitness};
+use crate::cluster::handover::{Mover, SentPlayers};
 use crate::cluster::keeper::{self, Card, Keeper};
 use crate::cluster::memory::{MemoryDirectory, NoPeers};
 use crate::cluster::nats::{self, Follower, NatsDirectory};
@@ -20,9 +20,10 @@ use crate::session::directory::{Directory, Fleet, InstanceId, Peers};
 use crate::store::Store;
 use crate::store::jetstream::{self, JetStreamStore};
 use crate::telemetry::{Health, Telemetry};
-use dashmap::DashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Of a server alone, whose directory has the rooms that it has.
 pub(super) fn alone(config: &Config, players: SocketAddr) -> (Fleet, OnEnd) {
@@ -131,24 +132,33 @@ pub(super) fn join(
         peer: fleet.peer.clone(),
         release: fleet.release.clone(),
         zone: config.kube.zone.clone(),
+        node: config.kube.node_name.clone().unwrap_or_default(),
     };
     let (endpoints, news) = (surroundings.endpoints.clone(), surroundings.news.clone());
     (fleet, Membership { witness, fates, client, card, endpoints, news })
 }
 
 impl Membership {
-    /// What gives this server's rooms to others when it ends.
-    pub(super) fn mover(&self, sessions: &Sessions, surroundings: &Surroundings) -> Mover {
-        Mover {
+    /// What gives this server's rooms to others.
+    pub(super) fn mover(&self, sessions: &Sessions, surroundings: &Surroundings) -> Arc<Mover> {
+        Arc::new(Mover {
             directory: Arc::clone(&sessions.fleet.directory),
             rooms: Arc::clone(&sessions.rooms),
             carrier: Arc::clone(&self.client) as _,
+            probe: Arc::clone(&self.client) as _,
             metrics: Arc::clone(&sessions.metrics),
             shares_store: sessions.fleet.shares_store,
             endpoints: surroundings.endpoints.clone(),
             news: surroundings.news.clone(),
-            sent: DashMap::new(),
-        }
+            sent: SentPlayers::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// What became of others' rooms.
+    pub(super) fn fates(&self) -> Arc<Fates> {
+        Arc::clone(&self.fates)
     }
 
     /// What keeps the server's place from now on.

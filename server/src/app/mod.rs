@@ -1,8 +1,11 @@
 //! A server: its parts put together, run, and ended in order.
 
-use crate::cluster::evacuation::{Figures, Mover};
+use crate::cluster::evacuation::Figures;
+use crate::cluster::fate::Fates;
+use crate::cluster::handover::Mover;
 use crate::cluster::keeper::Keeper;
 use crate::cluster::nats::Follower;
+use crate::cluster::rebalance::Rebalancer;
 use crate::config::Config;
 use crate::game::GameFactory;
 use crate::game::arena::Arena;
@@ -23,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use surroundings::Surroundings;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -145,7 +148,10 @@ pub struct App {
     control: Listener,
     peers: Option<Listener>,
     follower: Option<Follower>,
-    mover: Option<Mover>,
+    /// Gives rooms to others when it ends, and says whether more are on their way here.
+    mover: Option<(Arc<Mover>, Arc<Fates>)>,
+    rebalancer: Option<Arc<Rebalancer>>,
+    rebalance_every: Duration,
     keeper: Option<Keeper>,
     keepers: Keepers,
     /// It leaves its rooms in its own store, for the next start.
@@ -203,7 +209,14 @@ impl App {
         let peers = peers.map(|peers| {
             Listener::new(peers, parts.peers, parts.tuning, peer_tls, Gauge::default())
         });
-        let mover = membership.as_ref().map(|place| place.mover(&parts.sessions, &surroundings));
+        let mover = membership
+            .as_ref()
+            .map(|place| (place.mover(&parts.sessions, &surroundings), place.fates()));
+        let rebalancer = mover.as_ref().map(|(mover, _)| {
+            let rebalancer = Arc::new(Rebalancer { mover: Arc::clone(mover) });
+            parts.sessions.set_mover(Arc::clone(&rebalancer) as _);
+            rebalancer
+        });
         let keeper = membership.map(|place| place.keeper(&parts.sessions, &parts.health));
         if config.restore_rooms {
             let rooms = parts.sessions.restore_own_rooms().await;
@@ -222,6 +235,8 @@ impl App {
             follower,
             keeper,
             mover,
+            rebalancer,
+            rebalance_every: config.fleet.rebalance_every,
             keepers: parts.keepers,
             leaves_rooms: config.restore_rooms,
             surroundings,
@@ -266,11 +281,17 @@ impl App {
         spawn_named(&players, "players' listener", self.players.serve(stop_players.clone()));
         // Until the rooms have ended, the others must know whose they are.
         let (fleet, stop_fleet) = (TaskTracker::new(), CancellationToken::new());
+        let stop_rebalance = CancellationToken::new();
         if let Some(follower) = self.follower {
             spawn_named(&operators, "directory's view", follower.run(stop_operators.clone()));
         }
         if let Some(keeper) = self.keeper {
             spawn_named(&fleet, "place in the fleet", keeper.run(stop_fleet.clone()));
+        }
+        if let Some(rebalancer) = self.rebalancer.filter(|_| !self.rebalance_every.is_zero()) {
+            let health = Arc::clone(&self.health);
+            let rebalance = rebalancer.run(self.rebalance_every, health, stop_rebalance.clone());
+            spawn_named(&fleet, "rebalance", rebalance);
         }
         if let Some(peers) = self.peers {
             // What others carry here ends with the players' streams.
@@ -288,12 +309,19 @@ impl App {
         let (rooms, streams) = (self.sessions.rooms.all().len(), self.sessions.streams.len());
         tracing::info!(rooms, streams, "shutting down: taking no more players");
         self.health.draining();
+        stop_rebalance.cancel();
         let sessions = &self.sessions;
+        let budget = Budget { until: Instant::now() + self.shutdown_timeout };
         let in_order = async {
             // Streams of rooms that move end with them; all others at the next tick after this.
-            if let Some(mover) = &self.mover {
+            if let Some((mover, fates)) = &self.mover {
                 let reserve = (self.shutdown_timeout / 4).min(SHUTDOWN_RESERVE);
-                evacuate(mover, self.shutdown_timeout.saturating_sub(reserve)).await;
+                let more_come = || !sessions.arrivals.are_over() || !fates.claiming().is_empty();
+                let within = self.shutdown_timeout.saturating_sub(reserve);
+                evacuate(mover, within, more_come).await;
+                if mover.shares_store {
+                    sessions.rooms.leave_unfinished();
+                }
             }
             if self.leaves_rooms {
                 sessions.leave_rooms().await;
@@ -302,7 +330,7 @@ impl App {
             // The listener stays open while streams are told and end, at their room's next tick.
             sessions.streams.close();
             let told =
-                tokio::time::timeout(self.shutdown_timeout / 2, sessions.streams.wait()).await;
+                timeout(budget.share(self.shutdown_timeout / 2), sessions.streams.wait()).await;
             if told.is_err() {
                 tracing::warn!(
                     streams = sessions.streams.len(),
@@ -311,7 +339,7 @@ impl App {
             }
             // What others asked to be played again must not keep the rooms from writing their ends.
             let replayed =
-                tokio::time::timeout(self.shutdown_timeout / 4, sessions.replays.close()).await;
+                timeout(budget.share(self.shutdown_timeout / 4), sessions.replays.close()).await;
             if replayed.is_err() {
                 tracing::warn!("recordings that are being played are cut off");
             }
@@ -319,13 +347,25 @@ impl App {
             stop_players.cancel();
             players.close();
             players.wait().await;
+            if let Some((mover, _)) = &self.mover {
+                mover.close().await;
+            }
+            if !sessions.arrivals.close(budget.share(self.shutdown_timeout / 4)).await {
+                tracing::warn!(
+                    "a room that came from another server cannot be taken over: the directory is away"
+                );
+            }
             sessions.readers.close();
             sessions.readers.wait().await;
             sessions.rooms.close().await;
+            // Before the others are told that they may go on with rooms from their logs.
+            let stored = close_store(Arc::clone(sessions.rooms.store()));
+            if timeout(budget.share(self.shutdown_timeout), stored).await.is_err() {
+                tracing::error!("the store does not take the last that was played in time");
+            }
             stop_fleet.cancel();
             fleet.close();
             fleet.wait().await;
-            close_store(Arc::clone(sessions.rooms.store())).await;
             tracing::info!("shutting down: rooms and store are closed");
             stop_operators.cancel();
             operators.close();
@@ -356,10 +396,26 @@ impl App {
 /// What is left of the time for a shutdown when rooms must have moved.
 const SHUTDOWN_RESERVE: Duration = Duration::from_secs(5);
 
+/// The time for a shutdown.
+struct Budget {
+    until: Instant,
+}
+
+impl Budget {
+    /// For one part of it: no more than there is, with something left for what must come after it.
+    fn share(&self, wanted: Duration) -> Duration {
+        let left = self.until.saturating_duration_since(Instant::now());
+        wanted.min(left.saturating_sub(LAST_STEPS))
+    }
+}
+
+/// For rooms to write their ends, and for the others to hear of it.
+const LAST_STEPS: Duration = Duration::from_secs(3);
+
 /// Gives the rooms to other servers.
-async fn evacuate(mover: &Mover, within: Duration) {
+async fn evacuate(mover: &Arc<Mover>, within: Duration, more_come: impl Fn() -> bool) {
     let began = Instant::now();
-    let Figures { moved, parked, left } = mover.evacuate(began + within).await;
+    let Figures { moved, parked, left } = mover.evacuate(began + within, more_come).await;
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(moved, parked, left, took_ms, "shutting down: rooms have gone to other servers");
 }
@@ -407,7 +463,8 @@ async fn watch_ticks(sessions: Arc<Sessions>, health: Arc<Health>, stop: Cancell
         note_store(&sessions);
         let mut now = std::collections::HashMap::new();
         for room in sessions.rooms.all() {
-            if *room.frozen().borrow() {
+            // One that moves stands still, too.
+            if *room.frozen().borrow() || *room.moving().borrow() {
                 continue;
             }
             let tick = room.frames().borrow().tick;

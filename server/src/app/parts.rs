@@ -248,6 +248,7 @@ fn note_limits(metrics: &Metrics, config: &Config) {
     let as_gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     let players = config.rooms_max.saturating_mul(config.room_capacity as usize);
     metrics.capacity_players.set(as_gauge(players));
+    metrics.capacity_rooms.set(as_gauge(config.rooms_max));
     metrics.capacity_connections.set(i64::from(config.connections_max));
     metrics.set_tick_rate(config.tick_rate);
     metrics.set_staleness_window(config.staleness_window);

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use xxhash_rust::xxh3::xxh3_64;
@@ -28,6 +28,11 @@ const AT_ONCE_MAX: usize = 4;
 const TRIES: usize = 5;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(300);
+
+/// A room that cannot be restored here is left to others for so long.
+const OTHERS_FIRST: Duration = Duration::from_secs(30);
+/// So many are remembered.
+const GIVEN_UP_MAX: usize = 10_000;
 
 /// After so many turns a room that nobody can go on with is given up: a server that could may be about to start.
 const NOBODYS_TURN: u32 = 15;
@@ -56,6 +61,8 @@ pub struct Claims {
     heir: OnceLock<Weak<dyn Heir>>,
     /// What is being claimed just now; each is told when that is over.
     claiming: Mutex<BTreeMap<RoomId, watch::Receiver<()>>>,
+    /// What could not be restored here just now: others have their turn.
+    given_up: Mutex<BTreeMap<RoomId, Instant>>,
     at_once: Semaphore,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -73,6 +80,7 @@ impl Claims {
             news,
             heir: OnceLock::new(),
             claiming: Mutex::default(),
+            given_up: Mutex::default(),
             at_once: Semaphore::new(AT_ONCE_MAX),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -97,6 +105,9 @@ impl Claims {
 
     /// Who can go on with a room whose owner is gone.
     pub(super) fn next(&self, record: &RoomRecord) -> Next {
+        if self.has_given_up(&record.room) {
+            return Next::Later;
+        }
         let heir = self.heir.get().and_then(Weak::upgrade);
         match heir.map(|heir| heir.takes(record)) {
             Some(Ok(())) => Next::Here,
@@ -189,12 +200,17 @@ impl Claims {
         let Some(heir) = self.heir.get().and_then(Weak::upgrade) else {
             return Err(Error::OwnerUnreachable);
         };
+        // It may go away itself since this was asked for.
+        if self.next(&held.record) != Next::Here {
+            return Err(Error::OwnerUnreachable);
+        }
         let record = RoomRecord {
             owner: self.directory.me().clone(),
             epoch: held.record.epoch + 1,
             followers: Vec::new(),
             lost: None,
             parked: false,
+            parked_whole: false,
             ..(*held.record).clone()
         };
         let Some(revision) = self.swap(&record, held.revision).await? else { return Ok(None) };
@@ -215,6 +231,13 @@ impl Claims {
                     tries += 1;
                     tracing::warn!(%room, epoch, why, "a room is not restored yet");
                     sleep(PAUSE).await;
+                }
+                Err(NotRestored::NotNow(why)) => {
+                    tracing::warn!(%room, epoch, why, "a room is left to whoever can restore it");
+                    self.note_given_up(room);
+                    let record = RoomRecord { parked: true, ..record };
+                    let _ = self.swap(&record, revision).await;
+                    return Err(Error::OwnerUnreachable);
                 }
                 Err(why) => break why,
             }
@@ -279,6 +302,19 @@ impl Claims {
         let (over, receiver) = watch::channel(());
         claiming.insert(room.clone(), receiver);
         Ok(Claiming { claims: Arc::clone(self), room: room.clone(), _over: over })
+    }
+
+    fn note_given_up(&self, room: &RoomId) {
+        let mut given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
+        given_up.retain(|_, at| at.elapsed() < OTHERS_FIRST);
+        if given_up.len() < GIVEN_UP_MAX {
+            given_up.insert(room.clone(), Instant::now());
+        }
+    }
+
+    fn has_given_up(&self, room: &RoomId) -> bool {
+        let given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
+        given_up.get(room).is_some_and(|at| at.elapsed() < OTHERS_FIRST)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<RoomId, watch::Receiver<()>>> {

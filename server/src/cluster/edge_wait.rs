@@ -41,7 +41,9 @@ pub fn judge(
         Some(edges) if edges.is_empty() => {
             endpoints.edges_are_current.then_some(Known::ThereAreNone)
         }
-        Some(edges) => edges.is_subset(callers).then_some(Known::ByAll),
+        Some(edges) => {
+            (endpoints.edges_are_current && edges.is_subset(callers)).then_some(Known::ByAll)
+        }
         None => None,
     }
 }

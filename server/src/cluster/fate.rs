@@ -39,6 +39,9 @@ pub const SERVER_GONE: &str = "the server that ran it is gone";
 /// What players are told of a room whose server had to end it.
 pub const SERVER_CUT_OFF: &str = "the server that ran it was cut off from the others";
 
+/// What players are told of a room that ended with its server, and that no other could take.
+pub const SERVER_ENDED: &str = "the server that ran it was shut down, and no other could take it";
+
 /// What a look at a room's owner says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -98,8 +101,25 @@ pub fn lost(record: &RoomRecord, me: &InstanceId, why: &str) -> RoomRecord {
         followers: Vec::new(),
         lost: Some(why.to_owned()),
         parked: false,
+        parked_whole: false,
         ..record.clone()
     }
+}
+
+/// What came of going on with a room of this server's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Resumed {
+    /// It is seen to: it plays, or others go on with it, or it is known to be lost.
+    Done,
+    /// Another time.
+    NotYet,
+    /// Nobody can; what its players are told.
+    Never(&'static str),
+}
+
+/// Whether something may be missing of a room that was left in the store.
+fn of_parked(record: &RoomRecord) -> Cause {
+    if record.parked_whole { Cause::Parked } else { Cause::Lost { silent_for: Duration::ZERO } }
 }
 
 /// A witness that several tasks look through.
@@ -165,7 +185,7 @@ impl Fates {
     }
 
     /// Rooms that are this server's, or about to be, and not here yet.
-    pub(super) fn claiming(&self) -> BTreeSet<RoomId> {
+    pub fn claiming(&self) -> BTreeSet<RoomId> {
         self.claims.claiming()
     }
 
@@ -183,21 +203,30 @@ impl Fates {
         self.claims.close().await;
     }
 
-    /// Goes on with a room of this server's own that is not here: it had to end, or did not begin. `false`: it cannot.
-    pub(super) async fn resume(&self, held: &Held<RoomRecord>, proof: &'static str) -> bool {
-        if self.claims.next(&held.record) != Next::Here {
-            return false;
-        }
-        let cause = Cause::Lost { silent_for: Duration::ZERO };
-        // If it did not come to an end, it is looked at again.
-        let _ = self.claims.take(held.clone(), proof, cause).await;
-        true
+    /// Goes on with a room of this server's own that is not here: it had to end, or did not begin. If others can and this server
+    /// cannot, it is left to them.
+    pub(super) async fn resume(&self, held: &Held<RoomRecord>, proof: &'static str) -> Resumed {
+        let is_done = match self.claims.next(&held.record) {
+            Next::Here => {
+                let cause = Cause::Lost { silent_for: Duration::ZERO };
+                matches!(self.claims.take(held.clone(), proof, cause).await, Ok(Some(_)))
+            }
+            Next::Later => self.leave(held).await,
+            Next::Nobody(why) => return Resumed::Never(why),
+        };
+        if is_done { Resumed::Done } else { Resumed::NotYet }
+    }
+
+    /// Leaves a room of this server's own to whoever can go on with it from its log.
+    pub(super) async fn leave(&self, held: &Held<RoomRecord>) -> bool {
+        let record = RoomRecord { parked: true, parked_whole: false, ..(*held.record).clone() };
+        self.directory.swap(record, held.revision).await.is_ok()
     }
 
     /// Goes on with a room that was left in the store, if this server can.
     pub(super) async fn take_parked(&self, held: &Held<RoomRecord>) {
         // Whatever comes of it, it is seen to again.
-        let _ = self.claim(held, LEFT_BEHIND, Cause::Parked).await;
+        let _ = self.claim(held, LEFT_BEHIND, of_parked(&held.record)).await;
     }
 
     /// Finds out what became of a room whose owner does not answer, and if the owner is certainly gone, goes on with it, or says
@@ -210,11 +239,11 @@ impl Fates {
             if let Some(why) = &record.lost {
                 return Ok(Fate::Lost(why.clone()));
             }
-            if record.owner == *directory.me() {
+            if record.owner == *directory.me() && !record.parked {
                 return Ok(Fate::Owned(held));
             }
             let (proof, cause) = if record.parked {
-                (LEFT_BEHIND, Cause::Parked)
+                (LEFT_BEHIND, of_parked(record))
             } else {
                 match self.judge(&record.owner, Some(&record.room)).await.1 {
                     Verdict::Alive => return Ok(Fate::Owned(held)),

@@ -5,7 +5,8 @@
 //! - [`lease`]: how long this server may run its rooms after the directory last heard of it; [`witness`]: how long others
 //!   have certainly been gone; [`electorate`]: who decides whether the directory is away for everybody. All pure.
 //! - [`keeper`]: the tasks that renew the lease and keep rooms and records in accord.
-//! - [`evacuation`]: gives the rooms of a server that ends to others; [`choice`]: to which. The latter is pure.
+//! - [`handover`]: one room goes to another server; [`choice`]: to which, pure. [`evacuation`]: all rooms of a server that ends;
+//!   [`rebalance`]: some of one that has more than its share.
 //! - [`peer`]: asks other servers. [`fate`]: what became of a room whose owner does not answer; [`claims`]: it goes on here, or is
 //!   lost; [`probe`]: asking another server about itself.
 //! - [`kube`]: Kubernetes; nobody else knows it. [`endpoints`]: the little that others learn from it. [`edge_wait`]: when a new
@@ -23,6 +24,7 @@ pub mod electorate;
 pub mod endpoints;
 pub mod evacuation;
 pub mod fate;
+pub mod handover;
 pub mod keeper;
 pub mod kube;
 pub mod lease;
@@ -31,6 +33,7 @@ pub mod nats;
 pub mod news;
 pub mod peer;
 pub mod probe;
+pub mod rebalance;
 #[cfg(test)]
 mod records;
 pub mod witness;

@@ -1,7 +1,7 @@
 //! Asking other servers: for a seat, for a stream, for a sign of life. The only place of the cluster that knows tonic.
 
-use super::evacuation::{Carrier, NotTaken};
 use super::fate::{Fates, PROBE_TIMEOUT};
+use super::handover::{Carrier, NotTaken};
 use super::probe::{Probe, ProbeOutcome};
 use crate::room::RoomId;
 use crate::session::Error;

@@ -17,6 +17,7 @@ pub(super) fn room(id: &str, owner: InstanceId, epoch: u64) -> RoomRecord {
         code_hash: None,
         lost: None,
         parked: false,
+        parked_whole: false,
     }
 }
 
@@ -38,5 +39,6 @@ pub(super) fn server(instance: InstanceId) -> ServerRecord {
         electorate: Vec::new(),
         renewal_age_ms: 0,
         zone: String::new(),
+        node: String::new(),
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::cluster::memory::MemoryDirectory;
 use crate::cluster::records;
-use crate::session::directory::ServerRecord;
+use crate::session::directory::{ServerRecord, Voter};
 use tokio::time::advance;
 
 /// Servers that share a directory, and what the first sees of the others.
@@ -25,7 +25,10 @@ impl Fleet {
 
     async fn renew(&self, server: usize, electorate: &[usize]) {
         let record = ServerRecord {
-            electorate: electorate.iter().map(|&member| self.id(member)).collect(),
+            electorate: electorate
+                .iter()
+                .map(|&member| Voter { instance: self.id(member), votes: 1 })
+                .collect(),
             renewal_age_ms: self.renewal_age_ms,
             ..records::server(self.id(server))
         };

@@ -3,6 +3,7 @@
 use clap::{ArgAction, Args};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The port for other servers, unless told otherwise.
 const PEER_PORT: u16 = 7779;
@@ -47,6 +48,11 @@ pub struct FleetFlags {
     /// Which release this server is, for a canary: new rooms stay within the release of the server that was asked
     #[arg(long, env = "FRAY_RELEASE", value_name = "NAME", default_value = env!("CARGO_PKG_VERSION"))]
     pub release: String,
+
+    /// How often this server looks whether it has more than its share of the players, and then gives rooms to others: so a new
+    /// server fills up. Each room that moves costs its players a moment. 0s: never
+    #[arg(long, env = "FRAY_REBALANCE_EVERY", value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub rebalance_every: Duration,
 
     /// Carry streams on whose room is on another server; else they are refused, and the client joins again
     #[arg(long, env = "FRAY_RELAY", value_name = "BOOL", num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = ArgAction::Set)]

@@ -19,7 +19,8 @@ pub struct KubeFlags {
     #[arg(long, env = "FRAY_POD_NAMESPACE", value_name = "NAMESPACE")]
     pub pod_namespace: Option<String>,
 
-    /// Its node (downward API: spec.nodeName)
+    /// Its node (downward API: spec.nodeName). Servers of one node end together: when it is gone, it counts once among those who
+    /// must be there for others to go on with its rooms, however many servers were on it
     #[arg(long, env = "FRAY_NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
 

@@ -2,7 +2,7 @@
 
 use super::recorder::Trouble;
 use super::seat::Occupant;
-use super::travel::{Arrival, Departure, Moved};
+use super::travel::{Arrival, Departure, Moved, RESTORATIONS_MAX, Restoration};
 use super::vitals::Vitals;
 use super::{Error, RoomId};
 use crate::game::{Controls, GameFactory, Profile};
@@ -49,12 +49,16 @@ pub struct RoomInfo {
     pub(super) frozen: watch::Sender<bool>,
     /// Whether it is about to move.
     pub(super) moving: watch::Sender<bool>,
+    /// Whether it stands still to go.
+    pub(super) departing: AtomicBool,
     /// Where it has gone.
     pub(super) moved: OnceLock<Moved>,
     /// The first tick that was, or will be, made here.
     pub first_tick: u32,
-    /// It was restored here from what its last owner had recorded: how old that was.
-    pub restored: Option<Duration>,
+    /// When its servers were lost, the last one last.
+    pub restorations: Vec<Restoration>,
+    /// It ended while another server may have had it.
+    pub(super) has_unknown_owner: OnceLock<()>,
 }
 
 /// Why a room ended, when it ended in order.
@@ -106,18 +110,29 @@ impl RoomInfo {
             ended: OnceLock::new(),
             frozen: watch::Sender::new(false),
             moving: watch::Sender::new(false),
+            departing: AtomicBool::new(false),
             moved: OnceLock::new(),
             first_tick: 1,
-            restored: None,
+            restorations: Vec::new(),
+            has_unknown_owner: OnceLock::new(),
         }
     }
 
     /// Of a room that has come from elsewhere.
     pub(super) fn arrived(arrival: &Arrival, id: RoomId, game: &dyn GameFactory) -> Self {
         let Arrival { header, epoch, tick, restored, .. } = arrival;
+        let mut restorations = arrival.restorations.clone();
+        restorations.extend(restored.map(|age| Restoration { epoch: *epoch, age }));
+        restorations.drain(..restorations.len().saturating_sub(RESTORATIONS_MAX));
         let code = (!header.code.is_empty()).then(|| header.code.clone());
         let new = Self::new(id, *epoch, header.room_name.clone(), header.capacity, code, game);
-        Self { first_tick: tick + 1, restored: *restored, ..new }
+        Self { first_tick: tick + 1, restorations, ..new }
+    }
+
+    /// How much is missing for somebody who was here last in that epoch; `None`: nothing.
+    pub fn restored_since(&self, epoch: u64) -> Option<Duration> {
+        let newer = self.restorations.iter().filter(|restoration| restoration.epoch > epoch);
+        newer.map(|restoration| restoration.age).reduce(Duration::saturating_add)
     }
 
     /// Where the room has gone, if it has.
@@ -354,6 +369,16 @@ impl Handle {
         self.info.moving.send_replace(true);
     }
 
+    /// Tells its players that it does not go just now.
+    pub fn announce_stay(&self) {
+        self.info.moving.send_replace(false);
+    }
+
+    /// Whether it stands still and waits for what comes of its departure.
+    pub fn is_departing(&self) -> bool {
+        self.info.departing.load(Ordering::Acquire)
+    }
+
     /// Makes the room stand still and gives all that another server needs to go on with it. [`Error::Overloaded`]: it stands
     /// still for another reason.
     pub async fn depart(&self) -> Result<Departure, Error> {
@@ -422,6 +447,10 @@ impl Handle {
 
     /// Why nobody answers.
     fn gone(&self) -> Error {
-        if self.ending() == Some(Ending::Moved) { Error::Moved } else { Error::Ended }
+        match self.ending() {
+            Some(Ending::Moved) => Error::Moved,
+            Some(Ending::Disowned | Ending::Parked) => Error::Disowned,
+            _ => Error::Ended,
+        }
     }
 }

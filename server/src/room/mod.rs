@@ -169,6 +169,9 @@ pub enum Error {
     /// The game's rules panicked.
     #[error("the room failed")]
     Failed,
+    /// The room may be on another server by now, or soon.
+    #[error("the room may have another owner by now")]
+    Disowned,
     /// The room is on another server by now.
     #[error("the room has moved to another server")]
     Moved,

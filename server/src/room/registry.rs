@@ -13,6 +13,7 @@ use crate::store::{Header, Store};
 use crate::telemetry::{Metrics, Telemetry, Traces, spawn_named};
 use dashmap::DashMap;
 use rand::RngExt as _;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -81,6 +82,12 @@ pub struct Registry {
     permit: Arc<Permit>,
     changes: watch::Sender<u64>,
     on_end: Arc<OnceLock<OnEnd>>,
+    /// Rooms that ended here, and may go on elsewhere.
+    unfinished: Arc<Mutex<BTreeSet<RoomId>>>,
+    /// Rooms that ended in order since this server ends.
+    over: Arc<Mutex<BTreeSet<RoomId>>>,
+    /// Rooms with players are not over when this server ends.
+    goes_on: CancellationToken,
     metrics: Arc<Metrics>,
     traces: Arc<Traces>,
 }
@@ -113,6 +120,9 @@ impl Registry {
             permit: Arc::new(Permit::unlimited()),
             changes: watch::Sender::new(0),
             on_end: Arc::default(),
+            unfinished: Arc::default(),
+            over: Arc::default(),
+            goes_on: CancellationToken::new(),
             metrics: Arc::clone(&telemetry.metrics),
             traces: Arc::clone(&telemetry.traces),
         }
@@ -300,6 +310,7 @@ impl Registry {
             traces: Arc::clone(&self.traces),
             settings: self.settings.clone(),
             permit: Arc::clone(&self.permit),
+            goes_on: self.goes_on.clone(),
             header,
         };
         let begun = task::room(info, parts, beginning, self.stop.clone());
@@ -314,6 +325,9 @@ impl Registry {
             metrics: Arc::clone(&self.metrics),
             changes: self.changes.clone(),
             on_end: Arc::clone(&self.on_end),
+            unfinished: Arc::clone(&self.unfinished),
+            over: Arc::clone(&self.over),
+            stop: self.stop.clone(),
         };
         spawn_named(&self.tasks, "room", async move {
             let _entry = entry;
@@ -368,6 +382,35 @@ impl Registry {
         Recorder::new(id, tick_rate_hz, writer, Arc::clone(&self.metrics), budget)
     }
 
+    /// Rooms with players are not over when this server ends: others go on from their logs, which get no end.
+    pub fn leave_unfinished(&self) {
+        self.goes_on.cancel();
+    }
+
+    /// Rooms that ended here, and of which it was not known whether another server has them; or that had players when this server
+    /// ended. Each is named once.
+    pub fn take_unfinished(&self) -> BTreeSet<RoomId> {
+        // Nothing panics while it is held.
+        std::mem::take(&mut *self.unfinished.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Rooms that ended in order since this server ends.
+    pub fn over(&self) -> BTreeSet<RoomId> {
+        // Nothing panics while it is held.
+        self.over.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Rooms whose tasks have ended, and which are not taken out yet.
+    pub fn ending(&self) -> Vec<RoomId> {
+        let ending = self.rooms.iter().filter(|room| room.has_ended());
+        ending.map(|room| room.info().id.clone()).collect()
+    }
+
+    /// Whether this server's rooms end, since it ends.
+    pub fn is_closing(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
     /// Ends all rooms and waits for their tasks.
     pub async fn close(&self) {
         self.stop.cancel();
@@ -382,10 +425,22 @@ struct Entry {
     metrics: Arc<Metrics>,
     changes: watch::Sender<u64>,
     on_end: Arc<OnceLock<OnEnd>>,
+    unfinished: Arc<Mutex<BTreeSet<RoomId>>>,
+    over: Arc<Mutex<BTreeSet<RoomId>>>,
+    stop: CancellationToken,
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        let has_players = self.stop.is_cancelled() && self.info.players() > 0;
+        if has_players || self.info.has_unknown_owner.get().is_some() {
+            // First this, then it is gone: whoever misses it looks here.
+            let mut unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
+            unfinished.insert(self.info.id.clone());
+        } else if self.stop.is_cancelled() {
+            let mut over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+            over.insert(self.info.id.clone());
+        }
         self.rooms.remove(&self.info.id);
         if let Some(on_end) = self.on_end.get() {
             on_end(&self.info.id);

@@ -35,6 +35,8 @@ pub(super) struct Parts {
     pub(super) permit: Arc<Permit>,
     /// What its recording begins with.
     pub(super) header: Header,
+    /// A room with players has no end when the server ends.
+    pub(super) goes_on: CancellationToken,
 }
 
 /// Where a room begins.
@@ -89,7 +91,13 @@ pub(super) fn room(
         loop {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => break,
+                () = stop.cancelled() => {
+                    let goes_on = room.parts.goes_on.is_cancelled();
+                    if goes_on && !room.is_broken && room.parts.core.players() > 0 {
+                        (has_end, ending) = (false, Ending::Parked);
+                    }
+                    break;
+                }
                 () = tokio::time::sleep_until(room.parts.clock.due()), if !room.is_frozen => {
                     if !room.parts.permit.allows(Instant::now()) {
                         // Whoever holds the lease thaws it, or ends it.
@@ -109,7 +117,7 @@ pub(super) fn room(
                     if let Some(why) = room.end {
                         (reason, ending) = (EndReason::RoomOver, why);
                         // It may go on from its log, with another owner.
-                        has_end = why != Ending::Disowned;
+                        has_end = !matches!(why, Ending::Disowned | Ending::Parked);
                         break;
                     }
                     if let Some(reply) = room.departs.take() {
@@ -278,18 +286,28 @@ impl Room {
         self.hand_over(true);
         let (outcome, answer) = oneshot::channel();
         let (room, epoch) = (info.id.clone(), info.epoch);
-        let departure = Departure { room, epoch, tick, bytes, moves, barred, outcome };
+        let restorations = info.restorations.clone();
+        let departure =
+            Departure { room, epoch, tick, bytes, moves, barred, restorations, outcome };
+        info.departing.store(true, Ordering::Release);
         if reply.send(Ok(departure)).is_err() {
+            info.departing.store(false, Ordering::Release);
             return Outcome::Stays;
         }
-        tokio::select! {
+        let outcome = tokio::select! {
             biased;
-            outcome = answer => outcome.unwrap_or_else(|_| {
-                self.end = Some(Ending::Disowned);
-                Outcome::Stays
-            }),
-            () = stop.cancelled() => Outcome::Stays,
+            outcome = answer => outcome.ok(),
+            () = stop.cancelled() => None,
+        };
+        if outcome == Some(Outcome::Stays) {
+            info.departing.store(false, Ordering::Release);
         }
+        outcome.unwrap_or_else(|| {
+            // Another server may have it.
+            let _ = info.has_unknown_owner.set(());
+            self.end = Some(Ending::Disowned);
+            Outcome::Stays
+        })
     }
 
     /// Keeps the last seconds, up to the tick that was made last.

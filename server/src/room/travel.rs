@@ -26,6 +26,8 @@ pub struct Departure {
     pub moves: Vec<(u32, Move)>,
     /// Who is kept out.
     pub barred: Vec<BarredPlayer>,
+    /// See [`Restoration`].
+    pub restorations: Vec<Restoration>,
     pub(super) outcome: oneshot::Sender<Outcome>,
 }
 
@@ -62,6 +64,18 @@ pub struct Moved {
     pub shares_log: bool,
 }
 
+/// How many are remembered.
+pub const RESTORATIONS_MAX: usize = 8;
+
+/// A room's server was lost, and the room went on from its log. Players who were not back since must still be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restoration {
+    /// The epoch that began with it.
+    pub epoch: u64,
+    /// How old the state was from which it went on.
+    pub age: Duration,
+}
+
 /// Who gets no seat in a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BarredPlayer {
@@ -91,6 +105,8 @@ pub struct Arrival {
     pub barred: Vec<BarredPlayer>,
     /// Its last owner was lost: how old this state is.
     pub restored: Option<Duration>,
+    /// The same, of owners before.
+    pub restorations: Vec<Restoration>,
 }
 
 /// Why what came is no room that can go on here.
@@ -162,6 +178,7 @@ impl Arrival {
             moves: Vec::new(),
             barred: Vec::new(),
             restored: None,
+            restorations: Vec::new(),
         })
     }
 

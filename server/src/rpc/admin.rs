@@ -1,5 +1,6 @@
 //! `fray.v1.Admin`: what operators tell this server. Whoever reaches its port may.
 
+mod rebalance;
 mod servers;
 
 use crate::room::barred::BARRED_FOR;
@@ -49,15 +50,16 @@ struct Verb {
     name: &'static str,
     changes: bool,
     room: String,
+    within: Duration,
 }
 
 impl Verb {
     fn looks(name: &'static str, room: &str) -> Self {
-        Self { name, changes: false, room: room.to_owned() }
+        Self { name, changes: false, room: room.to_owned(), within: DEADLINE_MAX }
     }
 
     fn changes(name: &'static str, room: &str) -> Self {
-        Self { name, changes: true, room: room.to_owned() }
+        Self { changes: true, ..Self::looks(name, room) }
     }
 }
 
@@ -74,12 +76,12 @@ impl Service {
         request: &Request<Q>,
         work: impl Future<Output = Result<A, Error>>,
     ) -> Result<Response<A>, Status> {
-        let deadline = super::play::grpc_timeout(request.metadata()).unwrap_or(DEADLINE_MAX);
-        let done = tokio::time::timeout(deadline.min(DEADLINE_MAX), work).await;
+        let deadline = super::play::grpc_timeout(request.metadata()).unwrap_or(verb.within);
+        let done = tokio::time::timeout(deadline.min(verb.within), work).await;
         let done = done.unwrap_or(Err(Error::DeadlineExceeded));
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
         let peer = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.0.to_string());
-        let Verb { name, changes, room } = verb;
+        let Verb { name, changes, room, .. } = verb;
         let answer = done.as_ref().map_or_else(Error::reason, |_| "OK");
         if changes {
             tracing::warn!(verb = name, room, peer, answer, "an operator's call");
@@ -309,5 +311,14 @@ impl v1::admin_server::Admin for Service {
         let verb = Verb::changes("ForgetServer", "");
         let fleet = &self.sessions.fleet;
         self.told(verb, &request, servers::forget(fleet, &request.get_ref().server)).await
+    }
+
+    async fn rebalance(
+        &self,
+        request: Request<v1::RebalanceRequest>,
+    ) -> Result<Response<v1::RebalanceResponse>, Status> {
+        let rooms = request.get_ref().room_ids.join(",");
+        let verb = Verb { within: rebalance::WITHIN, ..Verb::changes("Rebalance", &rooms) };
+        self.told(verb, &request, rebalance::rebalance(&self.sessions, request.get_ref())).await
     }
 }

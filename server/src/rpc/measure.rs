@@ -23,6 +23,7 @@ const METHODS: &[(&str, bool)] = &[
     ("fray.v1.Admin/Kick", true),
     ("fray.v1.Admin/ListServers", true),
     ("fray.v1.Admin/ForgetServer", true),
+    ("fray.v1.Admin/Rebalance", true),
     ("fray.v1.Lobby/Join", true),
     ("fray.v1.Lobby/ListRooms", true),
     ("fray.v1.Lobby/WatchRooms", false),

@@ -1,7 +1,7 @@
 //! `fray.v1.Peer`, and the door for it: what other servers of the fleet ask and carry here.
 
 use crate::room::RoomId;
-use crate::session::arriving::{ARRIVAL_TIMEOUT, ARRIVALS_MAX, Offer, ROOM_BYTES_MAX, Taken};
+use crate::session::arriving::{ARRIVAL_TIMEOUT, Offer, ROOM_BYTES_MAX, Taken};
 use crate::session::directory::PEER_HEADER;
 use crate::session::onlooking::Onlookers;
 use crate::session::{Error, Lobby, telling};
@@ -16,22 +16,22 @@ use fray_proto::v1::peer_server::PeerServer;
 use futures_util::{Stream, StreamExt as _};
 use std::pin::Pin;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tonic::Status;
 use tonic::service::Routes;
+
+/// The most bytes of a message of what is carried here.
+const BEGIN_BYTES_MAX: usize = 32 << 20;
 
 /// What is served to other servers. Nothing that comes in here is passed on to a third.
 pub fn router(lobby: &Arc<Lobby>, onlookers: &Arc<Onlookers>) -> axum::Router {
     let calls = lobby.sessions().metrics.rpc.clone();
     let traces = Arc::clone(&lobby.sessions().traces);
-    let service = Service {
-        lobby: Arc::clone(lobby),
-        onlookers: Arc::clone(onlookers),
-        arrivals: Semaphore::new(ARRIVALS_MAX),
-    };
+    let service = Service { lobby: Arc::clone(lobby), onlookers: Arc::clone(onlookers) };
     let lobby_service = LobbyServer::new(super::lobby::Service::for_peers(Arc::clone(lobby)));
-    Routes::new(PeerServer::new(service))
+    // The first message of a room has all moves that wait in it.
+    let service = PeerServer::new(service).max_decoding_message_size(BEGIN_BYTES_MAX);
+    Routes::new(service)
         .add_service(lobby_service)
         .add_service(super::play::Service::for_peers(Arc::clone(lobby)))
         .prepare()
@@ -56,7 +56,6 @@ async fn only_peers(State(lobby): State<Arc<Lobby>>, request: Request, next: Nex
 struct Service {
     lobby: Arc<Lobby>,
     onlookers: Arc<Onlookers>,
-    arrivals: Semaphore,
 }
 
 /// Gathers a room that comes in pieces.
@@ -120,10 +119,10 @@ impl v1::peer_server::Peer for Service {
     ) -> Result<tonic::Response<v1::TransferResponse>, Status> {
         let sessions = self.lobby.sessions();
         let taken = async {
-            let _place = self.arrivals.try_acquire().map_err(|_| Error::Overloaded)?;
+            let place = sessions.arrivals.place()?;
             let offer = timeout(ARRIVAL_TIMEOUT, offer(request.into_inner())).await;
             let offer = offer.map_err(|_| Error::UploadTimeout("a room does not come"))??;
-            sessions.take_room(offer).await
+            sessions.take_room(offer, place).await
         };
         let Taken { epoch, first_tick } = taken.await.map_err(|error| {
             sessions.metrics.refused(error.reason());

@@ -6,11 +6,16 @@
 use super::directory::{Directory, DirectoryError, Revision, RoomRecord};
 use super::{Error, Sessions};
 use crate::room::handle::Move;
-use crate::room::travel::{Arrival, ArrivalError, BarredPlayer};
+use crate::room::travel::{Arrival, ArrivalError, BarredPlayer, Restoration};
 use crate::room::{Departure, Registry, RoomId};
+use crate::telemetry::spawn_named;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// A room's bytes are no more than this: a checkpoint and its sessions.
 pub const ROOM_BYTES_MAX: usize = 33 << 20;
@@ -18,10 +23,13 @@ pub const ROOM_BYTES_MAX: usize = 33 << 20;
 pub const ARRIVALS_MAX: usize = 8;
 /// A room is here within this, or not at all.
 pub const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often it is looked up whether a swap without an answer has happened.
-const LOOKS_MAX: usize = 3;
+/// Between two looks whether a swap without an answer has happened.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Seats are kept for a while for those who left: a room has no more sessions than this for each.
+const SESSIONS_PER_SEAT_MAX: usize = 64;
 
 /// A room that comes.
+#[derive(Clone)]
 pub struct Offer {
     /// Which.
     pub room: RoomId,
@@ -37,12 +45,14 @@ pub struct Offer {
     pub moves: Vec<(u32, Move)>,
     /// Who is kept out.
     pub barred: Vec<BarredPlayer>,
+    /// When it was restored before.
+    pub restorations: Vec<Restoration>,
 }
 
 impl Offer {
     /// Of a room that stands still, and whose record this is.
     pub fn of(departure: &Departure, revision: Revision) -> Self {
-        let Departure { room, epoch, tick, bytes, moves, barred, .. } = departure;
+        let Departure { room, epoch, tick, bytes, moves, barred, restorations, .. } = departure;
         Self {
             room: room.clone(),
             epoch: *epoch,
@@ -51,6 +61,7 @@ impl Offer {
             bytes: bytes.clone(),
             moves: moves.clone(),
             barred: barred.clone(),
+            restorations: restorations.clone(),
         }
     }
 }
@@ -64,13 +75,71 @@ pub struct Taken {
     pub first_tick: u32,
 }
 
+/// Rooms that are on their way here.
+#[derive(Debug)]
+pub struct Arrivals {
+    places: Arc<Semaphore>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Default for Arrivals {
+    fn default() -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(ARRIVALS_MAX)),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+}
+
+impl Arrivals {
+    /// A place for one more.
+    pub fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
+        Arc::clone(&self.places).try_acquire_owned().map_err(|_| Error::Overloaded)
+    }
+
+    /// Whether none is on its way.
+    pub fn are_over(&self) -> bool {
+        self.places.available_permits() == ARRIVALS_MAX
+    }
+
+    /// Waits for those that are taken over just now, for so long; what is not known by then is given up, and its record stays for
+    /// others. No more may come. Whether all were done in time.
+    pub async fn close(&self, within: Duration) -> bool {
+        self.places.close();
+        self.tasks.close();
+        let in_time = timeout(within, self.tasks.wait()).await.is_ok();
+        self.stop.cancel();
+        self.tasks.wait().await;
+        in_time
+    }
+}
+
 impl Sessions {
-    /// Takes a room over, unless this server goes away itself; see [`take`].
-    pub async fn take_room(&self, offer: Offer) -> Result<Taken, Error> {
+    /// Takes a room over, unless this server goes away itself; see [`take`]. A task of its own does it: whoever gives the room may
+    /// not wait for the end, and nothing may come between the swap and the room.
+    pub async fn take_room(
+        &self,
+        offer: Offer,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Taken, Error> {
         self.takes_players()?;
-        let taken = take(&self.rooms, self.fleet.directory.as_ref(), offer).await?;
-        self.metrics.moving.arrived.inc();
-        Ok(taken)
+        let (rooms, metrics) = (Arc::clone(&self.rooms), Arc::clone(&self.metrics));
+        let directory = Arc::clone(&self.fleet.directory);
+        let (out, answer) = oneshot::channel();
+        let stop = self.arrivals.stop.clone();
+        spawn_named(&self.arrivals.tasks, "arrival", async move {
+            let taken = stop.run_until_cancelled(take(&rooms, directory.as_ref(), offer)).await;
+            let taken = taken.unwrap_or(Err(Error::DirectoryAway));
+            if taken.is_ok() {
+                metrics.moving.arrived.inc();
+            }
+            drop(place);
+            // Nobody may listen any more.
+            let _ = out.send(taken);
+        });
+        answer.await.unwrap_or(Err(Error::Internal))
     }
 }
 
@@ -84,7 +153,10 @@ pub async fn take(
     if !rooms.has_place() {
         return Err(Error::RoomsExhausted);
     }
-    let Offer { room, epoch, revision, tick, bytes, moves, barred } = offer;
+    let Offer { room, epoch, revision, tick, bytes, moves, barred, restorations } = offer;
+    let (Some(next_epoch), Some(first_tick)) = (epoch.checked_add(1), tick.checked_add(1)) else {
+        return Err(Error::Invalid { field: "begin", problem: "no epoch or tick follows" });
+    };
     let parser = Arc::clone(rooms);
     // A large game takes its time.
     let parsed = tokio::task::spawn_blocking(move || parser.parse(&bytes)).await;
@@ -93,11 +165,14 @@ pub async fn take(
     if header.room != room.as_str() || header.epoch != epoch || arrival.tick != tick {
         return Err(Error::Invalid { field: "piece", problem: "another room, epoch or tick" });
     }
-    let arrival = Arrival { epoch: epoch + 1, moves, barred, ..arrival };
+    if arrival.sessions.sessions.len() > arrival.header.capacity as usize * SESSIONS_PER_SEAT_MAX {
+        return Err(Error::Invalid { field: "piece", problem: "too many sessions" });
+    }
+    let arrival = Arrival { epoch: next_epoch, moves, barred, restorations, ..arrival };
     own(directory, &room, epoch, revision).await?;
     // From here on nobody else will.
     match rooms.adopt(arrival) {
-        Ok(_) => Ok(Taken { epoch: epoch + 1, first_tick: tick + 1 }),
+        Ok(_) => Ok(Taken { epoch: next_epoch, first_tick }),
         Err(error) => {
             tracing::error!(%room, %error, "a room that came from another server cannot go on");
             Err(Error::Internal)
@@ -124,6 +199,7 @@ async fn own(
         epoch: epoch + 1,
         followers: Vec::new(),
         parked: false,
+        parked_whole: false,
         ..(*held.record).clone()
     };
     match directory.swap(record, revision).await {
@@ -131,18 +207,29 @@ async fn own(
         Err(DirectoryError::Conflict) => return Err(Error::RoomExists),
         Err(DirectoryError::Away | DirectoryError::Malformed) => {}
     }
-    // Whether it happened is not known: what is there now counts. If it did not happen yet, it may still.
-    for _ in 0..LOOKS_MAX {
-        if let Ok(Some(held)) = directory.read(room).await {
-            if held.record.owner == *directory.me() && held.record.epoch == epoch + 1 {
+    // Whether it happened is not known: what is there now counts. Whoever gave the room sees that it is this server's, and lets go
+    // of it: so this is not given up while it may be.
+    loop {
+        match directory.read(room).await {
+            Ok(Some(held))
+                if held.record.owner == *directory.me() && held.record.epoch == epoch + 1 =>
+            {
                 return Ok(());
             }
-            if held.revision != revision {
-                return Err(Error::RoomExists);
-            }
+            Ok(Some(held)) if held.revision != revision => return Err(Error::RoomExists),
+            // It did not happen yet, and may still: unless this comes first.
+            Ok(Some(held)) => match directory.swap((*held.record).clone(), revision).await {
+                Ok(_) => return Err(Error::DirectoryAway),
+                Err(
+                    DirectoryError::Conflict | DirectoryError::Away | DirectoryError::Malformed,
+                ) => {}
+            },
+            // The directory was wiped. Whoever gave it has it, and writes it again.
+            Ok(None) => return Err(Error::DirectoryAway),
+            Err(_) => {}
         }
+        sleep(PAUSE).await;
     }
-    Err(Error::DirectoryAway)
 }
 
 fn refused(error: &ArrivalError) -> Error {

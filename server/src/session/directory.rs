@@ -7,7 +7,7 @@
 
 use super::Error;
 use super::lobby::JoinSpec;
-use crate::room::RoomId;
+use crate::room::{Handle, RoomId};
 use crate::telemetry::traces::Peer;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -78,6 +78,9 @@ pub struct RoomRecord {
     /// Its owner has ended and left the room in the store, for another to go on with it.
     #[serde(default)]
     pub parked: bool,
+    /// … and the store has all of it, to the last tick. Else its players may be set back, and must be told.
+    #[serde(default)]
+    pub parked_whole: bool,
 }
 
 /// A server, as the directory has it. Later versions add fields only.
@@ -110,15 +113,27 @@ pub struct ServerRecord {
     pub players: BTreeMap<RoomId, u32>,
     /// Whom it would ask whether the directory is away for everybody, itself included ([`crate::cluster::electorate`]). Its
     /// silence proves nothing to others while more than half of these may be silent with it; empty: it never does.
-    #[serde(default)]
-    pub electorate: Vec<InstanceId>,
+    #[serde(default, rename = "voters")]
+    pub electorate: Vec<Voter>,
     /// Where it runs, for choosing servers nearby; empty: not known.
     #[serde(default)]
     pub zone: String,
+    /// The machine that it runs on: servers of one end together. Empty: not known, one of its own.
+    #[serde(default)]
+    pub node: String,
     /// When this was sent: how long before the newest renewal had been sent that was answered. More than the pause between two
     /// shows others that answers are missing here, though its renewals come through.
     #[serde(default)]
     pub renewal_age_ms: u64,
+}
+
+/// A server of an electorate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Voter {
+    /// Which.
+    pub instance: InstanceId,
+    /// How much its word counts: servers of one machine have as many votes together as those of another.
+    pub votes: u32,
 }
 
 impl ServerRecord {
@@ -298,6 +313,26 @@ pub trait Peers: Send + Sync + 'static {
     /// Removes the record of a server of which an operator says that it is gone for good: its rooms are lost soon after.
     /// [`Error::ServerAlive`]: it answers, or has renewed its record too lately.
     fn forget(&self, server: Held<ServerRecord>) -> BoxFuture<'_, Result<(), Error>>;
+}
+
+/// What became of a room that was to go to another server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Which.
+    pub room: RoomId,
+    /// Seats taken in it.
+    pub players: u32,
+    /// The name of the server that has it now; or why it stayed.
+    pub to: Result<String, String>,
+}
+
+/// Gives rooms of this server to others while it runs.
+pub trait RoomMover: Send + Sync + 'static {
+    /// To that server, or to whichever fits best.
+    fn send(&self, room: Handle, to: Option<Arc<ServerRecord>>) -> BoxFuture<'_, Sent>;
+
+    /// As many rooms as it takes for this server to have no more players than its share, but no more than `rooms_max`.
+    fn even_out(&self, rooms_max: usize) -> BoxFuture<'_, Vec<Sent>>;
 }
 
 /// A stream that is carried on to another server.

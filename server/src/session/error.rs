@@ -278,6 +278,7 @@ impl From<room::Error> for Error {
             room::Error::RoomsExhausted => Self::RoomsExhausted,
             room::Error::Failed => Self::RoomFailed,
             room::Error::Moved => Self::RoomMoved,
+            room::Error::Disowned => Self::OwnerUnreachable,
         }
     }
 }

@@ -40,7 +40,8 @@ pub use replays::Replays;
 
 use crate::room::Registry;
 use crate::telemetry::{Health, Metrics, Telemetry, Traces};
-use std::sync::Arc;
+use directory::RoomMover;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -100,6 +101,10 @@ pub struct Sessions {
     pub readers: TaskTracker,
     /// What was played, and the threads that play it again.
     pub replays: Arc<Replays>,
+    /// Rooms that other servers give to this one.
+    pub arrivals: arriving::Arrivals,
+    /// What gives rooms to other servers, if there are any.
+    mover: OnceLock<Arc<dyn RoomMover>>,
     draining: CancellationToken,
 }
 
@@ -128,8 +133,21 @@ impl Sessions {
             streams: TaskTracker::new(),
             readers: TaskTracker::new(),
             replays,
+            arrivals: arriving::Arrivals::default(),
+            mover: OnceLock::new(),
             draining: CancellationToken::new(),
         }
+    }
+
+    /// What gives rooms to other servers from now on. Once.
+    pub fn set_mover(&self, mover: Arc<dyn RoomMover>) {
+        // There is one.
+        let _ = self.mover.set(mover);
+    }
+
+    /// What gives rooms to other servers; `None`: there are no others.
+    pub fn mover(&self) -> Option<&Arc<dyn RoomMover>> {
+        self.mover.get()
     }
 
     /// From now on no seats are given, and streams end at their next tick.

@@ -291,6 +291,7 @@ impl Lobby {
             code_hash: draft.code.as_ref().map(|code| code_hash(&self.sessions.token_key, code)),
             lost: None,
             parked: false,
+            parked_whole: false,
         }
     }
 
@@ -316,11 +317,11 @@ impl Lobby {
         if let Some(why) = &held.record.lost {
             return Err(Error::RoomLost(why.clone()));
         }
-        if held.record.owner == *fleet.directory.me() {
-            return self.opened(&held.record.room).await;
-        }
         if held.record.parked {
             return self.settled(held).await;
+        }
+        if held.record.owner == *fleet.directory.me() {
+            return self.opened(&held.record.room).await;
         }
         if let Some(server) = fleet.directory.server(&held.record.owner) {
             return Ok(Place::There(server.record, held));
@@ -330,14 +331,19 @@ impl Lobby {
 
     /// A room of this server's that the directory has: it is here, or about to be.
     async fn opened(&self, id: &RoomId) -> Result<Place, Error> {
-        let rooms = &self.sessions.rooms;
+        let (rooms, fleet) = (&self.sessions.rooms, &self.sessions.fleet);
         let mut changes = rooms.changes();
+        let me = self.directory().me();
         let opened = async {
             loop {
                 if let Some(room) = rooms.get(id) {
                     return Some(room);
                 }
                 changes.changed().await.ok()?;
+                // It has just gone to another server.
+                if self.directory().room(id).is_some_and(|held| held.record.owner != *me) {
+                    return None;
+                }
             }
         };
         if let Ok(Some(room)) = tokio::time::timeout(OPENED_WITHIN, opened).await {
@@ -345,10 +351,14 @@ impl Lobby {
         }
         // A server that was cut off, or stood still, has ended its rooms, and may have to hear yet what became of them.
         match self.directory().read(id).await {
-            Ok(Some(held)) => Err(match &held.record.lost {
-                Some(why) => Error::RoomLost(why.clone()),
-                None => Error::OwnerUnreachable,
-            }),
+            Ok(Some(held)) => match (&held.record.lost, fleet.directory.server(&held.record.owner))
+            {
+                (Some(why), _) => Err(Error::RoomLost(why.clone())),
+                (None, Some(server)) if held.record.owner != *me && !held.record.parked => {
+                    Ok(Place::There(server.record, held))
+                }
+                (None, _) => Err(Error::OwnerUnreachable),
+            },
             Ok(None) => Err(self.unknown()),
             Err(_) => Err(Error::OwnerUnreachable),
         }

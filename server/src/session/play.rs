@@ -372,8 +372,8 @@ async fn open(
     if sessions.is_draining() {
         return Err(Error::ShuttingDown);
     }
-    let (room, claim, token) = match claim(lobby, entry, hello).await? {
-        Claimed::Here(room, claim, token) => (room, claim, token),
+    let (room, claim, token, was_here_in) = match claim(lobby, entry, hello).await? {
+        Claimed::Here { room, claim, token, was_here_in } => (room, claim, token, was_here_in),
         Claimed::There(server, ticket) => return Ok(Opened::There { server, ticket, first }),
     };
     let attached = room.attach(claim).await?;
@@ -385,16 +385,22 @@ async fn open(
         resume_token: token.reveal(),
         resumed: attached.resumed,
     };
-    // The first stream of a session that was in the room before it was restored.
-    let is_set_back = attached.resumed && attached.generation == 2;
-    let restored = room.info().restored.filter(|_| is_set_back);
+    let restored = was_here_in.and_then(|epoch| room.info().restored_since(epoch));
+    let restored = restored.filter(|_| attached.resumed);
     let welcome = Welcome { restored, ..welcome(sessions, &room, Some(player)) };
     Ok(Opened::Here(Box::new((room, attached, welcome))))
 }
 
 /// By what a stream has a seat, and where.
 enum Claimed {
-    Here(Handle, Claim, ResumeToken),
+    Here {
+        room: Handle,
+        claim: Claim,
+        /// For the next time.
+        token: ResumeToken,
+        /// The room's epoch at the last Welcome; `None`: nothing depends on what was before.
+        was_here_in: Option<u64>,
+    },
     There(Arc<ServerRecord>, Option<String>),
 }
 
@@ -411,8 +417,9 @@ async fn claim(lobby: &Lobby, entry: &Entry, hello: Hello) -> Result<Claimed, Er
         return match place {
             Place::Here(room) if room.info().epoch < token.epoch => Err(Error::OwnerUnreachable),
             Place::Here(room) => {
+                let was_here_in = Some(token.epoch);
                 let token = token.in_epoch(room.info().epoch);
-                Ok(Claimed::Here(room, Claim::Token(token.hash()), token))
+                Ok(Claimed::Here { room, claim: Claim::Token(token.hash()), token, was_here_in })
             }
             Place::There(server, held) => carried(sessions, entry, server, &held, ticket),
         };
@@ -439,7 +446,7 @@ async fn claim(lobby: &Lobby, entry: &Entry, hello: Hello) -> Result<Claimed, Er
             let RoomInfo { id, epoch, .. } = room.info().as_ref();
             let token = ResumeToken::of(&sessions.token_key, id.clone(), *epoch, &player_id);
             let claim = Claim::Ticket { player_id, token_hash: token.hash() };
-            Ok(Claimed::Here(room, claim, token))
+            Ok(Claimed::Here { room, claim, token, was_here_in: None })
         }
     }
 }

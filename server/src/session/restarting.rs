@@ -61,6 +61,7 @@ impl Sessions {
                 code_hash: code.map(|code| code_hash(&self.token_key, code)),
                 lost: None,
                 parked: false,
+                parked_whole: false,
             };
             match self.restore(&record, Cause::Lost { silent_for: grace }).await {
                 Ok(age) => {

@@ -100,6 +100,9 @@ impl Sessions {
         record: &RoomRecord,
         cause: Cause,
     ) -> Result<Option<Duration>, NotRestored> {
+        if self.takes_players().is_err() {
+            return Err(NotRestored::NotNow("this server goes away itself".into()));
+        }
         let settings = self.rooms.settings();
         let work = Work {
             store: Arc::clone(self.rooms.store()),
@@ -138,6 +141,7 @@ impl Sessions {
             moves: Vec::new(),
             barred: Vec::new(),
             restored: age,
+            restorations: Vec::new(),
         };
         match self.rooms.adopt(arrival) {
             Ok(_) => Ok(age),

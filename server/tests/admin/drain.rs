@@ -124,6 +124,7 @@ async fn a_server_with_a_record_says_how_old_its_lease_is() {
         electorate: Vec::new(),
         renewal_age_ms: 0,
         zone: String::new(),
+        node: String::new(),
     };
     fleet.directory.announce(record).await.expect("announced");
     tokio::time::advance(std::time::Duration::from_millis(1500)).await;

@@ -1,7 +1,8 @@
 //! The servers of a fleet, as an operator sees them.
 
-use super::{Net, because, refusal};
+use super::{Net, because, join, refusal};
 use fray_proto::v1;
+use fray_proto::v1::JoinRequest;
 use fray_server::cluster::memory::MemoryDirectory;
 use fray_server::session::directory::{Directory as _, InstanceId, ServerRecord};
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ fn record(instance: &InstanceId, name: &str) -> ServerRecord {
         electorate: Vec::new(),
         renewal_age_ms: 0,
         zone: String::new(),
+        node: String::new(),
     }
 }
 
@@ -96,4 +98,34 @@ async fn only_a_server_that_is_known_and_meant_is_forgotten() {
     let one = others[0].as_str();
     assert_eq!(refused(one).await, because(Code::FailedPrecondition, "SERVER_ALIVE"));
     assert_eq!(directory.servers().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rooms_are_given_away_only_to_servers_that_are_meant_and_there() {
+    let net = Net::new(&[]);
+    let mut admin = net.admin().await;
+    let mut told = async |request: v1::RebalanceRequest| {
+        let told = admin.rebalance(request).await;
+        told.map(|told| told.into_inner().rooms).map_err(|status| refusal(&status))
+    };
+    assert_eq!(told(v1::RebalanceRequest::default()).await, Ok(Vec::new()), "nothing has to go");
+    let many = vec!["abc".to_owned(); 65];
+    for request in [
+        v1::RebalanceRequest { room_ids: many, ..Default::default() },
+        v1::RebalanceRequest { rooms_max: 65, ..Default::default() },
+        v1::RebalanceRequest { server: "one".into(), ..Default::default() },
+    ] {
+        assert_eq!(told(request).await, Err(because(Code::InvalidArgument, "INVALID_ARGUMENT")));
+    }
+    let nowhere = v1::RebalanceRequest { room_ids: vec!["abc".into()], ..Default::default() };
+    assert_eq!(told(nowhere).await, Err(because(Code::NotFound, "ROOM_NOT_FOUND")));
+    let seat = join(&net, JoinRequest::default()).await.expect("a seat");
+    let room_ids = vec![seat.room.expect("a room").room_id];
+    let to_nobody =
+        v1::RebalanceRequest { room_ids: room_ids.clone(), server: "nobody".into(), rooms_max: 0 };
+    assert_eq!(told(to_nobody).await, Err(because(Code::NotFound, "SERVER_NOT_FOUND")));
+    let rooms = told(v1::RebalanceRequest { room_ids, ..Default::default() }).await;
+    let rooms = rooms.expect("told");
+    assert_eq!((rooms.len(), rooms[0].server.as_str()), (1, ""), "{rooms:?}");
+    assert_eq!(rooms[0].reason, "this server is alone");
 }

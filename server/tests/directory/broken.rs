@@ -3,7 +3,7 @@
 use super::*;
 use async_nats::jetstream::{self, kv, stream};
 use fray_server::cluster::nats::{Options, SETTLE};
-use fray_server::session::directory::DirectoryError;
+use fray_server::session::directory::{DirectoryError, Voter};
 use tokio::time::Instant;
 
 #[tokio::test]
@@ -46,7 +46,8 @@ async fn unknown_fields_are_read_over_and_what_cannot_be_read_is_left_alone_and_
     rooms.delete("Another.key").await.expect("deleted");
     servers.put("0000", "{}".into()).await.expect("put");
     let stranger = serde_json::to_string(&server(&me)).expect("JSON");
-    let stranger = stranger.replace("\"electorate\":[]", "\"electorate\":[\"me\"]");
+    let stranger =
+        stranger.replace("\"voters\":[]", "\"voters\":[{\"instance\":\"me\",\"votes\":1}]");
     servers.put(me.as_str(), stranger.into()).await.expect("put");
     until("all were seen", || joined.metrics.directory.malformed.get() >= count).await;
     assert_eq!(joined.metrics.directory.malformed.get(), count);
@@ -253,8 +254,10 @@ async fn the_record_of_a_server_that_says_nothing_any_more_stays_whatever_the_bu
         let stream = outside.get_stream(bucket).await.expect("a stream");
         assert_eq!(stream.cached_info().config.max_age, Duration::ZERO, "{bucket}");
     }
-    let record =
-        ServerRecord { electorate: vec![two.directory.me().clone()], ..server(one.directory.me()) };
+    let record = ServerRecord {
+        electorate: vec![Voter { instance: two.directory.me().clone(), votes: 1 }],
+        ..server(one.directory.me())
+    };
     one.directory.announce(record.clone()).await.expect("announced");
     until("the other sees it", || two.directory.server(one.directory.me()).is_some()).await;
     // Longer than it would have been there.

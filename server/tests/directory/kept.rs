@@ -45,6 +45,7 @@ impl Kept {
                 peer: String::new(),
                 release: "1".into(),
                 zone: String::new(),
+                node: String::new(),
             },
             token_key: sessions.token_key.clone(),
             health: Arc::clone(net.parts.health()),

@@ -73,6 +73,7 @@ fn room(name: &str, owner: &InstanceId) -> RoomRecord {
         code_hash: None,
         lost: None,
         parked: false,
+        parked_whole: false,
     }
 }
 
@@ -93,6 +94,7 @@ fn server(instance: &InstanceId) -> ServerRecord {
         electorate: Vec::new(),
         renewal_age_ms: 0,
         zone: String::new(),
+        node: String::new(),
     }
 }
 

@@ -386,6 +386,7 @@ impl Server {
                 peer: self.number.to_string(),
                 release: "1".into(),
                 zone: String::new(),
+                node: String::new(),
             },
             token_key: sessions.token_key.clone(),
             health: Arc::clone(self.net.parts.health()),
@@ -440,6 +441,7 @@ impl Server {
             code_hash: None,
             lost: None,
             parked: false,
+            parked_whole: false,
         }
     }
 
@@ -460,6 +462,7 @@ impl Server {
             electorate: Vec::new(),
             renewal_age_ms: 0,
             zone: String::new(),
+            node: String::new(),
         }
     }
 }

@@ -9,6 +9,7 @@ mod gone;
 mod restored;
 
 use fleet::{Fleet, Server, soon};
+use fray_server::cluster::fate::SERVER_ENDED;
 use fray_server::cluster::lease::{CLAIM_AFTER, DISOWN_AFTER, FREEZE_AFTER, Standing};
 use fray_server::room::{Ending, Handle};
 use fray_server::session::Error;
@@ -21,7 +22,8 @@ fn s(seconds: f64) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_is_ready_once_its_lease_was_renewed_and_leaves_nothing_behind() {
+async fn a_server_is_ready_once_its_lease_was_renewed_and_leaves_no_more_behind_than_players_must_know()
+ {
     let fleet = Fleet::new(2);
     let (one, two) = (fleet.server(0), fleet.server(1));
     one.cut(true);
@@ -52,8 +54,12 @@ async fn a_server_is_ready_once_its_lease_was_renewed_and_leaves_nothing_behind(
     soon("they do again", || !is_draining()).await;
     one.net.parts.health().draining();
     soon("others see that it goes away", is_draining).await;
+    let _empty = one.open("empty").await;
     running.stop().await;
-    assert!(two.directory.rooms().is_empty() && two.directory.servers().is_empty());
+    assert!(two.directory.servers().is_empty());
+    let left: Vec<_> = two.directory.rooms().into_iter().map(|held| held.record).collect();
+    assert_eq!(left.len(), 1, "only of the room that somebody had a seat in");
+    assert_eq!((left[0].room.as_str(), left[0].lost.as_deref()), ("abc", Some(SERVER_ENDED)));
 }
 
 #[tokio::test(start_paused = true)]

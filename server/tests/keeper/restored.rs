@@ -48,7 +48,7 @@ async fn a_killed_servers_room_goes_on_elsewhere_within_seconds_and_says_how_old
     let restored = &heirs[0];
     let info = restored.info();
     assert_eq!((info.epoch, &info.name), (2, &room.info().name));
-    let age = info.restored.expect("something may be missing");
+    let age = info.restored_since(1).expect("something may be missing");
     assert!(age >= s(1.0) && age < s(8.0), "{age:?}");
     // Chunks of half a second are written; the room itself hears of nothing yet, and writes on until it is fenced.
     assert!(info.first_tick + 12 > last_tick, "{} {last_tick}", info.first_tick);
@@ -167,7 +167,7 @@ async fn a_server_that_goes_away_leaves_a_room_to_one_that_stays() {
     assert_eq!(record(&two, &room), held, "nobody has touched it");
     let _third = three.run();
     soon("the next one takes it", || room_of(&three, &room).is_some()).await;
-    assert!(room_of(&three, &room).is_some_and(|room| room.info().restored.is_some()));
+    assert!(room_of(&three, &room).is_some_and(|room| room.info().restored_since(1).is_some()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,7 +179,7 @@ async fn a_room_that_was_left_in_the_store_goes_on_with_the_next_server_and_noth
     let departure = room.depart().await.expect("it stands still");
     let tick = departure.tick;
     let held = record(&one, &room);
-    let parked = RoomRecord { parked: true, ..(*held.record).clone() };
+    let parked = RoomRecord { parked: true, parked_whole: true, ..(*held.record).clone() };
     one.directory.swap(parked, held.revision).await.expect("swapped");
     departure.conclude(fray_server::room::Outcome::Parked);
     first.stop().await;
@@ -192,7 +192,7 @@ async fn a_room_that_was_left_in_the_store_goes_on_with_the_next_server_and_noth
     assert!(begun.elapsed() < s(3.0), "{:?}", begun.elapsed());
     let restored = room_of(&two, &room).expect("it is there");
     assert_eq!((restored.info().epoch, restored.info().first_tick), (2, tick + 1));
-    assert_eq!(restored.info().restored, None, "nothing is missing");
+    assert_eq!(restored.info().restored_since(1), None, "nothing is missing");
     assert_eq!(restored.find(token_hash).await, Ok("p1".to_owned()));
     assert!(!record(&two, &room).record.parked);
     assert_eq!(two.claims().count(true), 1);
@@ -229,8 +229,23 @@ async fn a_room_that_its_server_had_to_end_goes_on_when_that_is_well_again() {
     let all = [&one, &two, &three];
     soon("it goes on somewhere", || all.iter().any(|any| room_of(any, &room).is_some())).await;
     let restored = all.iter().find_map(|any| room_of(any, &room)).expect("it is there");
-    assert!(restored.info().epoch == 2 && restored.info().restored.is_some());
+    assert!(restored.info().epoch == 2 && restored.info().restored_since(1).is_some());
     assert_eq!(restored.find(token_hash).await, Ok("p1".to_owned()));
     sleep(s(20.0)).await;
     assert!(restored.ending().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_its_server_could_give_to_nobody_goes_on_elsewhere_after_its_end() {
+    let fleet = Fleet::sharing(2);
+    let (one, two) = (fleet.server(0), fleet.server(1));
+    let (first, _second) = (one.run(), two.run());
+    let (room, token_hash) = played(&one, "abc").await;
+    one.net.parts.sessions().rooms.leave_unfinished();
+    first.stop().await;
+    soon("it goes on", || room_of(&two, &room).is_some()).await;
+    let restored = room_of(&two, &room).expect("it is there");
+    assert_eq!(restored.info().epoch, 2);
+    assert_eq!(restored.find(token_hash).await, Ok("p1".to_owned()));
+    assert!(restored.info().restored_since(1).is_some(), "nobody said that nothing is missing");
 }

@@ -22,6 +22,8 @@ pub(super) struct Here {
     pub(super) room: RoomId,
     pub(super) epoch: u64,
     pub(super) is_frozen: bool,
+    /// It stands still to go to another server, or into the store: whoever does that sees to its record.
+    pub(super) is_departing: bool,
 }
 
 /// What is to be done.
@@ -153,7 +155,8 @@ impl Accord {
             Some(record)
                 if record.owner != *scene.me
                     || record.epoch > here.epoch
-                    || record.lost.is_some() =>
+                    || record.lost.is_some()
+                    || (record.parked && record.epoch == here.epoch && !here.is_departing) =>
             {
                 Some(Step::Disown(id()))
             }
@@ -161,6 +164,7 @@ impl Accord {
             _ if here.is_frozen && scene.standing == Standing::Held => {
                 Some(Step::ThawIfOwned(id()))
             }
+            None if here.is_departing => None,
             None => Some(Step::Restore(id())),
             Some(_) => None,
         }

@@ -25,7 +25,7 @@ fn lost(room: &str, owner: &str) -> Held<RoomRecord> {
 }
 
 fn here(room: &str, is_frozen: bool) -> Here {
-    Here { room: id(room), epoch: 1, is_frozen }
+    Here { room: id(room), epoch: 1, is_frozen, is_departing: false }
 }
 
 struct Case {
@@ -203,4 +203,20 @@ fn however_many_rooms_stand_still_or_have_another_owner_all_are_told() {
     case.records = numbers().map(|room| record(&room, OTHER, 2)).collect();
     assert_eq!(case.once().len(), 1000);
     assert!(case.once().iter().all(|step| matches!(step, Step::Disown(_))));
+}
+
+#[test]
+fn a_room_that_its_record_leaves_to_others_ends_here_unless_it_is_just_being_left() {
+    let mut parked = record("one", ME, 1);
+    Arc::make_mut(&mut parked.record).parked = true;
+    let mut case =
+        Case { here: vec![here("one", false)], records: vec![parked], ..Case::default() };
+    assert_eq!(case.once(), [Step::Disown(id("one"))]);
+    case.here[0].is_departing = true;
+    assert_eq!(case.once(), []);
+    // Nor is its record written again meanwhile: whoever gives it away asks the other server first.
+    case.records.clear();
+    assert_eq!(case.once(), []);
+    case.here[0].is_departing = false;
+    assert_eq!(case.once(), [Step::Restore(id("one"))]);
 }

@@ -17,7 +17,7 @@ use super::lease::Standing;
 use super::news::NewsSender;
 use super::probe::Probe;
 use crate::room::{Registry, RoomId};
-use crate::session::directory::{Directory, InstanceId, ServerRecord};
+use crate::session::directory::{Directory, ServerRecord, Voter};
 use crate::session::token::TokenKey;
 use crate::telemetry::{Health, Metrics, spawn_named};
 use std::collections::BTreeSet;
@@ -44,6 +44,8 @@ pub struct Card {
     pub release: String,
     /// Its zone; empty: as the platform says.
     pub zone: String,
+    /// See [`ServerRecord::node`].
+    pub node: String,
 }
 
 /// All that a keeper needs.
@@ -94,7 +96,7 @@ impl Shared {
         self.cut_off.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn record(&self, electorate: Vec<InstanceId>, renewal_age: Duration) -> ServerRecord {
+    fn record(&self, electorate: Vec<Voter>, renewal_age: Duration) -> ServerRecord {
         let Parts { directory, rooms, card, health, endpoints, .. } = &self.parts;
         let zone = match card.zone.as_str() {
             "" => endpoints.zone(&card.peer),
@@ -119,6 +121,7 @@ impl Shared {
             electorate,
             renewal_age_ms: u64::try_from(renewal_age.as_millis()).unwrap_or(u64::MAX),
             zone,
+            node: card.node.clone(),
         }
     }
 }
@@ -156,6 +159,9 @@ impl Keeper {
         spawn_named(&tasks, "sweep", sweep);
         tasks.close();
         tasks.wait().await;
+        // What was claimed and has not begun is not over either.
+        let claimed = self.shared.parts.fates.claiming();
+        self.shared.cut_off().extend(claimed);
         self.shared.parts.fates.close().await;
         if timeout(FAREWELL_TIMEOUT, reconcile::farewell(&self.shared)).await.is_err() {
             tracing::warn!("this server's records stay in the directory: it does not answer");

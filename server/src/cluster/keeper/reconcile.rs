@@ -1,6 +1,6 @@
 //! Keeps this server's rooms and records in accord: looks each second and at each change, and does what is needed.
 
-use super::super::fate::{SERVER_CUT_OFF, lost};
+use super::super::fate::{Resumed, SERVER_CUT_OFF, SERVER_ENDED, lost};
 use super::accord::{Accord, Here, Scene, Step};
 use super::{Shared, renewal};
 use crate::room::{Ending, Handle, RoomId, RoomInfo};
@@ -66,10 +66,14 @@ fn steps(shared: &Shared, accord: &mut Accord) -> Vec<Step> {
     let parts = &shared.parts;
     let directory = parts.directory.as_ref();
     let here: Vec<Here> = parts.rooms.all().iter().map(of_room).collect();
+    // In this order: what ends meanwhile is in one of these, and whoever is told of neither still has its record looked at later.
+    let ending = parts.rooms.ending();
+    shared.cut_off().extend(parts.rooms.take_unfinished());
     let frozen = here.iter().filter(|here| here.is_frozen).count();
     parts.metrics.directory.rooms_frozen.set(i64::try_from(frozen).unwrap_or(i64::MAX));
     let cut_off = shared.cut_off().clone();
-    let claiming = parts.fates.claiming();
+    let mut claiming = parts.fates.claiming();
+    claiming.extend(ending);
     let scene = Scene {
         me: directory.me(),
         here: &here,
@@ -92,6 +96,7 @@ fn of_room(room: &Handle) -> Here {
         room: room.info().id.clone(),
         epoch: room.info().epoch,
         is_frozen: *room.frozen().borrow(),
+        is_departing: room.is_departing(),
     }
 }
 
@@ -99,16 +104,24 @@ async fn take(shared: &Shared, step: Step) {
     match step {
         Step::Remove(held) => remove(shared, held, "its room is over").await,
         Step::Forget(held) => remove(shared, held, "it was lost long ago").await,
+        // Once the store is closed, farewell sees to them.
+        Step::Lose(_) | Step::Resume(_) if shared.parts.rooms.is_closing() => {}
         Step::Lose(held) => {
             let room = held.record.room.clone();
-            let has_come_back = shared.parts.fates.resume(&held, HAD_TO_END).await;
-            if has_come_back || lose(shared, held, SERVER_CUT_OFF).await {
+            let is_seen_to = match shared.parts.fates.resume(&held, HAD_TO_END).await {
+                Resumed::Done => true,
+                Resumed::NotYet => false,
+                Resumed::Never(_) => lose(shared, held, SERVER_CUT_OFF).await,
+            };
+            if is_seen_to {
                 shared.cut_off().remove(&room);
             }
         }
         Step::Resume(held) => {
-            if !shared.parts.fates.resume(&held, DID_NOT_BEGIN).await {
-                remove(shared, held, "it did not begin here").await;
+            let resumed = shared.parts.fates.resume(&held, DID_NOT_BEGIN).await;
+            if let Resumed::Never(why) = resumed {
+                // If that fails, it is looked at again.
+                lose(shared, held, why).await;
             }
         }
         Step::Restore(room) => restore(shared, &room).await,
@@ -164,6 +177,7 @@ fn record(shared: &Shared, info: &RoomInfo) -> RoomRecord {
         code_hash: info.code.as_ref().map(|code| code_hash(&parts.token_key, code)),
         lost: None,
         parked: false,
+        parked_whole: false,
     }
 }
 
@@ -227,8 +241,25 @@ pub(super) async fn farewell(shared: &Shared) {
         let RoomRecord { owner, lost, parked, .. } = held.record.as_ref();
         *owner == *directory.me() && lost.is_none() && !parked
     });
-    let remove = |held| remove(shared, held, "its server ends");
-    stream::iter(records).for_each_concurrent(AT_ONCE_MAX, remove).await;
+    let over = shared.parts.rooms.over();
+    let mut unfinished = shared.parts.rooms.take_unfinished();
+    unfinished.extend(shared.cut_off().iter().cloned());
+    let goes_on = shared.parts.fates.has_heir();
+    let see_to = |held: Held<RoomRecord>| {
+        let room = &held.record.room;
+        // Of a later epoch: it may have been on its way here.
+        let is_over = !unfinished.contains(room) && (held.record.epoch == 1 || over.contains(room));
+        async move {
+            if is_over {
+                remove(shared, held, "its server ends").await;
+            } else if goes_on {
+                shared.parts.fates.leave(&held).await;
+            } else {
+                lose(shared, held, SERVER_ENDED).await;
+            }
+        }
+    };
+    stream::iter(records).for_each_concurrent(AT_ONCE_MAX, see_to).await;
     if let Err(error) = directory.withdraw().await {
         tracing::warn!(%error, "this server's record stays in the directory for a while");
     }

@@ -6,7 +6,7 @@ use super::super::lease::{Action, Event, Lease, Poll, Standing};
 use super::super::probe::ProbeOutcome;
 use super::Shared;
 use crate::room::{Ending, RoomId};
-use crate::session::directory::{DirectoryError, InstanceId, ServerRecord};
+use crate::session::directory::{DirectoryError, ServerRecord, Voter};
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, OptionFuture};
 use futures_util::stream::FuturesUnordered;
@@ -134,10 +134,12 @@ impl Renewal<'_> {
 }
 
 /// Whom this server would ask, as far as it knows now.
-fn electorate(shared: &Shared) -> Vec<InstanceId> {
+fn electorate(shared: &Shared) -> Vec<Voter> {
     let directory = shared.parts.directory.as_ref();
-    let known = directory.servers().into_iter().map(|held| held.record.instance.clone());
-    electorate::of(directory.me(), known)
+    let servers = directory.servers();
+    let known =
+        servers.iter().map(|held| (held.record.instance.clone(), held.record.node.as_str()));
+    electorate::of((directory.me(), &shared.parts.card.node), known)
 }
 
 fn renew(shared: &Arc<Shared>, record: ServerRecord) -> BoxFuture<'_, Event> {

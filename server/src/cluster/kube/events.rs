@@ -72,10 +72,11 @@ impl Poster {
                 },
                 () = at(due) => self.put(digest.end()),
                 () = tokio::time::sleep_until(try_at), if is_waiting => {
-                    if self.post_next().await {
-                        try_at = Instant::now();
-                    } else {
-                        try_at = Instant::now() + PAUSE;
+                    // It is in the line while it is posted: nothing is lost if this ends.
+                    match stop.run_until_cancelled(self.post_next()).await {
+                        Some(true) => try_at = Instant::now(),
+                        Some(false) => try_at = Instant::now() + PAUSE,
+                        None => break,
                     }
                 }
             }
@@ -103,13 +104,13 @@ impl Poster {
 
     /// Posts the oldest. Whether to go on at once.
     async fn post_next(&mut self) -> bool {
-        let Some((at, post)) = self.waiting.pop_front() else { return true };
+        let Some((at, post)) = self.waiting.front().cloned() else { return true };
         match self.post(at, &post).await {
-            Posted::Done | Posted::Refused => true,
-            Posted::Away => {
-                self.waiting.push_front((at, post));
-                false
+            Posted::Done | Posted::Refused => {
+                self.waiting.pop_front();
+                true
             }
+            Posted::Away => false,
         }
     }
 

@@ -39,7 +39,7 @@ impl Annotator {
             if !pace.is_due(wanted, Instant::now()) {
                 continue;
             }
-            let written = self.write(wanted).await;
+            let Some(written) = stop.run_until_cancelled(self.write(wanted)).await else { return };
             pace.tried(wanted, written, Instant::now());
         }
     }

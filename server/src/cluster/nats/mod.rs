@@ -193,7 +193,10 @@ fn parse_room(key: &str, value: &[u8]) -> Option<RoomRecord> {
 fn parse_server(key: &str, value: &[u8]) -> Option<ServerRecord> {
     let record: ServerRecord = parse(value)?;
     let is_sound = InstanceId::parse(record.instance.as_str()).is_some()
-        && record.electorate.iter().all(|member| InstanceId::parse(member.as_str()).is_some());
+        && record
+            .electorate
+            .iter()
+            .all(|voter| InstanceId::parse(voter.instance.as_str()).is_some());
     (record.instance.as_str() == key && is_sound).then_some(record)
 }
 

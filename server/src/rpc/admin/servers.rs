@@ -58,7 +58,7 @@ pub(super) async fn forget(fleet: &Fleet, server: &str) -> Result<v1::ForgetServ
 }
 
 /// The one of that instance, or else of that name.
-fn find(fleet: &Fleet, server: &str) -> Result<Held<ServerRecord>, Error> {
+pub(super) fn find(fleet: &Fleet, server: &str) -> Result<Held<ServerRecord>, Error> {
     if server.is_empty() {
         return Err(Error::Invalid { field: "server", problem: "missing" });
     }

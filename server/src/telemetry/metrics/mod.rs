@@ -51,6 +51,8 @@ pub struct Metrics {
     pub players: Gauge,
     /// Players for whom there may be rooms.
     pub capacity_players: Gauge,
+    /// The most rooms.
+    pub capacity_rooms: Gauge,
     /// Connections of players.
     pub connections: Gauge,
     /// Connections that are let in at once.
@@ -180,6 +182,7 @@ impl Metrics {
             rooms_failed: Counter::default(),
             players: Gauge::default(),
             capacity_players: Gauge::default(),
+            capacity_rooms: Gauge::default(),
             connections: Gauge::default(),
             capacity_connections: Gauge::default(),
             spectators: Gauge::default(),

@@ -38,6 +38,7 @@ impl Metrics {
         let help =
             "Players for whom there may be rooms: most rooms, times the most players in each";
         count(r, "capacity_players", help, &self.capacity_players);
+        count(r, "capacity_rooms", "The most rooms", &self.capacity_rooms);
         count(r, "spectators", "Open streams of spectators", &self.spectators);
         count(r, "relays", "Open streams that are carried on to another server", &self.relays);
         count(r, "moves_received", "Moves received", &self.moves_received);

@@ -3,7 +3,7 @@
 use crate::cluster::records;
 use crate::room::RoomId;
 use crate::session::directory::{
-    Directory, DirectoryError, Held, InstanceId, Revision, RoomRecord, ServerRecord,
+    Directory, DirectoryError, Held, InstanceId, Revision, RoomRecord, ServerRecord, Voter,
 };
 use futures_util::future::BoxFuture;
 use std::time::Duration;
@@ -97,14 +97,15 @@ pub(super) fn number(instance: &InstanceId) -> usize {
 
 pub(super) fn server_record(
     server: usize,
-    electorate: Vec<InstanceId>,
+    node: &str,
+    electorate: Vec<Voter>,
     renewal_age: Duration,
 ) -> ServerRecord {
     ServerRecord {
         peer: server.to_string(),
         electorate,
         renewal_age_ms: renewal_age.as_millis() as u64,
-        zone: String::new(),
+        node: node.to_owned(),
         ..records::server(instance(server))
     }
 }

@@ -44,6 +44,8 @@ pub(super) struct Plan {
     pub(super) pauses: Vec<Vec<Interval>>,
     pub(super) starts: Vec<Ms>,
     pub(super) ends: Vec<End>,
+    /// The machine that each server runs on; empty: nobody knows.
+    pub(super) nodes: Vec<String>,
 }
 
 struct Dice(Pcg64Mcg);
@@ -100,11 +102,31 @@ impl Plan {
             }
         });
         let ends = ends.collect();
-        let mut plan = Self { cuts, away, slow, pauses, starts, ends };
+        let nodes = vec![String::new(); count];
+        let mut plan = Self { cuts, away, slow, pauses, starts, ends, nodes };
         if dice.one_in(2) || noise == 0 {
             plan.part(&mut dice, count);
         }
+        if dice.one_in(2) {
+            plan.on_machines(&mut dice);
+        }
         plan
+    }
+
+    /// Servers share machines, and it is known. Now and then a machine loses its power, with all of them.
+    fn on_machines(&mut self, dice: &mut Dice) {
+        for node in &mut self.nodes {
+            *node = format!("n{}", dice.upto(2));
+        }
+        if dice.one_in(3) {
+            let at = 10_000 + dice.upto(HEALED_AT - 10_000);
+            let (nodes, ends) = (&self.nodes, &mut self.ends);
+            // Whoever has ended before is not there.
+            let there = ends.iter_mut().zip(nodes).filter(|(_, node)| *node == "n0");
+            for (end, _) in there.filter(|(end, _)| end.at().is_none_or(|before| before > at)) {
+                *end = End::Vanished(at);
+            }
+        }
     }
 
     /// For long, some servers do not reach the directory, or are not answered by it in time, and mostly cannot ask the others.

@@ -238,10 +238,13 @@ impl World {
 
     fn renew(&mut self, now: Ms, index: usize) {
         let at = self.instant(now);
+        let node = &self.plan.nodes[index];
         let server = &mut self.servers[index];
-        let known = server.view.servers().into_iter().map(|held| held.record.instance.clone());
-        let electorate = server.published.next(|| electorate::of(&server.me, known));
-        let record: Record = server_record(index, electorate, server.lease.age(at)).into();
+        let others = server.view.servers();
+        let known =
+            others.iter().map(|held| (held.record.instance.clone(), held.record.node.as_str()));
+        let electorate = server.published.next(|| electorate::of((&server.me, node), known));
+        let record: Record = server_record(index, node, electorate, server.lease.age(at)).into();
         server.renewal = Some((now, record.clone()));
         self.ask(now, index, Ask::Renew { sent: now, record });
     }

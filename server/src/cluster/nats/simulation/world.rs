@@ -70,7 +70,7 @@ pub(super) struct World {
     happenings: Vec<Option<Happening>>,
     count: u64,
     pub(super) servers: Vec<Server>,
-    plan: Plan,
+    pub(super) plan: Plan,
     /// What came last to each server from the directory, over which connection.
     told: Vec<(u32, Ms)>,
     // What the directory has.
