@@ -87,6 +87,18 @@ echo "chart: NATS, Jaeger and Envoy take their configurations"
 
 helm-unittest --strict --file 'tests/*_test.yaml' helm
 
+# === What rolls the edge and Jaeger: their own configuration, and not another version of the chart
+
+checksums() { render --set jaeger.enabled=true "$@" | grep 'checksum/config'; }
+cp -r helm "$scratch/newer" && sed -i 's/^version: .*/version: 99.0.0/' "$scratch/newer/Chart.yaml"
+checksums >"$scratch/before"
+helm template fray "$scratch/newer" --namespace games "${cluster[@]}" --set jaeger.enabled=true | grep 'checksum/config' >"$scratch/after"
+diff "$scratch/before" "$scratch/after" || fail "another version of the chart rolls pods"
+for value in edge.trustedHops=1 jaeger.tracesMax=7 nats.fileMib=4096; do
+  [ "$(checksums --set "$value" | diff "$scratch/before" - | grep -c '^>')" = 1 ] || fail "$value does not roll one kind of pods"
+done
+echo "chart: another configuration rolls its pods, another version of the chart none"
+
 # === Wrong values are refused, and the answer names them
 
 refused=0
@@ -117,6 +129,11 @@ address|--set edge.admin.address=0.0.0.0
 /keys/identity|--set keys.identity.required=true
 /labels/team|--set labels.team=7
 /tracing/moves|--set tracing.moves=2
+/edge/admin/port|--set edge.admin.port=99999
+/nats/prefix|--set nats.prefix=a-prefix-of-thirty-three-letters-
+/nodeGoneAfterSeconds|--set-string nodeGoneAfterSeconds=30s
+/podSecurity/runAsUser|--set podSecurity.runAsUser=0
+/servers/rebalanceEvery|--set servers.rebalanceEvery=30
 WRONG
 echo "chart: $refused wrong values are refused by name"
 

@@ -18,11 +18,18 @@
 # What Kubernetes has no verb for; bash commands, whose first argument is the name of a node. kind has defaults:
 #   FRAY_CLUSTER_NODES=1     the nodes are the tests': they may be drained, killed, and cut off
 #   FRAY_CLUSTER_NODE_KILL, FRAY_CLUSTER_NODE_START       crash a node, start it again
-#   FRAY_CLUSTER_NODE_EXEC   runs a command (all further arguments) as root in a node's network; it needs `nft`
+#   FRAY_CLUSTER_NODE_EXEC   runs a command (all further arguments) as root in a node's network, where it sees the processes of the
+#                            node's pods; it needs `nft`
 # More:
 #   FRAY_CLUSTER_PLAYERS, FRAY_CLUSTER_ROOMS              200 and 20
-#   FRAY_CLUSTER_LONG=1      also what takes long
-#   FRAY_CLUSTER_OUT         where logs, figures and pictures go (target/cluster)
+#   FRAY_CLUSTER_GAP_MS      whatever happens by will, 99 of 100 players may not be without the game for longer, and nobody for four
+#                            times as long (5000: others use the machine, too; the goal of 500 is printed beside each figure)
+#   FRAY_CLUSTER_API=0       without the tests of what the server itself makes of the cluster's API
+#   FRAY_CLUSTER_LONG=1      also what there is to see when nothing happens
+#   FRAY_CLUSTER_OUT         where logs, figures and pictures go, in a folder for each run (target/cluster); `last` is the last one
+#
+# What scenes do to nodes (cordon, kill, cut off) is noted first and struck off when it is undone; what is left is undone in the end,
+# also after Ctrl-C and SIGTERM.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -31,12 +38,16 @@ say() { echo "test-cluster: $*" >&2; }
 
 target=${CARGO_TARGET_DIR:-target}
 tools=${FRAY_TOOLS:-$HOME/.cache/fray-tools}/bin
-out=${FRAY_CLUSTER_OUT:-$target/cluster}
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
 work=$(mktemp -d)
 suffix=$(od -An -N4 -tx4 /dev/urandom | tr -d ' ')
 namespace=fray-test-$suffix
+# Others may run it at the same time.
+out=${FRAY_CLUSTER_OUT:-$target/cluster}/$suffix
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+ln -sfn "$suffix" "$(dirname "$out")/last"
+# A line is VERB NODE.
+undo=$out/undo-$suffix
 
 type -P helm >/dev/null || { scripts/tools.sh helm && PATH=$PATH:$tools; }
 type -P kubectl >/dev/null || fail "kubectl is missing"
@@ -47,9 +58,16 @@ kube --request-timeout=60s get --raw /readyz >/dev/null || fail "the cluster of 
 # === What it made goes away, however it ends
 
 has_namespace=''
+tests=''
 finish() {
-  local status=$?
+  local status=$? told
   trap - EXIT
+  # Nodes come first, also when somebody is in a hurry.
+  trap : INT TERM
+  end_tests
+  undo_what_is_left || status=$((status > 0 ? status : 1))
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
   rm -rf "$work"
   if [ -n "$has_namespace" ] && [ "${KEEP:-}" = 1 ]; then
     cat >&2 <<TEXT
@@ -62,17 +80,50 @@ test-cluster: kept. To go on:
 TEXT
   elif [ -n "$has_namespace" ]; then
     # What belongs to no namespace goes with the release.
-    helm --kube-context "$context" --namespace "$namespace" uninstall fray --ignore-not-found >/dev/null 2>&1 || true
+    told=$(helm --kube-context "$context" --namespace "$namespace" uninstall fray --ignore-not-found 2>&1) \
+      || say "helm uninstall failed: $told
+test-cluster: what belongs to no namespace may still be there: its name has $namespace in it"
     kube delete namespace "$namespace" --wait --timeout=150s >/dev/null || say "namespace $namespace is still there"
   fi
-  for node in $(comm -13 "$out/cordoned" <(cordoned) 2>/dev/null); do kube uncordon "$node" || true; done
-  exit $status
+  exit "$status"
 }
-cordoned() { kube get nodes --output jsonpath='{range .items[?(@.spec.unschedulable)]}{.metadata.name}{"\n"}{end}' | sort; }
+
+undo_what_is_left() { # the latest first
+  local verb node failed=0
+  [ -s "$undo" ] || return 0
+  while read -r verb node; do
+    say "$verb $node"
+    case $verb in
+      uncordon) kube uncordon "$node" ;;
+      start) bash -c "${FRAY_CLUSTER_NODE_START:-false}" hook "$node" ;;
+      heal) bash -c "${FRAY_CLUSTER_NODE_EXEC:-false}" hook "$node" nft "add table inet $table; delete table inet $table" ;;
+      *) false ;;
+    esac </dev/null >/dev/null || { say "$verb $node: that failed, and is left to you"; failed=1; }
+  done < <(sed '1!G;h;$!d' "$undo")
+  [ "$failed" = 0 ] && rm "$undo"
+}
+# The tests' own rules in a node, as the tests name them.
+table=${namespace//-/_}
+
+run() { # COMMAND...: which ends, and all that it started, when this ends
+  local status=0
+  set -m
+  "$@" </dev/null &
+  tests=$!
+  set +m
+  wait "$tests" || status=$?
+  tests=''
+  return "$status"
+}
+end_tests() {
+  [ -n "$tests" ] || return 0
+  kill -TERM -- "-$tests" 2>/dev/null || true
+  wait "$tests" 2>/dev/null || true
+}
+
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-cordoned >"$out/cordoned"
 
 # === Nodes
 
@@ -145,11 +196,27 @@ fi
 
 kube create namespace "$namespace" >/dev/null
 has_namespace=1
+failed=0
+
+if [ "${FRAY_CLUSTER_API:-1}" = 1 ]; then
+  # They take the current context, and its namespace.
+  (umask 077 && kube config view --minify --flatten >"$work/kubeconfig")
+  kubectl --kubeconfig "$work/kubeconfig" config set-context --current --namespace "$namespace" >/dev/null
+  # No pod can be made in a new namespace before this is there.
+  for ((i = 0; i < 100; i++)); do
+    kube --namespace "$namespace" get serviceaccount default >/dev/null 2>&1 && break
+    sleep 0.2
+  done
+  run env FRAY_TEST_CLUSTER=1 KUBECONFIG="$work/kubeconfig" cargo test --locked -p fray-server --test kube \
+    || { say "what the server makes of the cluster's API: FAILED"; failed=1; }
+fi
+
 # Pods that are not restricted are refused.
 kube label namespace "$namespace" pod-security.kubernetes.io/enforce=restricted >/dev/null
 say "context $context, namespace $namespace, image $image; logs and figures in $out"
 
 [ -n "${FRAY_CHROMIUM:-}" ] || scripts/tools.sh chromium-headless-shell || say "no Chromium: the page is not tried"
-PATH=$PATH:$tools FRAY_TEST_CLUSTER=1 FRAY_CLUSTER_CONTEXT=$context FRAY_CLUSTER_NAMESPACE=$namespace FRAY_CLUSTER_OUT=$out \
-  FRAY_CLUSTER_IMAGE=$image FRAY_CLUSTER_IMAGE_NEXT=$image_next \
-  cargo test --locked -p fray-bot --test cluster -- --nocapture
+run env PATH="$PATH:$tools" FRAY_TEST_CLUSTER=1 FRAY_CLUSTER_CONTEXT="$context" FRAY_CLUSTER_NAMESPACE="$namespace" \
+  FRAY_CLUSTER_OUT="$out" FRAY_CLUSTER_UNDO="$undo" FRAY_CLUSTER_IMAGE="$image" FRAY_CLUSTER_IMAGE_NEXT="$image_next" \
+  cargo test --locked -p fray-bot --test cluster -- --nocapture || failed=1
+[ "$failed" = 0 ]

@@ -4,11 +4,22 @@
 {{- define "fray.fullname" -}}
 {{- $name := .Values.nameOverride | default .Chart.Name -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- include "fray.cut" (list .Values.fullnameOverride 40) -}}
 {{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- include "fray.cut" (list .Release.Name 40) -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- include "fray.cut" (list (printf "%s-%s" .Release.Name $name) 40) -}}
+{{- end -}}
+{{- end }}
+
+{{/* A name of at most so many characters; one that is cut ends in a hash of the whole, so that no two become one. (list "name" 40) */}}
+{{- define "fray.cut" -}}
+{{- $name := first . -}}
+{{- $max := last . | int -}}
+{{- if gt (len $name) $max -}}
+{{- printf "%s-%s" ($name | trunc (int (sub $max 9)) | trimSuffix "-") ($name | sha256sum | trunc 8) -}}
+{{- else -}}
+{{- $name | trimSuffix "-" -}}
 {{- end -}}
 {{- end }}
 
@@ -60,12 +71,12 @@ annotations:
 
 {{/* Whether servers share a directory: "true" or nothing. */}}
 {{- define "fray.fleet" -}}
-{{- if or .Values.nats.enabled .Values.nats.url -}}true{{- end -}}
+{{- if or .Values.nats.enabled .Values.nats.url .Values.nats.urlSecret.name -}}true{{- end -}}
 {{- end }}
 
 {{/* Whether the chart brings its own NATS. */}}
 {{- define "fray.ownNats" -}}
-{{- if and .Values.nats.enabled (not .Values.nats.url) -}}true{{- end -}}
+{{- if and .Values.nats.enabled (not .Values.nats.url) (not .Values.nats.urlSecret.name) -}}true{{- end -}}
 {{- end }}
 
 {{/* Where NATS is. Each server by name, so that clients find one that answers. */}}
@@ -80,6 +91,25 @@ annotations:
 {{- end -}}
 {{- join "," $urls -}}
 {{- end -}}
+{{- end }}
+
+{{/*
+What the names of this fleet's buckets begin with. Two releases at one NATS must not be one fleet. (`_` is in no name of Kubernetes', so
+that no two pairs give the same.)
+*/}}
+{{- define "fray.natsPrefix" -}}
+{{- if .Values.nats.prefix -}}
+{{- .Values.nats.prefix -}}
+{{- else if include "fray.ownNats" . -}}
+fray
+{{- else -}}
+{{- include "fray.cut" (list (printf "%s_%s" .Release.Namespace (include "fray.fullname" .) | replace "." "_") 32) -}}
+{{- end -}}
+{{- end }}
+
+{{/* The port at the end of a URL or of HOST:PORT: (list "URL" "the port if it names none") */}}
+{{- define "fray.port" -}}
+{{- regexFind ":[0-9]+$" (trimSuffix "/" (first .)) | trimPrefix ":" | default (last .) -}}
 {{- end }}
 
 {{/* The collector of traces, as a URL, or nothing. */}}
@@ -97,7 +127,10 @@ http://{{ include "fray.name" (list . "jaeger") }}:4317
 {{- .Values.edge.tracing.collector -}}
 {{- else -}}
 {{- $url := include "fray.collectorUrl" . -}}
-{{- if hasPrefix "http://" $url -}}{{- trimPrefix "http://" $url | trimSuffix "/" -}}{{- end -}}
+{{- if hasPrefix "http://" $url -}}
+{{- $host := trimPrefix "http://" $url | trimSuffix "/" -}}
+{{- regexMatch ":[0-9]+$" $host | ternary $host (printf "%s:4317" $host) -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
 
@@ -127,10 +160,21 @@ http://{{ include "fray.name" (list . "jaeger") }}:4317
 
 {{/* Whether pods may annotate themselves: only where a policy can keep them to their own. */}}
 {{- define "fray.podAnnotations" -}}
-{{- if and .Values.servers.kube .Values.rbac.create .Values.rbac.podAnnotations (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy") -}}true{{- end -}}
+{{- if and .Values.servers.kube .Values.rbac.podAnnotations (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy") -}}true{{- end -}}
 {{- end }}
 
-{{/* How many players, and what the edge's Service calls its port. */}}
+{{/* Where the chart's own test joins; nothing where it cannot know a name that players may use. */}}
+{{- define "fray.testUrl" -}}
+{{- if .Values.test.url -}}
+{{- .Values.test.url -}}
+{{- else if eq .Values.edge.mode "none" -}}
+http://{{ include "fray.name" (list . "servers") }}:7777
+{{- else if and (eq .Values.edge.mode "envoy") (eq .Values.tls.mode "none") -}}
+http://{{ include "fray.name" (list . "edge") }}:{{ include "fray.edgeServicePort" . }}
+{{- end -}}
+{{- end }}
+
+{{/* The edge's port for players, of its Service. */}}
 {{- define "fray.edgeServicePort" -}}
 {{- .Values.edge.service.port | default (ternary 80 443 (eq .Values.tls.mode "none")) -}}
 {{- end }}
@@ -160,4 +204,19 @@ http://{{ include "fray.name" (list . "jaeger") }}:4317
 {{- $_ := set $edge "tls" (dict "enabled" (ne .Values.tls.mode "none") "folder" .Values.tls.folder) -}}
 {{- $_ := set $edge.servers "tls" (dict "enabled" (ne .Values.internalTls.mode "none") "folder" .Values.internalTls.folder "name" .Values.internalTls.name) -}}
 {{- $edge | toJson -}}
+{{- end }}
+
+{{/*
+`replicas:` of a Deployment that may be autoscaled: dict "root" $, "name", "replicas", "isAutoscaled". The API takes a number that is
+no longer there for 1, so the first upgrade with autoscaling says what is there; `helm template` cannot know, and says nothing.
+*/}}
+{{- define "fray.replicas" -}}
+{{- if not .isAutoscaled -}}
+replicas: {{ .replicas }}
+{{- else -}}
+{{- $live := lookup "apps/v1" "Deployment" .root.Release.Namespace .name -}}
+{{- if and $live (hasKey $live.spec "replicas") -}}
+replicas: {{ $live.spec.replicas | int }}
+{{- end -}}
+{{- end -}}
 {{- end }}

@@ -27,9 +27,9 @@ priorityClassName: {{ . }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $part.tolerations }}
+{{- with include "fray.pod.tolerations" . }}
 tolerations:
-  {{- toYaml . | nindent 2 }}
+  {{- . | nindent 2 }}
 {{- end }}
 {{- with $part.affinity }}
 affinity:
@@ -52,13 +52,60 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
+{{/*
+How long a pod stays on a node that is gone, beside the tolerations of the values; who names such a taint there is left alone. The same
+list as above. Only where another pod comes in its place: one of a StatefulSet does not while its node is silent, and if the node comes
+back, a pod of NATS that was given up meanwhile would begin with an empty disk.
+*/}}
+{{- define "fray.pod.tolerations" -}}
+{{- $root := first . -}}
+{{- $all := (last .).tolerations | default list -}}
+{{- $seconds := $root.Values.nodeGoneAfterSeconds -}}
+{{- if and (has (index . 1) (list "server" "edge")) (not (kindIs "invalid" $seconds)) -}}
+{{- $named := list -}}
+{{- range $all -}}{{- $named = append $named (.key | default "") -}}{{- end -}}
+{{- range list "node.kubernetes.io/not-ready" "node.kubernetes.io/unreachable" -}}
+{{- if not (has . $named) -}}
+{{- $all = append $all (dict "key" . "operator" "Exists" "effect" "NoExecute" "tolerationSeconds" (int $seconds)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with $all -}}{{- toYaml . -}}{{- end -}}
+{{- end }}
+
+{{/* Where the chart's Jobs run: where servers may. */}}
+{{- define "fray.job.placement" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.servers.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.servers.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.servers.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{/* The "restricted" standard for pods. */}}
 {{- define "fray.pod.security" -}}
 securityContext:
   runAsNonRoot: true
-  runAsUser: 65532
-  runAsGroup: 65532
-  fsGroup: 65532
+  {{- with .Values.podSecurity.runAsUser }}
+  runAsUser: {{ int . }}
+  {{- end }}
+  {{- with .Values.podSecurity.runAsGroup }}
+  runAsGroup: {{ int . }}
+  {{- end }}
+  {{- with .Values.podSecurity.fsGroup }}
+  fsGroup: {{ int . }}
+  {{- end }}
   fsGroupChangePolicy: OnRootMismatch
   seccompProfile: { type: RuntimeDefault }
 {{- end }}

@@ -13,8 +13,8 @@ metadata:
     fray.dev/track: {{ .track }}
   {{- include "fray.annotations" $root | nindent 2 }}
 spec:
-{{- if not (and $values.autoscaling.enabled (eq .track "stable")) }}
-  replicas: {{ .replicas }}
+{{- with include "fray.replicas" (dict "root" $root "name" $name "replicas" .replicas "isAutoscaled" (and $values.autoscaling.enabled (eq .track "stable"))) }}
+  {{ . }}
 {{- end }}
   revisionHistoryLimit: 5
   strategy:
@@ -156,19 +156,28 @@ spec:
 - { name: FRAY_RELEASE, value: {{ . | quote }} }
 {{- end }}
 {{- if include "fray.fleet" $root }}
+{{- with $values.nats.urlSecret }}
+{{- if .name }}
+- { name: FRAY_NATS, valueFrom: { secretKeyRef: { name: {{ .name }}, key: {{ .key }} } } }
+{{- else }}
 - { name: FRAY_NATS, value: {{ include "fray.natsUrl" $root | quote }} }
-- { name: FRAY_NATS_PREFIX, value: {{ $values.nats.prefix | quote }} }
+{{- end }}
+{{- end }}
+- { name: FRAY_NATS_PREFIX, value: {{ include "fray.natsPrefix" $root | quote }} }
 - { name: FRAY_NATS_REPLICAS, value: {{ $values.nats.replicas | int | quote }} }
 - { name: FRAY_STORE_NATS, value: "true" }
 - { name: FRAY_PEER, value: "0.0.0.0:7779" }
 - { name: FRAY_ADVERTISE_PEER, value: "$(POD_IP):7779" }
 - { name: FRAY_RELAY, value: {{ $servers.relay | quote }} }
+- { name: FRAY_REBALANCE_EVERY, value: {{ $servers.rebalanceEvery | quote }} }
 {{- if $values.nats.credentialsSecret }}
 - { name: FRAY_NATS_CREDENTIALS, value: /etc/fray/nats/nats.creds }
 {{- end }}
 {{- end }}
 {{- if $values.store.persistence.enabled }}
 - { name: FRAY_STORE, value: /var/lib/fray }
+# The next pod goes on with the rooms of the one before.
+- { name: FRAY_RESTORE_ROOMS, value: "true" }
 {{- end }}
 {{- with int $values.store.mib }}
 - { name: FRAY_STORE_MIB, value: {{ . | quote }} }
@@ -176,7 +185,7 @@ spec:
 {{- if $servers.kube }}
 - { name: FRAY_KUBE, value: "true" }
 - { name: FRAY_KUBE_SERVICE, value: {{ include "fray.name" (list $root "servers") }} }
-- { name: FRAY_KUBE_EVENTS, value: {{ and $values.rbac.create $values.rbac.events | quote }} }
+- { name: FRAY_KUBE_EVENTS, value: {{ $values.rbac.events | quote }} }
 - { name: FRAY_KUBE_ANNOTATE, value: {{ eq (include "fray.podAnnotations" $root) "true" | quote }} }
 {{- if eq $values.edge.mode "envoy" }}
 - { name: FRAY_KUBE_EDGE_SERVICE, value: {{ include "fray.name" (list $root "edge") }} }

@@ -45,4 +45,25 @@
 {{- if and (eq .Values.edge.mode "gateway") (or .Values.edge.servers.addresses (contains "\"addresses\":[\"" (toJson .Values.edge.versions))) -}}
 {{- fail "edge.mode=gateway takes names of Services (dns), no addresses" -}}
 {{- end -}}
+{{- if and .Values.nats.url .Values.nats.urlSecret.name -}}
+{{- fail "nats.url and nats.urlSecret say the same: leave one of them empty" -}}
+{{- end -}}
+{{- $storeMib := .Values.store.mib | default 1024 | int -}}
+{{- if and (include "fray.ownNats" .) (lt (int .Values.nats.fileMib) (add $storeMib 64 | int)) -}}
+{{- fail (printf "nats.fileMib must be at least %d: recordings may take %d MiB (store.mib; 0: 1024), which NATS sets aside, and the directory takes some more" (add $storeMib 64) $storeMib) -}}
+{{- end -}}
+{{- if and $servers.kube .Values.rbac.podAnnotations (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) -}}
+{{- fail "rbac.podAnnotations needs a service account that is the servers' alone: set serviceAccount.name, or serviceAccount.create=true, or rbac.podAnnotations=false" -}}
+{{- end -}}
+{{- if and .Values.networkPolicy.playersFrom (ne .Values.edge.mode "envoy") -}}
+{{- fail "networkPolicy.playersFrom is about the chart's edge, which edge.mode leaves out: say in networkPolicy.serversFrom who may reach the servers" -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled (not .Values.autoscaling.customMetric) (not .Values.autoscaling.targetCpuPercent) -}}
+{{- fail "autoscaling needs autoscaling.customMetric or autoscaling.targetCpuPercent" -}}
+{{- end -}}
+{{- range $part, $strategy := dict "servers" $servers.strategy "edge" .Values.edge.strategy -}}
+{{- if and (has (toString $strategy.maxSurge) (list "0" "0%")) (has (toString $strategy.maxUnavailable) (list "0" "0%")) -}}
+{{- fail (printf "%s.strategy: with maxSurge and maxUnavailable both 0 no pod could ever be replaced" $part) -}}
+{{- end -}}
+{{- end -}}
 {{- end }}
