@@ -64,9 +64,12 @@ back, a pod of NATS that was given up meanwhile would begin with an empty disk.
 {{- if and (has (index . 1) (list "server" "edge")) (not (kindIs "invalid" $seconds)) -}}
 {{- $named := list -}}
 {{- range $all -}}{{- $named = append $named (.key | default "") -}}{{- end -}}
+{{- /* One without a key is for all taints. */ -}}
+{{- if not (has "" $named) -}}
 {{- range list "node.kubernetes.io/not-ready" "node.kubernetes.io/unreachable" -}}
 {{- if not (has . $named) -}}
 {{- $all = append $all (dict "key" . "operator" "Exists" "effect" "NoExecute" "tolerationSeconds" (int $seconds)) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -6,7 +6,7 @@ mod support;
 
 use fray_proto::hash::MoveContent;
 use fray_server::cluster::endpoints::EndpointsView;
-use fray_server::cluster::handover::{Carrier, Given, Mover, NotTaken, SentPlayers};
+use fray_server::cluster::handover::{Carrier, Given, Mover, NotTaken, SentPlayers, Unanswered};
 use fray_server::cluster::memory::MemoryDirectory;
 use fray_server::cluster::news::NewsSender;
 use fray_server::cluster::probe::{Probe, ProbeOutcome};
@@ -22,6 +22,7 @@ use fray_server::session::directory::{Directory as _, RoomMover as _, RoomRecord
 use fray_server::telemetry::Metrics;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::Net;
@@ -42,6 +43,9 @@ enum Fault {
     Slow,
 }
 
+/// Where nobody answers.
+const SILENT: &str = "silent";
+
 struct Side {
     net: Net,
     directory: Arc<MemoryDirectory>,
@@ -54,13 +58,23 @@ struct Link {
     fault: Mutex<Fault>,
     /// What has not arrived yet.
     under_way: Mutex<Vec<Offer>>,
+    /// How often a server was asked that does not answer.
+    asked_in_vain: AtomicU32,
     /// What rooms are said to have been through.
     lost_before: Mutex<Vec<Restoration>>,
 }
 
 impl Carrier for Link {
-    fn transfer<'a>(&'a self, _: &'a str, offer: Offer) -> BoxFuture<'a, Result<Taken, NotTaken>> {
+    fn transfer<'a>(
+        &'a self,
+        peer: &'a str,
+        offer: Offer,
+    ) -> BoxFuture<'a, Result<Taken, NotTaken>> {
         Box::pin(async move {
+            if peer == SILENT {
+                self.asked_in_vain.fetch_add(1, Relaxed);
+                return std::future::pending().await;
+            }
             let fault = *self.fault.lock().expect("sound");
             match fault {
                 Fault::Refused => return Err(NotTaken::Refused("OVERLOADED")),
@@ -138,6 +152,7 @@ impl World {
             directory: Arc::clone(&to.directory),
             fault: Mutex::new(fault),
             under_way: Mutex::default(),
+            asked_in_vain: AtomicU32::new(0),
             lost_before: Mutex::default(),
         });
         let mover = Arc::new(Mover {
@@ -150,6 +165,7 @@ impl World {
             news: NewsSender::default(),
             probe: Arc::clone(&link) as _,
             sent: SentPlayers::default(),
+            unanswered: Unanswered::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         });
@@ -454,7 +470,7 @@ async fn what_is_still_on_its_way_when_the_server_ends_is_not_over() {
     let _ann = seat(&room, "ann").await;
     let (given, ()) = tokio::join!(world.give(&room), async {
         sleep(Duration::from_secs(1)).await;
-        world.mover.close().await;
+        world.mover.close(Duration::ZERO).await;
     });
     assert_eq!(given, Given::Gone);
     assert_eq!(ended(&room).await, Some(Ending::Disowned));
@@ -464,7 +480,7 @@ async fn what_is_still_on_its_way_when_the_server_ends_is_not_over() {
 
 #[tokio::test(start_paused = true)]
 async fn rooms_with_players_that_nobody_took_are_not_over_when_others_can_read_their_logs() {
-    for (others_can, ending) in [(true, Ending::Parked), (false, Ending::Over)] {
+    for others_can in [true, false] {
         let world = World::new(Fault::Nothing).await;
         let (room, empty) = (world.open("abc").await, world.open("empty").await);
         let _ann = seat(&room, "ann").await;
@@ -473,7 +489,9 @@ async fn rooms_with_players_that_nobody_took_are_not_over_when_others_can_read_t
             rooms.leave_unfinished();
         }
         rooms.close().await;
-        assert_eq!((room.ending(), empty.ending()), (Some(ending), Some(Ending::Over)));
+        let is_parked = matches!(room.ending(), Some(Ending::Parked(_)));
+        assert_eq!((is_parked, empty.ending()), (others_can, Some(Ending::Over)));
+        assert!(is_parked || room.ending() == Some(Ending::Over));
         assert_eq!(rooms.take_unfinished(), [room.info().id.clone()].into());
     }
 }
@@ -481,14 +499,14 @@ async fn rooms_with_players_that_nobody_took_are_not_over_when_others_can_read_t
 #[tokio::test(start_paused = true)]
 async fn a_room_that_comes_while_others_leave_leaves_as_well() {
     let world = World::new(Fault::Nothing).await;
-    let comes = std::sync::atomic::AtomicBool::new(true);
-    let more_come = || comes.load(std::sync::atomic::Ordering::Relaxed);
+    let comes = AtomicBool::new(true);
+    let more_come = || comes.load(Relaxed);
     let evacuated = world.mover.evacuate(Instant::now() + Duration::from_secs(20), more_come);
     let (figures, _ann) = tokio::join!(evacuated, async {
         sleep(Duration::from_millis(300)).await;
         let room = world.open("late").await;
         let seat = seat(&room, "ann").await;
-        comes.store(false, std::sync::atomic::Ordering::Relaxed);
+        comes.store(false, Relaxed);
         seat
     });
     assert_eq!(figures.moved, 1);
@@ -592,4 +610,64 @@ async fn a_new_server_fills_up_once_nobody_joins_the_fleet_any_more() {
     assert!(moved_after >= first && moved_after < second, "{moved_after:?}");
     stop.cancel();
     tasks.wait().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_answer_is_left_alone_and_the_rooms_go_to_another() {
+    let world = World::new(Fault::Nothing).await;
+    // It looks like the better choice.
+    let mut target = world.target.clone();
+    target.players.insert(RoomId::parse("full").expect("an id"), 60);
+    let silent = world.from.directory.another();
+    let record = ServerRecord {
+        instance: silent.me().clone(),
+        peer: SILENT.into(),
+        name: SILENT.into(),
+        ..world.target.clone()
+    };
+    let renewals = async {
+        loop {
+            world.to.directory.announce(target.clone()).await.expect("announced");
+            silent.announce(record.clone()).await.expect("announced");
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let rooms = [world.open("abc").await, world.open("def").await, world.open("ghi").await];
+    let mut seats = Vec::new();
+    for room in &rooms {
+        seats.push(seat(room, "ann").await);
+    }
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let figures = tokio::select! {
+        figures = world.mover.evacuate(deadline, || false) => figures,
+        () = renewals => unreachable!("they do not end"),
+    };
+    assert_eq!((figures.moved, figures.left), (3, 0));
+    let asked = world.link.asked_in_vain.load(Relaxed);
+    assert!((1..=3).contains(&asked), "once for each that left at the same time: {asked}");
+    assert!(Instant::now() < deadline, "it does not take all the time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_comes_back_before_its_end_here_is_over_is_refused_for_the_moment() {
+    let world = World::new(Fault::LostAnswer).await;
+    let room = world.open("abc").await;
+    let _ann = seat(&room, "ann").await;
+    let back = async {
+        // It is there, and nobody here knows yet.
+        while world.there("abc").is_none() {
+            sleep(Duration::from_millis(10)).await;
+        }
+        let there = world.there("abc").expect("it is there");
+        let departure = there.depart().await.expect("it stands still");
+        let held = world.from.directory.read(&there.info().id).await.expect("read");
+        let offer = Offer::of(&departure, held.expect("a record").revision);
+        let taken = arriving::take(&world.mover.rooms, world.from.directory.as_ref(), offer).await;
+        assert_eq!(taken.expect_err("refused").reason(), "OVERLOADED");
+        departure.conclude(fray_server::room::Outcome::Stays);
+        there
+    };
+    let (given, there) = tokio::join!(world.give(&room), back);
+    assert_eq!(given, Given::Moved);
+    ticks(&there, 2).await;
 }

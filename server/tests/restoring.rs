@@ -486,6 +486,8 @@ async fn started_again(end: impl AsyncFnOnce(&support::Net)) -> (usize, Option<(
     let second = store();
     let net = support::Net::sharing(&[], second.clone());
     let sessions = net.parts.sessions();
+    // As when it starts: no edge has seen it yet.
+    net.parts.health().set_awaits_edges(true);
     let count = sessions.restore_own_rooms().await;
     let room = sessions.rooms.get(&room.info().id);
     let found = match &room {

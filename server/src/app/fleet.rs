@@ -6,7 +6,7 @@ use super::parts::FILE_STORE_MIB;
 use super::surroundings::Surroundings;
 use crate::cluster::endpoints::EndpointsView;
 use crate::cluster::fate::{Fates, SharedWitness};
-use crate::cluster::handover::{Mover, SentPlayers};
+use crate::cluster::handover::{Mover, SentPlayers, Unanswered};
 use crate::cluster::keeper::{self, Card, Keeper};
 use crate::cluster::memory::{MemoryDirectory, NoPeers};
 use crate::cluster::nats::{self, Follower, NatsDirectory};
@@ -151,6 +151,7 @@ impl Membership {
             endpoints: surroundings.endpoints.clone(),
             news: surroundings.news.clone(),
             sent: SentPlayers::default(),
+            unanswered: Unanswered::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         })

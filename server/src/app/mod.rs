@@ -311,7 +311,10 @@ impl App {
         self.health.draining();
         stop_rebalance.cancel();
         let sessions = &self.sessions;
-        let budget = Budget { until: Instant::now() + self.shutdown_timeout };
+        let budget = Budget {
+            until: Instant::now() + self.shutdown_timeout,
+            last_steps: (self.shutdown_timeout / 8).min(LAST_STEPS),
+        };
         let in_order = async {
             // Streams of rooms that move end with them; all others at the next tick after this.
             if let Some((mover, fates)) = &self.mover {
@@ -329,8 +332,14 @@ impl App {
             sessions.drain();
             // The listener stays open while streams are told and end, at their room's next tick.
             sessions.streams.close();
-            let told =
-                timeout(budget.share(self.shutdown_timeout / 2), sessions.streams.wait()).await;
+            // Streams of a room that is still on its way end with it.
+            let on_their_way = async {
+                if let Some((mover, _)) = &self.mover {
+                    mover.close(budget.share(MOVING_LINGER)).await;
+                }
+            };
+            let within = budget.share(self.shutdown_timeout / 2);
+            let (told, ()) = tokio::join!(timeout(within, sessions.streams.wait()), on_their_way);
             if told.is_err() {
                 tracing::warn!(
                     streams = sessions.streams.len(),
@@ -347,9 +356,6 @@ impl App {
             stop_players.cancel();
             players.close();
             players.wait().await;
-            if let Some((mover, _)) = &self.mover {
-                mover.close().await;
-            }
             if !sessions.arrivals.close(budget.share(self.shutdown_timeout / 4)).await {
                 tracing::warn!(
                     "a room that came from another server cannot be taken over: the directory is away"
@@ -360,7 +366,7 @@ impl App {
             sessions.rooms.close().await;
             // Before the others are told that they may go on with rooms from their logs.
             let stored = close_store(Arc::clone(sessions.rooms.store()));
-            if timeout(budget.share(self.shutdown_timeout), stored).await.is_err() {
+            if timeout(budget.all_but(FAREWELL), stored).await.is_err() {
                 tracing::error!("the store does not take the last that was played in time");
             }
             stop_fleet.cancel();
@@ -399,18 +405,28 @@ const SHUTDOWN_RESERVE: Duration = Duration::from_secs(5);
 /// The time for a shutdown.
 struct Budget {
     until: Instant,
+    last_steps: Duration,
 }
 
 impl Budget {
     /// For one part of it: no more than there is, with something left for what must come after it.
     fn share(&self, wanted: Duration) -> Duration {
         let left = self.until.saturating_duration_since(Instant::now());
-        wanted.min(left.saturating_sub(LAST_STEPS))
+        wanted.min(left.saturating_sub(self.last_steps))
+    }
+
+    /// All that there is, but for this.
+    fn all_but(&self, kept: Duration) -> Duration {
+        self.until.saturating_duration_since(Instant::now()).saturating_sub(kept)
     }
 }
 
-/// For rooms to write their ends, and for the others to hear of it.
+/// For rooms and the store to write their ends, and for the others to hear of it; less where there is less time in all.
 const LAST_STEPS: Duration = Duration::from_secs(3);
+/// For the last of these.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// Rooms that are still on their way at the deadline have so long to arrive.
+const MOVING_LINGER: Duration = Duration::from_secs(1);
 
 /// Gives the rooms to other servers.
 async fn evacuate(mover: &Arc<Mover>, within: Duration, more_come: impl Fn() -> bool) {

@@ -48,13 +48,20 @@ pub enum Nobody {
     NoPlace,
 }
 
-impl fmt::Display for Nobody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Nobody {
+    /// What is said of it, to players too.
+    pub fn sentence(self) -> &'static str {
+        match self {
             Self::Alone => "there is no other server that stays",
             Self::NoSuchRules => "no other server plays this version of the rules",
-            Self::NoPlace => "no other server has a place for it just now",
-        })
+            Self::NoPlace => "no other server has a place for the room just now",
+        }
+    }
+}
+
+impl fmt::Display for Nobody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.sentence())
     }
 }
 

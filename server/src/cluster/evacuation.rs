@@ -5,7 +5,7 @@ use super::choice::{self, Candidate, Nobody};
 use super::handover::{Given, Mover};
 use super::news::News;
 use crate::room::travel::{Departure, Outcome};
-use crate::room::{Handle, RoomId};
+use crate::room::{Ending, Handle, RoomId};
 use crate::session::directory::{Held, InstanceId, RoomRecord, ServerRecord};
 use crate::telemetry::spawn_named;
 use futures_util::StreamExt as _;
@@ -138,7 +138,8 @@ impl Mover {
             record: &held.record,
             silent_for: directory.silence(&held.record.instance).unwrap_or(Duration::MAX),
             sent: self.sent.to(&held.record.instance),
-            has_refused: refused(&held.record.instance),
+            has_refused: refused(&held.record.instance)
+                || self.unanswered.has(&held.record.instance, Instant::now()),
         });
         let (game, sim_version) = (room.info().game, room.info().sim_version);
         let wanted = choice::Wanted { game, sim_version, release, zone };
@@ -146,20 +147,20 @@ impl Mover {
     }
 
     /// Leaves a room in the store, if there is one that others see. A task of its own does it, to the end.
-    async fn park(self: &Arc<Self>, room: &Handle, deadline: Instant) -> Left {
+    async fn park(self: &Arc<Self>, room: &Handle, why: Nobody, deadline: Instant) -> Left {
         if !self.shares_store || !self.directory.is_reachable() {
             return Left::Here;
         }
         let (mover, room) = (Arc::clone(self), room.clone());
         let (out, answer) = oneshot::channel();
         spawn_named(&self.tasks, "parking", async move {
-            let left = mover.stop.run_until_cancelled(mover.leave_in_store(&room, deadline));
+            let left = mover.stop.run_until_cancelled(mover.leave_in_store(&room, why, deadline));
             let _ = out.send(left.await.unwrap_or(Left::Here));
         });
         answer.await.unwrap_or(Left::Here)
     }
 
-    async fn leave_in_store(&self, room: &Handle, deadline: Instant) -> Left {
+    async fn leave_in_store(&self, room: &Handle, why: Nobody, deadline: Instant) -> Left {
         let info = room.info();
         let Some(held) = self.own_record(&info.id, info.epoch).await else { return Left::Here };
         let Ok(departure) = room.depart().await else { return Left::Here };
@@ -170,7 +171,7 @@ impl Mover {
         let parked_whole = info.restorations.is_empty();
         let record = RoomRecord { parked: true, parked_whole, ..(*held.record).clone() };
         if is_there {
-            return self.parked(departure, &held, record).await;
+            return self.parked(departure, &held, record, why).await;
         }
         departure.conclude(Outcome::Stays);
         Left::Here
@@ -182,6 +183,7 @@ impl Mover {
         departure: Departure,
         held: &Held<RoomRecord>,
         record: RoomRecord,
+        why: Nobody,
     ) -> Left {
         let directory = self.directory.as_ref();
         loop {
@@ -202,7 +204,7 @@ impl Mover {
             };
             if is_parked {
                 self.metrics.moving.departed("parked");
-                departure.conclude(Outcome::Parked);
+                departure.conclude(Outcome::Parked(why.sentence()));
                 return Left::Parked;
             }
             sleep(PAUSE).await;
@@ -236,8 +238,9 @@ impl Evacuation<'_> {
             match self.mover.target(room, refused) {
                 Ok(target) => match self.mover.give(room, &target).await {
                     Given::Moved => return Left::Moved,
-                    Given::Gone => return Left::Here,
+                    Given::Gone => return gone(room),
                     Given::Refused => refusals.push((Instant::now(), target.instance.clone())),
+                    // One that does not answer is left alone for a while (`Unanswered`).
                     Given::Stays => {}
                 },
                 Err(nobody) => {
@@ -245,15 +248,28 @@ impl Evacuation<'_> {
                     let is_alone = nobody == Nobody::Alone;
                     let until = if is_alone { park_at.min(self.alone_until) } else { park_at };
                     if Instant::now() >= until {
-                        let left = self.mover.park(room, self.deadline).await;
-                        tracing::warn!(room = %id, %nobody, ?left, "no server takes a room");
-                        return left;
+                        let left = self.mover.park(room, nobody, self.deadline).await;
+                        // Directory or store may be back in time, if there are any.
+                        let may_come = self.mover.shares_store && Instant::now() < park_at;
+                        if left != Left::Here || room.has_ended() || !may_come {
+                            tracing::warn!(room = %id, %nobody, ?left, "no server takes a room");
+                            return if room.has_ended() { gone(room) } else { left };
+                        }
                     }
                 }
             }
             drop(place);
             sleep(PAUSE).await;
         }
+    }
+}
+
+/// A room that somebody else saw off.
+fn gone(room: &Handle) -> Left {
+    match room.ending() {
+        Some(Ending::Moved) => Left::Moved,
+        Some(Ending::Parked(_)) => Left::Parked,
+        _ => Left::Here,
     }
 }
 

@@ -28,6 +28,10 @@ use tokio_util::task::TaskTracker;
 const LOG_PATIENCE: Duration = Duration::from_millis(100);
 /// A room is at the other server's within this, or it is looked up where it is.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(5);
+/// A server that did not answer is left alone for so long at first …
+const LEFT_ALONE: Duration = Duration::from_secs(5);
+/// … and at most.
+const LEFT_ALONE_MAX: Duration = Duration::from_secs(300);
 /// How long the other server has to say whether it plays the room.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Between two looks.
@@ -97,6 +101,35 @@ impl SentPlayers {
     }
 }
 
+/// Servers that did not answer: a room that is offered to one stands still for nothing.
+#[derive(Debug, Default)]
+pub struct Unanswered(Mutex<BTreeMap<InstanceId, (Instant, u32)>>);
+
+impl Unanswered {
+    /// Whether it is to be left alone just now.
+    pub fn has(&self, server: &InstanceId, now: Instant) -> bool {
+        self.lock().get(server).is_some_and(|(until, _)| now < *until)
+    }
+
+    /// It did not answer: it is left alone, twice as long each time.
+    fn add(&self, server: &InstanceId, now: Instant) {
+        let mut silent = self.lock();
+        silent.retain(|_, (until, _)| now.saturating_duration_since(*until) < LEFT_ALONE_MAX);
+        let times = silent.get(server).map_or(0, |(_, times)| times + 1);
+        let pause = LEFT_ALONE * 2_u32.saturating_pow(times);
+        silent.insert(server.clone(), (now + pause.min(LEFT_ALONE_MAX), times));
+    }
+
+    fn answered(&self, server: &InstanceId) {
+        self.lock().remove(server);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<InstanceId, (Instant, u32)>> {
+        // Nothing panics while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Gives rooms to other servers.
 pub struct Mover {
     /// Where they are known.
@@ -117,6 +150,8 @@ pub struct Mover {
     pub news: NewsSender,
     /// To whom rooms went lately.
     pub sent: SentPlayers,
+    /// Who did not answer lately.
+    pub unanswered: Unanswered,
     /// Rooms on their way: whoever began it may not wait for the end.
     pub tasks: TaskTracker,
     /// Ends them.
@@ -137,10 +172,12 @@ impl Mover {
         answer.await.unwrap_or(Given::Gone)
     }
 
-    /// What is still on its way is given up: it is not known then who has it, and it does not play on here.
-    pub async fn close(&self) {
-        self.stop.cancel();
+    /// What is still on its way after so long is given up: it is not known then who has it, and it does not play on here.
+    pub async fn close(&self, within: Duration) {
         self.tasks.close();
+        // Nobody is told: who waits sees its room end.
+        let _ = timeout(within, self.tasks.wait()).await;
+        self.stop.cancel();
         self.tasks.wait().await;
     }
 
@@ -175,7 +212,12 @@ impl Mover {
         self.sent.add(&target.instance, players);
         let offer = Offer::of(&departure, held.revision);
         let taken = timeout(TRANSFER_TIMEOUT, self.carrier.transfer(&target.peer, offer)).await;
-        let (given, taken) = match taken.unwrap_or(Err(NotTaken::Unknown)) {
+        let taken = taken.unwrap_or(Err(NotTaken::Unknown));
+        match taken {
+            Err(NotTaken::Unknown) => self.unanswered.add(&target.instance, Instant::now()),
+            Ok(_) | Err(NotTaken::Refused(_)) => self.unanswered.answered(&target.instance),
+        }
+        let (given, taken) = match taken {
             Ok(taken) => (Given::Moved, Some(taken)),
             Err(NotTaken::Refused(reason)) => {
                 self.metrics.moving.departed("refused");

@@ -72,8 +72,8 @@ pub enum Ending {
     Disowned,
     /// It plays on elsewhere: [`RoomInfo::moved`].
     Moved,
-    /// It waits in the store for its next owner.
-    Parked,
+    /// It waits in the store for its next owner: why none has it yet.
+    Parked(&'static str),
 }
 
 /// Without the code: whoever has it may enter.
@@ -449,7 +449,7 @@ impl Handle {
     fn gone(&self) -> Error {
         match self.ending() {
             Some(Ending::Moved) => Error::Moved,
-            Some(Ending::Disowned | Ending::Parked) => Error::Disowned,
+            Some(Ending::Disowned | Ending::Parked(_)) => Error::Disowned,
             _ => Error::Ended,
         }
     }

@@ -148,6 +148,11 @@ impl Registry {
         self.rooms.get(id).map(|room| room.clone()).filter(|room| !room.has_ended())
     }
 
+    /// Whether a room is here, even if it has ended and its task is not over.
+    pub fn has(&self, id: &RoomId) -> bool {
+        self.rooms.contains_key(id)
+    }
+
     /// The private room with this code.
     pub fn by_code(&self, code: &str) -> Option<Handle> {
         let has_code = |room: &Handle| {

@@ -24,6 +24,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// What players are told of a room that ends with its server, and has no end in its log.
+const NOT_IN_TIME: &str =
+    "the room could not be given away in time: another server goes on from its log";
+
 /// All that a room's task owns.
 pub(super) struct Parts {
     pub(super) core: Core,
@@ -94,7 +98,7 @@ pub(super) fn room(
                 () = stop.cancelled() => {
                     let goes_on = room.parts.goes_on.is_cancelled();
                     if goes_on && !room.is_broken && room.parts.core.players() > 0 {
-                        (has_end, ending) = (false, Ending::Parked);
+                        (has_end, ending) = (false, Ending::Parked(NOT_IN_TIME));
                     }
                     break;
                 }
@@ -117,7 +121,7 @@ pub(super) fn room(
                     if let Some(why) = room.end {
                         (reason, ending) = (EndReason::RoomOver, why);
                         // It may go on from its log, with another owner.
-                        has_end = !matches!(why, Ending::Disowned | Ending::Parked);
+                        has_end = !matches!(why, Ending::Disowned | Ending::Parked(_));
                         break;
                     }
                     if let Some(reply) = room.departs.take() {
@@ -136,8 +140,8 @@ pub(super) fn room(
                                 let _ = info.moved.set(moved);
                                 break;
                             }
-                            Outcome::Parked => {
-                                (has_end, ending) = (false, Ending::Parked);
+                            Outcome::Parked(why) => {
+                                (has_end, ending) = (false, Ending::Parked(why));
                                 break;
                             }
                         }

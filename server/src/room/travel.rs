@@ -43,8 +43,8 @@ impl Departure {
 pub enum Outcome {
     /// It plays on elsewhere.
     Moved(Moved),
-    /// It is in the store, for another server to go on with it.
-    Parked,
+    /// It is in the store, for another server to go on with it: why none has it yet.
+    Parked(&'static str),
     /// It goes on here.
     Stays,
 }

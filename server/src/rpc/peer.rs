@@ -120,6 +120,11 @@ impl v1::peer_server::Peer for Service {
         let sessions = self.lobby.sessions();
         let taken = async {
             let place = sessions.arrivals.place()?;
+            // Before a room stands still for its bytes to come.
+            sessions.takes_players()?;
+            if !sessions.rooms.has_place() {
+                return Err(Error::RoomsExhausted);
+            }
             let offer = timeout(ARRIVAL_TIMEOUT, offer(request.into_inner())).await;
             let offer = offer.map_err(|_| Error::UploadTimeout("a room does not come"))??;
             sessions.take_room(offer, place).await

@@ -45,6 +45,7 @@ pub fn code(error: &Error) -> Code {
         Error::Passed(passed) => Code::from_i32(passed.code),
         Error::Internal => Code::Internal,
         Error::ShuttingDown
+        | Error::Parked(_)
         | Error::Draining
         | Error::OwnerUnreachable
         | Error::RoomMoved

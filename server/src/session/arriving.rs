@@ -3,7 +3,7 @@
 //! The other server has stopped it. It is this server's from the moment at which the directory says so, by one swap, and
 //! ticks here after that, never before.
 
-use super::directory::{Directory, DirectoryError, Revision, RoomRecord};
+use super::directory::{Directory, DirectoryError, Held, Revision, RoomRecord};
 use super::{Error, Sessions};
 use crate::room::handle::Move;
 use crate::room::travel::{Arrival, ArrivalError, BarredPlayer, Restoration};
@@ -150,6 +150,10 @@ pub async fn take(
     directory: &dyn Directory,
     offer: Offer,
 ) -> Result<Taken, Error> {
+    // An earlier stay of this room's is not over: what became of it is not known here yet.
+    if rooms.has(&offer.room) {
+        return Err(Error::Overloaded);
+    }
     if !rooms.has_place() {
         return Err(Error::RoomsExhausted);
     }
@@ -192,7 +196,11 @@ async fn own(
         Some(held) => Some(held),
         None => directory.read(room).await.map_err(|_| Error::Overloaded)?,
     };
-    let held = held.filter(|held| held.revision == revision && held.record.epoch == epoch);
+    let is_offered = |held: &Held<RoomRecord>| {
+        let RoomRecord { epoch: at, parked, lost, .. } = held.record.as_ref();
+        held.revision == revision && *at == epoch && !parked && lost.is_none()
+    };
+    let held = held.filter(is_offered);
     let held = held.ok_or(Error::RoomExists)?;
     let record = RoomRecord {
         owner: directory.me().clone(),
@@ -214,7 +222,9 @@ async fn own(
             Ok(Some(held))
                 if held.record.owner == *directory.me() && held.record.epoch == epoch + 1 =>
             {
-                return Ok(());
+                // Meanwhile it may have been left to others.
+                let is_left = held.record.parked || held.record.lost.is_some();
+                return if is_left { Err(Error::RoomExists) } else { Ok(()) };
             }
             Ok(Some(held)) if held.revision != revision => return Err(Error::RoomExists),
             // It did not happen yet, and may still: unless this comes first.

@@ -63,6 +63,9 @@ pub enum Error {
     /// The server goes away.
     #[error("the server is shutting down")]
     ShuttingDown,
+    /// The server goes away, and the room waits for another.
+    #[error("the server is shutting down, and {0}")]
+    Parked(&'static str),
     /// An operator has the server drained.
     #[error("the server takes no new players just now: try another")]
     Draining,
@@ -235,7 +238,7 @@ impl Error {
             Self::TakenOver => "TAKEN_OVER",
             Self::MoveFlood => "MOVE_FLOOD",
             Self::IdleTimeout => "IDLE_TIMEOUT",
-            Self::ShuttingDown => "SHUTTING_DOWN",
+            Self::ShuttingDown | Self::Parked(_) => "SHUTTING_DOWN",
             Self::Draining => "DRAINING",
             Self::UseWebSocket => "USE_WEBSOCKET",
             Self::Broken(_) => "STREAM_BROKEN",

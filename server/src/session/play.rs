@@ -495,7 +495,7 @@ pub(super) fn end_reason(room: &Handle) -> Error {
         Some(Ending::Over | Ending::Closed) => Error::RoomEnded,
         Some(Ending::Disowned) => Error::LeaseLost,
         Some(Ending::Moved) => Error::RoomMoved,
-        Some(Ending::Parked) => Error::ShuttingDown,
+        Some(Ending::Parked(why)) => Error::Parked(why),
         None => Error::RoomFailed,
     }
 }

@@ -12,6 +12,9 @@ use tokio::time::timeout;
 /// How long a room stands still at most for its log to get to the store.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
+/// What its players are told.
+const STARTS_AGAIN: &str = "it goes on with the room when it is started again";
+
 impl Sessions {
     /// Leaves all rooms in the store: their logs have no end.
     pub async fn leave_rooms(&self) {
@@ -25,7 +28,7 @@ impl Sessions {
                 let _ = timeout(LOG_PATIENCE, reached).await;
             }
             tracing::info!(room = %room.info().id, tick = departure.tick, "a room waits in the store for the next start");
-            departure.conclude(Outcome::Parked);
+            departure.conclude(Outcome::Parked(STARTS_AGAIN));
         }
     }
 

@@ -90,7 +90,12 @@ impl Heir for Sessions {
         record: &'a RoomRecord,
         cause: Cause,
     ) -> BoxFuture<'a, Result<Option<Duration>, NotRestored>> {
-        Box::pin(self.restore(record, cause))
+        Box::pin(async move {
+            if self.takes_players().is_err() {
+                return Err(NotRestored::NotNow("this server goes away itself".into()));
+            }
+            self.restore(record, cause).await
+        })
     }
 }
 
@@ -100,9 +105,6 @@ impl Sessions {
         record: &RoomRecord,
         cause: Cause,
     ) -> Result<Option<Duration>, NotRestored> {
-        if self.takes_players().is_err() {
-            return Err(NotRestored::NotNow("this server goes away itself".into()));
-        }
         let settings = self.rooms.settings();
         let work = Work {
             store: Arc::clone(self.rooms.store()),

@@ -181,9 +181,9 @@ async fn a_room_that_was_left_in_the_store_goes_on_with_the_next_server_and_noth
     let held = record(&one, &room);
     let parked = RoomRecord { parked: true, parked_whole: true, ..(*held.record).clone() };
     one.directory.swap(parked, held.revision).await.expect("swapped");
-    departure.conclude(fray_server::room::Outcome::Parked);
+    departure.conclude(fray_server::room::Outcome::Parked("no other server is there"));
     first.stop().await;
-    assert_eq!(room.ending(), Some(Ending::Parked));
+    assert_eq!(room.ending(), Some(Ending::Parked("no other server is there")));
     assert!(record(&two, &room).record.parked, "its server has left it there");
     sleep(s(20.0)).await;
     let _second = two.run();

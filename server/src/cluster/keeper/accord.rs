@@ -152,6 +152,8 @@ impl Accord {
     fn room(scene: &Scene<'_>, here: &Here, record: Option<&RoomRecord>) -> Option<Step> {
         let id = || here.room.clone();
         match record {
+            // Whoever gives it away finds out whose it is.
+            Some(record) if here.is_departing && record.owner != *scene.me => None,
             Some(record)
                 if record.owner != *scene.me
                     || record.epoch > here.epoch

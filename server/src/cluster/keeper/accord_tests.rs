@@ -214,6 +214,14 @@ fn a_room_that_its_record_leaves_to_others_ends_here_unless_it_is_just_being_lef
     assert_eq!(case.once(), [Step::Disown(id("one"))]);
     case.here[0].is_departing = true;
     assert_eq!(case.once(), []);
+    // It is another's already, and the answer is on its way.
+    let parked = std::mem::replace(&mut case.records, vec![record("one", OTHER, 2)]);
+    assert_eq!(case.once(), []);
+    case.here[0].is_departing = false;
+    assert_eq!(case.once(), [Step::Disown(id("one"))]);
+    case.here[0].is_departing = true;
+    case.records = parked;
+    assert_eq!(case.once(), []);
     // Nor is its record written again meanwhile: whoever gives it away asks the other server first.
     case.records.clear();
     assert_eq!(case.once(), []);

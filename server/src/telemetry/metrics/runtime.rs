@@ -58,7 +58,8 @@ impl Collector for HealthCollector {
         let help = "1: an operator has it take no new rooms and players";
         flag("drained", help, self.0.is_drained())?;
         let help = "1: takes no rooms yet, because not every edge has asked for its health";
-        flag("edges_pending", help, self.0.awaits_edges())?;
+        // Whatever else keeps it from rooms is said by `ready`.
+        flag("edges_pending", help, self.0.awaits_edges() && self.0.could_take_rooms())?;
         flag("draining", "1: is about to end, takes no more players", self.0.is_draining())
     }
 }
