@@ -164,12 +164,13 @@ if [ "${FRAY_CLUSTER_READY:-}" = 1 ]; then
   [ -n "${IMAGE:-}" ] || fail "FRAY_CLUSTER_READY: which IMAGE is there?"
   image_next=${IMAGE_NEXT:-}
 elif [ -n "${FRAY_CLUSTER_LOAD:-}" ]; then
+  # The same packages each time, and the workspace for tests: other sets have dependencies with other features, built once more.
   cargo build --locked --release -p fray-server -p fray-bot
   scripts/image.sh tree "$work/fray" "$target/release"
   load "$image" "$work/fray" /usr/bin/fray-server
   if [ "${FRAY_CLUSTER_NEXT:-1}" = 1 ]; then
     image_next=$image-next
-    cargo build --locked --release -p fray-server --example next_rules
+    cargo build --locked --release -p fray-server -p fray-bot --example next_rules
     NEXT_RULES=1 scripts/image.sh tree "$work/next" "$target/release"
     load "$image_next" "$work/next" /usr/bin/fray-server
   fi
@@ -207,7 +208,7 @@ if [ "${FRAY_CLUSTER_API:-1}" = 1 ]; then
     kube --namespace "$namespace" get serviceaccount default >/dev/null 2>&1 && break
     sleep 0.2
   done
-  run env FRAY_TEST_CLUSTER=1 KUBECONFIG="$work/kubeconfig" cargo test --locked -p fray-server --test kube \
+  run env FRAY_TEST_CLUSTER=1 KUBECONFIG="$work/kubeconfig" cargo test --locked --workspace --test kube \
     || { say "what the server makes of the cluster's API: FAILED"; failed=1; }
 fi
 
@@ -218,5 +219,5 @@ say "context $context, namespace $namespace, image $image; logs and figures in $
 [ -n "${FRAY_CHROMIUM:-}" ] || scripts/tools.sh chromium-headless-shell || say "no Chromium: the page is not tried"
 run env PATH="$PATH:$tools" FRAY_TEST_CLUSTER=1 FRAY_CLUSTER_CONTEXT="$context" FRAY_CLUSTER_NAMESPACE="$namespace" \
   FRAY_CLUSTER_OUT="$out" FRAY_CLUSTER_UNDO="$undo" FRAY_CLUSTER_IMAGE="$image" FRAY_CLUSTER_IMAGE_NEXT="$image_next" \
-  cargo test --locked -p fray-bot --test cluster -- --nocapture || failed=1
+  cargo test --locked --workspace --test cluster -- --nocapture || failed=1
 [ "$failed" = 0 ]
