@@ -164,7 +164,7 @@ if [ "${FRAY_CLUSTER_READY:-}" = 1 ]; then
   [ -n "${IMAGE:-}" ] || fail "FRAY_CLUSTER_READY: which IMAGE is there?"
   image_next=${IMAGE_NEXT:-}
 elif [ -n "${FRAY_CLUSTER_LOAD:-}" ]; then
-  # The same packages each time, and the workspace for tests: other sets have dependencies with other features, built once more.
+  # The same packages each time: other sets have dependencies with other features, built once more.
   cargo build --locked --release -p fray-server -p fray-bot
   scripts/image.sh tree "$work/fray" "$target/release"
   load "$image" "$work/fray" /usr/bin/fray-server
@@ -195,6 +195,18 @@ fi
 
 # === The tests
 
+# Exactly what `make test` builds, for the same reason.
+say "building the tests"
+built=$(cargo test --locked --workspace --no-run 2>&1) || { printf '%s\n' "$built" | tail -n 40; fail "the tests do not build"; }
+test_program() { # NAME: the path of that test
+  local path
+  path=$(sed -n "s#^ *Executable tests/$1/.*(\(.*\))\$#\1#p" <<<"$built")
+  [ -x "$path" ] || fail "there is no test $1"
+  realpath "$path"
+}
+kube_test=$(test_program kube)
+cluster_test=$(test_program cluster)
+
 kube create namespace "$namespace" >/dev/null
 has_namespace=1
 failed=0
@@ -208,7 +220,7 @@ if [ "${FRAY_CLUSTER_API:-1}" = 1 ]; then
     kube --namespace "$namespace" get serviceaccount default >/dev/null 2>&1 && break
     sleep 0.2
   done
-  run env FRAY_TEST_CLUSTER=1 KUBECONFIG="$work/kubeconfig" cargo test --locked --workspace --test kube \
+  run env FRAY_TEST_CLUSTER=1 KUBECONFIG="$work/kubeconfig" env -C server "$kube_test" \
     || { say "what the server makes of the cluster's API: FAILED"; failed=1; }
 fi
 
@@ -219,5 +231,5 @@ say "context $context, namespace $namespace, image $image; logs and figures in $
 [ -n "${FRAY_CHROMIUM:-}" ] || scripts/tools.sh chromium-headless-shell || say "no Chromium: the page is not tried"
 run env PATH="$PATH:$tools" FRAY_TEST_CLUSTER=1 FRAY_CLUSTER_CONTEXT="$context" FRAY_CLUSTER_NAMESPACE="$namespace" \
   FRAY_CLUSTER_OUT="$out" FRAY_CLUSTER_UNDO="$undo" FRAY_CLUSTER_IMAGE="$image" FRAY_CLUSTER_IMAGE_NEXT="$image_next" \
-  cargo test --locked --workspace --test cluster -- --nocapture || failed=1
+  env -C bot-client "$cluster_test" --nocapture || failed=1
 [ "$failed" = 0 ]
