@@ -1,6 +1,6 @@
 # `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help play edge observe image test test-cluster lint fmt web vectors swarm soak clean
+.PHONY: help play edge observe image test test-cluster lint fmt web vectors swarm bench soak clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ vectors: ## Regenerate the test vectors that every client is checked against
 swarm: ## Send PLAYERS bots (200) to a running server at URL for SECONDS (60)
 	cargo run --release --locked -p fray-bot -- swarm --players $(or $(PLAYERS),200) \
 	  --url $(or $(URL),http://127.0.0.1:7777) --duration $(or $(SECONDS),60)s
+
+bench: ## What an update costs, beside a naive tonic server and bare TCP (two cores, 5 minutes)
+	cargo build --release --locked -p fray-bench
+	target/release/e2e
 
 test-cluster: ## Try the chart on the cluster of the current kubeconfig; scripts/test-cluster.sh says how
 	@exec scripts/test-cluster.sh

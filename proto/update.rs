@@ -5,7 +5,7 @@
 
 use crate::cell::put_varint;
 use crate::trace::TracedMove;
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes, BytesMut};
 
 /// Bytes that gRPC puts before each message: a flag and the length.
 pub const GRPC_PREFIX_BYTES: usize = 5;
@@ -49,23 +49,75 @@ pub struct UpdateHeader<'a> {
 pub fn frame_update<'a>(
     header: &UpdateHeader<'_>,
     cells: impl Iterator<Item = &'a Bytes> + Clone,
+    space: &mut Space,
 ) -> Bytes {
-    let mut head = Vec::with_capacity(64);
-    header.encode(&mut head);
-    let update_bytes = head.len() + cells.clone().map(Bytes::len).sum::<usize>();
-    let mut envelope = Vec::with_capacity(6);
-    put_tag(&mut envelope, 2, LEN);
-    put_varint(&mut envelope, update_bytes as u32);
-    let message_bytes = envelope.len() + update_bytes;
-    let mut out = Vec::with_capacity(GRPC_PREFIX_BYTES + message_bytes);
-    out.push(0);
-    out.extend_from_slice(&(message_bytes as u32).to_be_bytes());
-    out.extend_from_slice(&envelope);
-    out.extend_from_slice(&head);
+    let head = &mut space.head;
+    head.clear();
+    // The envelope is before the header, and says how long all of it is.
+    head.resize(ENVELOPE_BYTES_MAX, 0);
+    header.encode(head);
+    let cells_bytes = cells.clone().map(Bytes::len).sum::<usize>();
+    let update_bytes = head.len() - ENVELOPE_BYTES_MAX + cells_bytes;
+    let mut envelope = [0; ENVELOPE_BYTES_MAX];
+    let begin = ENVELOPE_BYTES_MAX - put_envelope(&mut envelope, update_bytes as u32);
+    head[begin..ENVELOPE_BYTES_MAX].copy_from_slice(&envelope[begin..]);
+    let message_bytes = head.len() - begin + cells_bytes;
+    let mut out = space.take(GRPC_PREFIX_BYTES + message_bytes);
+    out.put_u8(0);
+    out.put_u32(message_bytes as u32);
+    out.extend_from_slice(&space.head[begin..]);
     for cell in cells {
         out.extend_from_slice(cell);
     }
-    out.into()
+    space.give_back(out)
+}
+
+/// A tag and a length.
+const ENVELOPE_BYTES_MAX: usize = 6;
+
+/// Writes what goes before an update into the end of `out`; says how long it is.
+fn put_envelope(out: &mut [u8; ENVELOPE_BYTES_MAX], update_bytes: u32) -> usize {
+    let length = (update_bytes.checked_ilog2().unwrap_or(0) / 7 + 1) as usize;
+    let begin = ENVELOPE_BYTES_MAX - 1 - length;
+    out[begin] = (2 << 3 | LEN) as u8;
+    for (index, byte) in out[begin + 1..].iter_mut().enumerate() {
+        let more = if index + 1 < length { 0x80 } else { 0 };
+        *byte = (update_bytes >> (7 * index)) as u8 & 0x7f | more;
+    }
+    length + 1
+}
+
+/// Where a stream's updates are made: memory that is used again once what was in it has left, so that updates of ordinary length
+/// allocate nothing.
+#[derive(Debug, Default)]
+pub struct Space {
+    head: Vec<u8>,
+    bytes: BytesMut,
+}
+
+impl Space {
+    /// Longer updates, as a world's first, get memory of their own: few, and what they took is free again.
+    pub const BYTES_MAX: usize = 1024;
+
+    fn take(&mut self, bytes: usize) -> BytesMut {
+        if bytes > Self::BYTES_MAX {
+            return BytesMut::with_capacity(bytes);
+        }
+        if self.bytes.capacity() < bytes {
+            // Begins again at the front, if nothing of what was there is still under way.
+            self.bytes.reserve(bytes.max(Self::BYTES_MAX / 2));
+        }
+        std::mem::take(&mut self.bytes)
+    }
+
+    fn give_back(&mut self, mut filled: BytesMut) -> Bytes {
+        if filled.len() > Self::BYTES_MAX {
+            return filled.freeze();
+        }
+        let update = filled.split();
+        self.bytes = filled;
+        update.freeze()
+    }
 }
 
 /// How a cell's bytes are encoded.
@@ -237,7 +289,8 @@ mod tests {
             view_checksum: Some(0),
             private: Some(&[-1, i32::MIN, 0]),
         };
-        let framed = frame_update(&header, [&cell, &keyframe].into_iter());
+        let mut space = Space::default();
+        let framed = frame_update(&header, [&cell, &keyframe].into_iter(), &mut space);
         let update = |encoding, cell, checksum, traced_moves| v1::CellUpdate {
             place: place(cell, 300),
             encoding: Some(encoding),
@@ -278,5 +331,48 @@ mod tests {
         assert_eq!(message, expected.encode_to_vec());
         let watched = v1::WatchResponse::decode(message).map(|response| response.message.is_some());
         assert_eq!(watched, Ok(true));
+    }
+
+    #[test]
+    fn updates_of_any_length_are_framed_as_prost_would() {
+        let mut space = Space::default();
+        for length in (0..200).chain([1000, 1100, 16_383, 16_384, 70_000, 40]) {
+            let cell = Bytes::from(vec![7; length]);
+            let header = UpdateHeader { tick: 9, ..UpdateHeader::default() };
+            let framed = frame_update(&header, [&cell].into_iter(), &mut space);
+            let mut update = Vec::new();
+            header.encode(&mut update);
+            update.extend_from_slice(&cell);
+            let mut message = vec![2 << 3 | 2];
+            prost::encoding::encode_varint(update.len() as u64, &mut message);
+            message.extend(update);
+            let mut expected = vec![0];
+            expected.extend((message.len() as u32).to_be_bytes());
+            expected.extend(message);
+            assert_eq!(framed, expected);
+        }
+    }
+
+    #[test]
+    fn updates_that_have_left_make_room_for_others_and_those_under_way_are_not_touched() {
+        let mut space = Space::default();
+        let cell = Bytes::from_static(&[7; 100]);
+        let mut place = None;
+        let mut under_way = Vec::new();
+        for tick in 1..100 {
+            let header = UpdateHeader { tick, ..UpdateHeader::default() };
+            let framed = frame_update(&header, [&cell].into_iter(), &mut space);
+            if tick < 50 {
+                // It has left.
+                let first = *place.get_or_insert(framed.as_ptr() as usize);
+                assert!((framed.as_ptr() as usize).abs_diff(first) < Space::BYTES_MAX);
+            } else {
+                under_way.push((tick, framed));
+            }
+        }
+        for (tick, framed) in under_way {
+            let header = UpdateHeader { tick, ..UpdateHeader::default() };
+            assert_eq!(framed, frame_update(&header, [&cell].into_iter(), &mut Space::default()));
+        }
     }
 }

@@ -1,15 +1,18 @@
 //! Accepts connections and serves a router on them: HTTP/1.1 and HTTP/2, with TLS or without, upgrades to WebSocket.
 //!
-//! tonic's own server cannot upgrade, so this is hyper's accept loop, with a limit on everything that a peer can make large.
+//! tonic's own server cannot upgrade, so this is an accept loop of our own, with a limit on everything that a peer can make large. HTTP/1.1 is hyper's,
+//! HTTP/2 is `http2/`.
 
+use crate::http2;
 use crate::telemetry::spawn_named;
 use crate::tls::Acceptor;
 use axum::Router;
 use axum::extract::ConnectInfo;
+use http::Extensions;
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::metrics::gauge::Gauge;
 use std::io::Cursor;
 use std::net::SocketAddr;
@@ -22,21 +25,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// What a peer may send before it is read, per stream: moves are small. (What Play reads ahead has a bound of its own, in
-/// `rpc/requests.rs`.) A connection takes as much for each of its streams,
-/// so that those whose reader stalls cannot use up what the others need.
-const STREAM_WINDOW_BYTES: u32 = 16 * 1024;
-/// How much larger a connection's window is than those of its streams together, which are what bounds it. h2 gives small
-/// frames that wait a budget of half the connection's window, and ends a connection that uses it up.
-const SMALL_FRAMES_FACTOR: u32 = 8;
-/// What may wait in memory to be sent, per stream.
-const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
-const HEADER_BYTES_MAX: u32 = 16 * 1024;
 const HTTP1_BUFFER_BYTES_MAX: usize = 32 * 1024;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// A peer that does not answer pings is gone.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// What an HTTP/2 connection begins with.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long a connection may take to finish once the server ends; whoever takes no bytes is cut off then.
@@ -126,8 +116,9 @@ impl Listener {
             spawn_named(&connections, "connection", async move {
                 if let Some(tls) = tls {
                     secured(&builder, &tls, stream, router, permit, stop).await;
-                } else if stop.run_until_cancelled(speaks(&stream)).await == Some(true) {
-                    connection(&builder, stream, router, permit, stop).await;
+                } else if let Some(Some(is_http2)) = stop.run_until_cancelled(speaks(&stream)).await
+                {
+                    connection(&builder, is_http2, stream, router, permit, stop).await;
                 }
             });
         }
@@ -151,32 +142,19 @@ async fn accept(
     }
 }
 
-pub(crate) fn http(tuning: Tuning) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(HTTP1_BUFFER_BYTES_MAX);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(connection_window_bytes(tuning.streams_per_connection_max))
-        .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
-        .max_concurrent_streams(tuning.streams_per_connection_max)
-        .max_header_list_size(HEADER_BYTES_MAX)
-        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
-    builder
+/// How both versions are spoken.
+#[derive(Clone, Debug)]
+pub(crate) struct Http {
+    one: http1::Builder,
+    two: http2::Settings,
 }
 
-fn connection_window_bytes(streams: u32) -> u32 {
-    // HTTP/2 has no larger ones.
-    STREAM_WINDOW_BYTES
-        .saturating_mul(SMALL_FRAMES_FACTOR)
-        .saturating_mul(streams)
-        .min(i32::MAX as u32)
+pub(crate) fn http(tuning: Tuning) -> Http {
+    let mut one = http1::Builder::new();
+    one.timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HTTP1_BUFFER_BYTES_MAX);
+    Http { one, two: http2::Settings::new(tuning.streams_per_connection_max) }
 }
 
 /// What allows a connection to be there, and counts it. It goes with every request, so that it outlives an upgrade; and with it
@@ -201,27 +179,27 @@ impl Drop for Permit {
     }
 }
 
-/// Whether the peer says in time which HTTP it speaks; afterwards HTTP's own timeouts hold.
-async fn speaks(stream: &TcpStream) -> bool {
+/// Whether the peer speaks HTTP/2, if it says in time what it speaks; afterwards HTTP's own timeouts hold.
+async fn speaks(stream: &TcpStream) -> Option<bool> {
     const LOOK_AGAIN: Duration = Duration::from_millis(5);
     let mut begin = [0; HTTP2_PREFACE.len()];
     let spoken = async {
         loop {
             match stream.peek(&mut begin).await {
-                Ok(0) | Err(_) => return false,
+                Ok(0) | Err(_) => return None,
                 Ok(n) if n < begin.len() && HTTP2_PREFACE.starts_with(&begin[..n]) => {
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
-                Ok(_) => return true,
+                Ok(_) => return Some(begin == HTTP2_PREFACE),
             }
         }
     };
-    tokio::time::timeout(HEADER_TIMEOUT, spoken).await.unwrap_or(false)
+    tokio::time::timeout(HEADER_TIMEOUT, spoken).await.unwrap_or(None)
 }
 
 /// Serves one connection with TLS: the handshake, then as any other.
 pub(crate) async fn secured(
-    builder: &auto::Builder<TokioExecutor>,
+    http: &Http,
     tls: &Acceptor,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     router: Router,
@@ -229,11 +207,24 @@ pub(crate) async fn secured(
     stop: CancellationToken,
 ) {
     // Whatever failed was counted there.
-    let Some(Ok(stream)) = stop.run_until_cancelled(tls.accept(stream)).await else { return };
+    if let Some(Ok(stream)) = stop.run_until_cancelled(tls.accept(stream)).await {
+        unknown(http, stream, router, permit, stop).await;
+    }
+}
+
+/// Serves one connection of which it is not known what it speaks, and that cannot be looked into ahead.
+pub(crate) async fn unknown(
+    http: &Http,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    router: Router,
+    permit: Option<Arc<Permit>>,
+    stop: CancellationToken,
+) {
     let (mut read, write) = tokio::io::split(stream);
     let Some(Some(begin)) = stop.run_until_cancelled(begins(&mut read)).await else { return };
+    let is_http2 = begin == HTTP2_PREFACE;
     let stream = tokio::io::join(Cursor::new(begin).chain(read), write);
-    connection(builder, stream, router, permit, stop).await;
+    connection(http, is_http2, stream, router, permit, stop).await;
 }
 
 /// What the peer says first, if it says in time which HTTP it speaks. Within TLS there is no looking ahead.
@@ -254,35 +245,51 @@ async fn begins(stream: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
 }
 
 /// Serves one connection until it ends, or until what it had begun at `stop` is finished, or has had its time.
-pub(crate) async fn connection(
-    builder: &auto::Builder<TokioExecutor>,
+async fn connection(
+    http: &Http,
+    is_http2: bool,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     router: Router,
     permit: Option<Arc<Permit>>,
     stop: CancellationToken,
 ) {
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        if let Some(permit) = &permit {
-            if let Some(peer) = permit.peer {
-                request.extensions_mut().insert(ConnectInfo(peer));
-            }
-            request.extensions_mut().insert(Arc::clone(permit));
+    let mut with = Extensions::new();
+    if let Some(permit) = permit {
+        if let Some(peer) = permit.peer {
+            with.insert(ConnectInfo(peer));
         }
-        tower::Service::call(&mut router.clone(), request)
-    });
-    let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
-    let served = tokio::select! {
-        served = serving.as_mut() => served,
-        () = stop.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            match tokio::time::timeout(LINGER, serving).await {
-                Ok(served) => served,
-                Err(_) => return tracing::debug!("a connection did not finish in time"),
-            }
+        with.insert(permit);
+    }
+    // A connection that broke is the peer's doing, nearly always: it must not be able to fill the log.
+    if is_http2 {
+        if let Err(error) = http2::serve(&http.two, stream, router, with, stop).await {
+            tracing::debug!(%error, "a connection broke");
         }
-    };
-    if let Err(error) = served {
-        // The peer's doing, nearly always: it must not be able to fill the log.
+    } else if let Err(error) = http1(&http.one, stream, router, with, stop).await {
         tracing::debug!(%error, "a connection broke");
     }
+}
+
+async fn http1(
+    builder: &http1::Builder,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    router: Router,
+    with: Extensions,
+    stop: CancellationToken,
+) -> hyper::Result<()> {
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().extend(with.clone());
+        tower::Service::call(&mut router.clone(), request)
+    });
+    let serving = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let mut serving = pin!(serving);
+    tokio::select! {
+        served = serving.as_mut() => return served,
+        () = stop.cancelled() => {}
+    }
+    serving.as_mut().graceful_shutdown();
+    tokio::time::timeout(LINGER, serving).await.unwrap_or_else(|_| {
+        tracing::debug!("a connection did not finish in time");
+        Ok(())
+    })
 }

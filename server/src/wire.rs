@@ -8,6 +8,7 @@ use crate::session::Error;
 use crate::session::arriving::Offer;
 use crate::session::directory::{ListedRoom, Revision, Seated};
 use crate::session::lobby::{JoinSpec, RoomChoice};
+pub use crate::session::message::INCOMING_BYTES_MAX;
 use crate::session::message::{Hello, Incoming, Outgoing, Welcome};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use fray_proto::update::GRPC_PREFIX_BYTES;
@@ -18,8 +19,6 @@ use tokio::time::Instant;
 
 /// The most bytes of a game's own part of a move.
 const MOVE_PAYLOAD_BYTES_MAX: usize = 64;
-/// The most bytes of a message from a client.
-pub const INCOMING_BYTES_MAX: usize = 16 * 1024;
 
 /// What another server is asked for.
 pub fn join_request(spec: JoinSpec) -> v1::JoinRequest {

@@ -15,11 +15,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["game"]),
     ("replay", &["game", "replication", "store", "telemetry"]),
     ("room", &["game", "replication", "store", "telemetry"]),
-    ("session", &["game", "replay", "replication", "room", "store", "telemetry"]),
+    ("session", &["game", "replay", "replication", "room", "seldom", "store", "telemetry"]),
     // Implements what the session asks of a fleet.
     ("cluster", &["room", "session", "store", "telemetry", "tls", "wire"]),
     ("wire", &["game", "room", "session"]),
-    ("rpc", &["replay", "room", "session", "store", "telemetry", "wire"]),
+    ("rpc", &["http2", "replay", "room", "session", "store", "telemetry", "wire"]),
     ("web", &["listener", "rpc", "session", "telemetry", "wire"]),
     // Files that change while the server runs; whoever has some says what becomes of them.
     ("reload", &["telemetry"]),
@@ -30,7 +30,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("status", &["room", "session", "telemetry", "web"]),
     ("telemetry", &[]),
     ("config", &["telemetry"]),
-    ("listener", &["telemetry", "tls"]),
+    ("listener", &["http2", "telemetry", "tls"]),
+    ("http2", &["seldom"]),
+    ("seldom", &[]),
 ];
 
 /// Crates that only some modules may name.
@@ -43,7 +45,8 @@ const GUARDED_CRATES: &[(&str, &[&str])] = &[
     ("tonic_web", &["rpc"]),
     ("tonic_prost", &["rpc"]),
     ("prost", &["rpc", "web", "wire"]),
-    ("axum", &["rpc", "web", "status", "telemetry", "listener", "app"]),
+    ("axum", &["rpc", "web", "status", "telemetry", "listener", "http2", "app"]),
+    ("h2", &["http2"]),
     ("clap", &["config", "main"]),
     ("opentelemetry", &["telemetry"]),
     ("opentelemetry_otlp", &["telemetry"]),

@@ -187,7 +187,7 @@ impl<'a> Worker<'a> {
 }
 
 fn encoder(game: &dyn Game, header: &Header) -> Encoder {
-    Encoder::new(Grid::new(game.world(), game.motions()), header.tick_rate_hz)
+    Encoder::new(Grid::of(game), header.tick_rate_hz)
 }
 
 /// How it ended, for people.

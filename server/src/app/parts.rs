@@ -198,7 +198,7 @@ impl Parts {
         let (http, router) = (listener::http(self.tuning), self.players.clone());
         match &self.tls {
             Some(tls) => listener::secured(&http, tls, stream, router, None, stop).await,
-            None => listener::connection(&http, stream, router, None, stop).await,
+            None => listener::unknown(&http, stream, router, None, stop).await,
         }
     }
 
@@ -209,7 +209,7 @@ impl Parts {
     ) {
         let stop = self.stop_operators.clone();
         let http = listener::http(self.tuning);
-        listener::connection(&http, stream, self.operators.clone(), None, stop).await;
+        listener::unknown(&http, stream, self.operators.clone(), None, stop).await;
     }
 
     /// The same for one who changes something.
@@ -219,7 +219,7 @@ impl Parts {
     ) {
         let stop = self.stop_operators.clone();
         let http = listener::http(CONTROL);
-        listener::connection(&http, stream, self.control.clone(), None, stop).await;
+        listener::unknown(&http, stream, self.control.clone(), None, stop).await;
     }
 
     /// The last step of an orderly end.

@@ -65,6 +65,12 @@ pub trait Game: Send + 'static {
     /// How entities move, by kind; constant.
     fn motions(&self) -> Motions;
 
+    /// Half the width or height of the smallest view that anybody has, in sub-units; constant. Cells are not made much smaller than
+    /// views: each costs a few bytes and some time per update. Where everybody sees all of the world, it is one cell.
+    fn view_extent_min(&self) -> i32 {
+        0
+    }
+
     /// A player comes in. Returns the id of its entity, which is its own until it leaves.
     /// Numbers are never used twice in a room; players may come in another order than that of their numbers.
     fn join(&mut self, player: u32, profile: &Profile) -> u32;

@@ -67,7 +67,7 @@ impl<R: Read> Playback<R> {
     /// The header of what is played, and how its world is cut into cells; none if the log does not hold a state yet.
     pub fn header(&self) -> Option<(&Header, Grid)> {
         let game = self.simulation.game()?;
-        Some((self.simulation.header()?, Grid::new(game.world(), game.motions())))
+        Some((self.simulation.header()?, Grid::of(game)))
     }
 
     /// Where in the recording the next record begins.
@@ -130,7 +130,7 @@ impl<R: Read> Playback<R> {
             // Nothing that was written is a base for what follows: ticks are missing here, or were not looked at, or a later
             // owner of the room went back to the last tick that it knew.
             self.splicer.restart();
-            Encoder::new(Grid::new(game.world(), game.motions()), header.tick_rate_hz)
+            Encoder::new(Grid::of(game), header.tick_rate_hz)
         });
         let view = game.view(Some(self.followed_player).filter(|player| *player != 0));
         self.frame = Some(encoder.encode(tick, &self.published, Vec::new(), view, Vec::new()));

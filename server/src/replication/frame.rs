@@ -1,7 +1,7 @@
 //! One tick of a room, as all its streams share it.
 
 use super::traced::TracedCell;
-use crate::game::{Entity, Motions, Refusal, View, World, WorldLimits};
+use crate::game::{Entity, Game, Motions, Refusal, View, World, WorldLimits};
 use bytes::Bytes;
 use fray_proto::cell::{Rules, encode_keyframe};
 use fray_proto::hash::cell_checksum;
@@ -27,13 +27,26 @@ impl Grid {
     /// A cell's edge is the least power of two that is at least 20 ticks of top speed and 1/8 of the world: small enough
     /// that a view is a part of the world, large enough that few entities cross from one into another.
     pub fn new(limits: WorldLimits, motions: Motions) -> Self {
+        Self::with_views(limits, motions, 0)
+    }
+
+    /// As this game asks for it.
+    pub fn of(game: &dyn Game) -> Self {
+        Self::with_views(game.world(), game.motions(), game.view_extent_min())
+    }
+
+    /// The same, and an edge is no shorter than half of the power of two above the smallest view's extent. A world that everybody
+    /// sees is one cell.
+    fn with_views(limits: WorldLimits, motions: Motions, view_extent_min: i32) -> Self {
         const CELL_TICKS_MIN: i64 = 20;
         let bits = limits.position_bits.clamp(8, 30);
         let edge = i64::from(limits.speed_max.max(0)) * CELL_TICKS_MIN;
         let cell_bits = (0..bits).find(|b| 1_i64 << b >= edge).unwrap_or(bits);
+        let view = i64::from(view_extent_min.max(1));
+        let view_bits = if view * 2 >= 1 << bits { bits } else { view.ilog2() };
         let world = World {
             position_bits: bits,
-            cell_bits: cell_bits.max(bits.saturating_sub(3)),
+            cell_bits: cell_bits.max(bits.saturating_sub(3)).max(view_bits),
             unit_bits: limits.unit_bits.min(bits),
         };
         Self { world, motions }

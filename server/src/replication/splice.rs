@@ -4,7 +4,7 @@ use super::frame::{PRIVATE_VALUES_MAX, PlayerFrame, TickFrame};
 use super::view;
 use crate::game::{Refusal, View};
 use bytes::Bytes;
-use fray_proto::update::{MoveAck, UpdateHeader, frame_update};
+use fray_proto::update::{MoveAck, Space, UpdateHeader, frame_update};
 
 /// An entity costs about this much in a keyframe; below that, missed deltas are surely no longer than one.
 const KEYFRAME_ENTITY_BYTES_MIN: usize = 8;
@@ -25,6 +25,7 @@ pub struct Splicer {
     scratch: Vec<u32>,
     refusals: Vec<(u32, u32)>,
     parts: Vec<Bytes>,
+    space: Space,
     counts: Counts,
 }
 
@@ -100,7 +101,7 @@ impl Splicer {
             view_checksum: checks_view.then(|| frame.view_checksum(&self.held)),
             private: private.as_ref().map(|(values, count)| &values[..*count]),
         };
-        let framed = frame_update(&header, self.parts.iter());
+        let framed = frame_update(&header, self.parts.iter(), &mut self.space);
         self.counts.spliced_bytes += self.parts.iter().map(|part| part.len() as u64).sum::<u64>();
         self.parts.clear();
         self.base = frame.tick;

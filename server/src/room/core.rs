@@ -88,7 +88,7 @@ impl TickReport {
 impl Core {
     /// A room around a game that has not begun, with a log that was begun from it.
     pub fn new(game: Box<dyn Game>, settings: Settings, capacity: u32, log: TickLog) -> Self {
-        let grid = Grid::new(game.world(), game.motions());
+        let grid = Grid::of(game.as_ref());
         Self {
             encoder: Encoder::new(grid, settings.tick_rate_hz),
             settings,

@@ -6,13 +6,13 @@
 //! - [`health`]: what this process says of itself, under the names that probes ask for.
 
 pub mod admin;
+mod framing;
 pub mod health;
 pub mod lobby;
 mod measure;
 pub mod peer;
 pub mod play;
 pub mod replays;
-mod requests;
 pub mod status;
 mod trace;
 

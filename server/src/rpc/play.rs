@@ -1,31 +1,30 @@
 //! `fray.v1.Play`: streams whose responses are ready-framed bytes.
 //!
 //! tonic's codec would copy every update through a buffer per stream. Here the response's body is our own: the bytes that
-//! replication made leave as they are.
+//! replication made leave as they are, and the same task reads the player's moves.
 
-use super::requests::read_always;
-use super::status::from_transport;
+use super::framing::Messages;
+use crate::http2::{Attentive, Window};
 use crate::session::lobby::RoomChoice;
 use crate::session::play::{self, Entry};
 use crate::session::watch_past::{self, Past};
 use crate::session::{Error, Lobby};
 use crate::wire;
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use fray_proto::v1;
 use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::StreamBody;
 use hyper::body::Frame;
 use prost::Message as _;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::timeout;
 use tonic::body::Body;
-use tonic::codec::{DecodeBuf, Decoder, Streaming};
 use tonic::metadata::MetadataMap;
 use tonic::server::NamedService;
 use tonic::{Code, Status};
@@ -65,23 +64,25 @@ impl Service {
             return Status::from(Error::UseWebSocket).into_http();
         }
         let entry = self.entry("grpc", request.headers());
-        let incoming =
-            messages(request).map(|message| message.map_err(|status| from_transport(&status)));
-        let incoming = read_always(incoming, &self.lobby.sessions().readers);
-        let outgoing = play::play(Arc::clone(&self.lobby), entry, incoming);
-        respond(outgoing.map(|item| item.map(|outgoing| Some(wire::frame_play(outgoing)))))
+        let window = request.extensions().get::<Window>().cloned();
+        let messages = Messages::new(request.into_body(), wire::INCOMING_BYTES_MAX);
+        let incoming = Moves { messages, has_begun: false, is_heard: window.is_some() };
+        let play = play::play(Arc::clone(&self.lobby), entry, incoming);
+        let mut response = answer(Body::new(PlayBody { play, window, is_over: false }));
+        response.extensions_mut().insert(Attentive);
+        response
     }
 
     async fn watch(self, request: Request<Body>) -> Response<Body> {
         let sessions = Arc::clone(self.lobby.sessions());
         let entry = self.entry("watch", request.headers());
-        let mut messages = messages(request);
+        let mut messages = Messages::new(request.into_body(), wire::INCOMING_BYTES_MAX);
         let first = timeout(sessions.limits.hello_timeout, messages.next()).await;
         let request = match first {
             Ok(Some(Ok(message))) => v1::WatchRequest::decode(message.clone())
                 .map(|request| (message, request))
                 .map_err(|_| undecodable()),
-            Ok(Some(Err(status))) => Err(from_transport(&status)),
+            Ok(Some(Err(error))) => Err(error),
             Ok(None) => Err(Error::HelloExpected),
             Err(_) => Err(Error::HelloTimeout),
         };
@@ -147,30 +148,73 @@ fn undecodable() -> Error {
     Error::Transport(Code::InvalidArgument as i32, "the message cannot be decoded".into())
 }
 
-/// Messages as they are: whoever has the room parses them.
-fn messages(request: Request<Body>) -> Streaming<Bytes> {
-    // tonic takes a request that the client cancelled for one that it finished. A player who is cut off must not be taken
-    // for one who leaves, so the body's errors are made ones that tonic does not know.
-    let body = request.into_body().map_err(|status| CutOff(status.to_string()));
-    Streaming::new_request(Whole, body, None, Some(wire::INCOMING_BYTES_MAX))
+/// A player's answers: what the session writes, as it is. Nothing is copied, boxed or queued on the way of an update from here to
+/// the connection.
+struct PlayBody {
+    play: play::Play<Moves>,
+    /// `None`: whoever polls this does so only when data may be written.
+    window: Option<Window>,
+    is_over: bool,
 }
 
-/// Takes a message out of the stream without looking into it.
-struct Whole;
+impl hyper::body::Body for PlayBody {
+    type Data = Bytes;
+    type Error = Infallible;
 
-impl Decoder for Whole {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        let may_write = self.window.as_ref().is_none_or(Window::is_open);
+        let frame = match ready!(self.play.poll_next_if(context, may_write)) {
+            Some(Ok(outgoing)) => Frame::data(wire::frame_play(outgoing)),
+            Some(Err(error)) => Frame::trailers(trailers(&error.into())),
+            None => Frame::trailers(trailers(&Status::new(Code::Ok, ""))),
+        };
+        self.is_over = frame.is_trailers();
+        Poll::Ready(Some(Ok(frame)))
     }
 }
 
-/// The client's half of a stream ended without its end.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct CutOff(String);
+/// What a player sends. Once it plays, a stream that breaks ends without an error: nobody would read it, and whoever looks at the
+/// window drops it.
+struct Moves {
+    messages: Messages<Body>,
+    has_begun: bool,
+    /// Somebody looks at the window, and sees there that the peer has gone.
+    is_heard: bool,
+}
+
+impl Stream for Moves {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Error>>> {
+        let next = ready!(self.messages.poll_next_unpin(context));
+        match next {
+            Some(Err(Error::Broken(_))) if self.has_begun && self.is_heard => Poll::Pending,
+            next => {
+                self.has_begun = true;
+                Poll::Ready(next)
+            }
+        }
+    }
+}
+
+/// How a call ended.
+fn trailers(status: &Status) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    if status.add_header(&mut trailers).is_err() {
+        // Its text would not fit into a header; the code always does.
+        trailers.insert("grpc-status", HeaderValue::from(status.code() as i32));
+    }
+    trailers
+}
 
 /// A response whose body is these bytes, and whose trailers say how it ended. `None` is skipped.
 fn respond(
@@ -189,17 +233,15 @@ fn respond(
                 }
             }
         }
-        let mut trailers = HeaderMap::new();
-        if status.add_header(&mut trailers).is_err() {
-            // Its text would not fit into a header; the code always does.
-            trailers.insert("grpc-status", HeaderValue::from(status.code() as i32));
-        }
-        yield Ok(Frame::trailers(trailers));
+        yield Ok(Frame::trailers(trailers(&status)));
     };
-    let mut response = Response::new(Body::new(StreamBody::new(body)));
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    answer(Body::new(StreamBody::new(body)))
+}
+
+fn answer(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    let kind = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }
 

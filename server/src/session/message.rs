@@ -9,6 +9,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The most bytes of a message from a client.
+pub const INCOMING_BYTES_MAX: usize = 16 * 1024;
+
 /// From a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incoming {

@@ -1,11 +1,13 @@
-//! Streams, whatever door they came by: one task reads and writes, and nothing is queued for a reader that is slow.
+//! Streams, whatever door they came by, from their first message on: where a player's room is, and whose seat it is.
+//! `playing.rs` goes on from there.
 
 use super::directory::{Held, Method, RoomRecord, ServerRecord};
 use super::lobby::{JoinSpec, Lobby, RoomChoice};
 use super::message::{Hello, Incoming, Outgoing, Welcome, WelcomePlayer};
 use super::placing::Place;
-use super::player::{PlayerStream, Step};
+use super::playing::{Playing, Seat};
 use super::relay::relay;
+use super::requests::read_always;
 use super::token::ResumeToken;
 use super::{Error, Sessions};
 use crate::replication::Splicer;
@@ -15,11 +17,15 @@ use crate::telemetry::metrics::labels::Door;
 use crate::telemetry::traces::{Peer, names};
 use async_stream::stream;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use prometheus_client::metrics::gauge::Gauge;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use tokio::time::{Instant, timeout};
+use std::task::{Context, Poll, ready};
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{Instrument as _, Span, field};
 
 /// Spectators get at most this many updates a second: they have no way to say that they cannot keep up.
@@ -44,133 +50,106 @@ pub struct Entry {
 pub type Parse = fn(Bytes) -> Result<Incoming, Error>;
 
 /// A player's stream: from Hello to the status that ends it. Ending without an error is ending with OK.
-pub fn play(
-    lobby: Arc<Lobby>,
-    entry: Entry,
-    incoming: impl Stream<Item = Result<Bytes, Error>> + Send + 'static,
-) -> impl Stream<Item = Result<Outgoing, Error>> + Send + 'static {
-    stream! {
-        let sessions = Arc::clone(lobby.sessions());
-        let _open = sessions.streams.token();
-        let mut incoming = Box::pin(incoming);
-        let parse = entry.parse;
-        let span = opening(&sessions, &entry);
-        let opened = open(&lobby, &entry, incoming.as_mut()).instrument(span.clone()).await;
-        let (room, attached, welcome) = match opened {
-            Ok(Opened::Here(opened)) => *opened,
+pub fn play<I>(lobby: Arc<Lobby>, entry: Entry, incoming: I) -> Play<I>
+where
+    I: Stream<Item = Result<Bytes, Error>> + Send + Unpin + 'static,
+{
+    let token = lobby.sessions().streams.token();
+    let tasks = lobby.sessions().readers.clone();
+    let opening = async move {
+        let mut incoming = incoming;
+        let span = opening(lobby.sessions(), &entry);
+        let opened = open(&lobby, &entry, &mut incoming).instrument(span.clone()).await;
+        let sessions = lobby.sessions();
+        match opened {
+            Ok(Opened::Here(opened)) => {
+                let (room, attached, welcome) = *opened;
+                opened_as(sessions, &span, &room, &attached);
+                let trace = sessions.traces.session(&span);
+                let seat = Seat { lobby, entry, room, attached, welcome, trace };
+                Ok(State::Playing(Box::new(Playing::new(seat, incoming))))
+            }
             Ok(Opened::There { server, ticket, first }) => {
-                drop(span);
+                let sessions = Arc::clone(sessions);
                 let entry = Entry { ticket, ..entry };
-                let carried = relay(Arc::clone(&sessions), server, Method::Play, entry, first, incoming);
-                let mut carried = pin!(carried);
-                while let Some(message) = carried.next().await {
-                    yield message.map(Outgoing::Passed);
-                }
-                return;
+                // What comes is read even while nothing that comes back can be written.
+                let incoming = read_always(incoming, &sessions.readers);
+                let carried = relay(sessions, server, Method::Play, entry, first, incoming);
+                Ok(State::Elsewhere(carried.map(|message| message.map(Outgoing::Passed)).boxed()))
             }
             Err(error) => {
                 span.record(names::REASON, error.reason());
-                drop(span);
-                yield Err(note(&sessions, error));
-                return;
+                Err(note(sessions, error))
             }
-        };
-        opened_as(&sessions, &span, &room, &attached);
-        let trace = sessions.traces.session(&span);
-        drop(span);
-        sessions.metrics.streams.get_or_create(&Door { door: entry.door }).inc();
-        if attached.resumed {
-            sessions.metrics.resumes.inc();
         }
-        let _counted = Counted::new(&sessions.metrics.players);
-        let mut life = Life::begin(&room, &attached, entry.door);
-        let restored = welcome.restored;
-        yield Ok(Outgoing::Welcome(Box::new(welcome)));
-        if let Some(age) = restored {
-            yield Ok(Outgoing::Restored(age));
-        }
+    };
+    // A task of its own: to verify a ticket takes as long as an update for a hundred players.
+    let opening = AbortOnDropHandle::new(tasks.spawn(opening));
+    Play { state: State::Opening(opening), _open: token }
+}
 
-        let tick_rate_hz = sessions.rooms.settings().tick_rate_hz;
-        let metrics = Arc::clone(&sessions.metrics);
-        let traces = Arc::clone(&sessions.traces);
-        let mut player = PlayerStream::new(attached, &sessions.limits, tick_rate_hz, metrics, traces, trace, Instant::now());
-        let mut frames = room.frames();
-        frames.mark_changed();
-        let mut frozen = room.frozen();
-        // As last told: a look at the watch takes a lock, and this is asked for each frame and message.
-        let mut is_frozen = false;
-        if *frozen.borrow() {
-            frozen.mark_changed();
-        }
-        let mut moving = room.moving();
-        let mut is_open = true;
+/// See [`play`].
+pub struct Play<I> {
+    state: State<I>,
+    _open: TaskTrackerToken,
+}
+
+enum State<I> {
+    Opening(AbortOnDropHandle<Result<State<I>, Error>>),
+    Playing(Box<Playing<I>>),
+    /// The room plays on another server.
+    Elsewhere(BoxStream<'static, Result<Outgoing, Error>>),
+    Over,
+}
+
+impl<I> Play<I>
+where
+    I: Stream<Item = Result<Bytes, Error>> + Unpin,
+{
+    /// What is to be written next. While `may_write` is false there is nothing, but what the client sends is still read; the
+    /// stream may end all the same.
+    pub fn poll_next_if(
+        &mut self,
+        context: &mut Context<'_>,
+        may_write: bool,
+    ) -> Poll<Option<Result<Outgoing, Error>>> {
         loop {
-            let step = tokio::select! {
-                // A room that stands still makes no frame at which to look.
-                () = sessions.drained(), if is_frozen => {
-                    yield Ok(Outgoing::ShuttingDown);
-                    Err(Error::ShuttingDown)
-                }
-                Ok(()) = frozen.changed() => {
-                    is_frozen = *frozen.borrow_and_update();
-                    Ok(Step::Write(Outgoing::Frozen(is_frozen)))
-                }
-                Ok(()) = moving.changed() => {
-                    let is_moving = *moving.borrow_and_update();
-                    Ok(if is_moving { Step::Write(Outgoing::Moving) } else { Step::Wait })
-                }
-                message = incoming.next(), if is_open => match message.map(|message| message.and_then(parse)) {
-                    Some(Ok(message)) => {
-                        is_open = message != Incoming::Leave;
-                        let tick = frames.borrow().tick;
-                        player.on_message(message, Instant::now(), tick)
+            let item = match &mut self.state {
+                State::Opening(opening) => match ready!(opening.poll_unpin(context)) {
+                    Ok(Ok(opened)) => {
+                        self.state = opened;
+                        continue;
                     }
-                    Some(Err(error)) => Err(error),
-                    None => {
-                        is_open = false;
-                        player.close();
-                        Ok(Step::Wait)
+                    Ok(Err(error)) => Some(Err(error)),
+                    Err(failed) => {
+                        tracing::error!(%failed, task = "opening", "a task panicked");
+                        Some(Err(Error::Internal))
                     }
                 },
-                changed = frames.changed() => {
-                    // Where the room has gone comes first: a server that ends drains as soon as its rooms are elsewhere.
-                    let is_draining = sessions.is_draining();
-                    if changed.is_err() || (is_draining && room.ending().is_some()) {
-                        if let Some(redirect) = lobby.redirect(&room, player.player_id()) {
-                            yield Ok(Outgoing::Redirect(redirect));
-                        }
-                        Err(end_reason(&room))
-                    } else if is_draining {
-                        yield Ok(Outgoing::ShuttingDown);
-                        Err(Error::ShuttingDown)
-                    } else {
-                        let frame = Arc::clone(&frames.borrow_and_update());
-                        let behind_ms = u64::from(player.ticks_behind(frame.tick)) * 1000 / u64::from(tick_rate_hz);
-                        room.info().vitals.saw_staleness(behind_ms as u32);
-                        player.on_frame(&frame, Instant::now())
-                    }
-                }
+                State::Playing(playing) => ready!(playing.poll(context, may_write)),
+                State::Elsewhere(_) if !may_write => return Poll::Pending,
+                State::Elsewhere(carried) => ready!(carried.poll_next_unpin(context)),
+                State::Over => None,
             };
-            match step {
-                Ok(Step::Wait) => {}
-                Ok(Step::Report(trouble)) => room.report(trouble),
-                Ok(Step::Write(outgoing)) => yield Ok(outgoing),
-                Ok(Step::Finish(last)) => {
-                    player.ends("OK");
-                    if let Some(last) = last {
-                        yield Ok(last);
-                    }
-                    life.reason = "LEFT";
-                    return;
-                }
-                Err(error) => {
-                    player.ends(error.reason());
-                    life.reason = error.reason();
-                    yield Err(note(&sessions, error));
-                    return;
-                }
+            if !matches!(item, Some(Ok(_))) {
+                self.state = State::Over;
             }
+            return Poll::Ready(item);
         }
+    }
+}
+
+impl<I> Stream for Play<I>
+where
+    I: Stream<Item = Result<Bytes, Error>> + Unpin,
+{
+    type Item = Result<Outgoing, Error>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Outgoing, Error>>> {
+        self.poll_next_if(context, true)
     }
 }
 
@@ -199,31 +178,6 @@ fn opened_as(sessions: &Sessions, span: &Span, room: &Handle, attached: &Attache
         sessions.traces.rename(span, names::SESSION_TAKEOVER);
     } else if attached.resumed {
         sessions.traces.rename(span, names::SESSION_RESUME);
-    }
-}
-
-/// A player's stream, for the log: when it has its seat, and why it ends. At debug: its peer decides how often.
-struct Life {
-    room: RoomId,
-    player: u32,
-    generation: u32,
-    reason: &'static str,
-}
-
-impl Life {
-    fn begin(room: &Handle, attached: &Attached, door: &'static str) -> Self {
-        let Attached { player, generation, resumed, tick, .. } = *attached;
-        let room = room.info().id.clone();
-        tracing::debug!(%room, player, generation, resumed, tick, door, "a player's stream opened");
-        // Unless something else is said: nobody reads it any more.
-        Self { room, player, generation, reason: "CANCELLED" }
-    }
-}
-
-impl Drop for Life {
-    fn drop(&mut self) {
-        let Self { room, player, generation, reason } = self;
-        tracing::debug!(%room, player, generation, reason, "a player's stream ended");
     }
 }
 
@@ -357,10 +311,9 @@ enum Opened {
 async fn open(
     lobby: &Lobby,
     entry: &Entry,
-    incoming: impl Stream<Item = Result<Bytes, Error>>,
+    incoming: &mut (impl Stream<Item = Result<Bytes, Error>> + Unpin),
 ) -> Result<Opened, Error> {
     let sessions = lobby.sessions();
-    let mut incoming = pin!(incoming);
     let first = timeout(sessions.limits.hello_timeout, incoming.next()).await;
     let first = first.map_err(|_| Error::HelloTimeout)?.ok_or(Error::HelloExpected)??;
     let Incoming::Hello(hello) = (entry.parse)(first.clone())? else {

@@ -1,4 +1,4 @@
-//! What a player's stream does about each message and each frame. No waiting here: [`super::play`] does that.
+//! What a player's stream does about each message and each frame. No waiting here: `playing.rs` does that.
 
 use super::message::{Incoming, Outgoing};
 use super::{Error, Limits};
@@ -221,6 +221,11 @@ impl PlayerStream {
     /// Who plays.
     pub fn player_id(&self) -> &str {
         &self.attached.player_id
+    }
+
+    /// Whether the room has given the stream up, because it did not look at frames for too long.
+    pub fn is_abandoned(&self) -> bool {
+        self.attached.attachment.is_abandoned()
     }
 
     /// Why the stream ends.

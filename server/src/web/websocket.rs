@@ -16,7 +16,6 @@ use bytes::Bytes;
 use fray_proto::update::GRPC_PREFIX_BYTES;
 use futures_util::{SinkExt as _, Stream, StreamExt as _};
 use http::{HeaderMap, StatusCode, header};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -95,7 +94,7 @@ async fn run(
         passed_on: false,
         parse: wire::incoming,
     };
-    let mut outgoing = pin!(play::play(lobby, entry, messages(source)));
+    let mut outgoing = play::play(lobby, entry, Box::pin(messages(source)));
     let mut close = CloseFrame { code: CLOSE_CODE_BASE, reason: "".into() };
     while let Some(item) = outgoing.next().await {
         match item {

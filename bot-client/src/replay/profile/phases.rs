@@ -71,7 +71,7 @@ impl Stage {
         tick: u32,
         players: &BTreeSet<u32>,
     ) -> Self {
-        let encoder = Encoder::new(Grid::new(game.world(), game.motions()), rate_hz);
+        let encoder = Encoder::new(Grid::of(game.as_ref()), rate_hz);
         let mut stage = Self::with(game, Around { encoder, players: players.clone() });
         stage.show(tick);
         stage

@@ -5,9 +5,9 @@
 //! stream, but small frames cost more than their bytes, and h2 ends a *connection* on which too many wait
 //! (`ENHANCE_YOUR_CALM`, `too_many_data_frames`): with it the streams of a hundred other players, if it is an edge's.
 
-use crate::session::Error;
+use super::Error;
+use super::message::INCOMING_BYTES_MAX;
 use crate::telemetry::spawn_named;
-use crate::wire::INCOMING_BYTES_MAX;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use std::pin::pin;
