@@ -73,11 +73,10 @@ fn axis(place: &mut [u8], way: i8) {
 }
 
 /// A guest's first message, with its prefix.
-pub fn hello(room: &str) -> Vec<u8> {
+pub fn hello(name: &str) -> Vec<u8> {
     let hello = v1::Hello {
         protocol_version: fray_proto::PROTOCOL_VERSION,
-        player_name: "bench".into(),
-        room_id: room.into(),
+        player_name: name.into(),
         ..v1::Hello::default()
     };
     let message = v1::play_request::Message::Hello(hello);

@@ -1,11 +1,12 @@
 //! All players, in one thread: each counts what it gets and sends a move each tick.
 
+use crate::TICK_RATE_HZ;
 use crate::clock::{now_us, since_us};
 use crate::cost::{cpu_ns, rss_bytes};
 use crate::http2::{Connection, Event};
 use crate::moves::{MoveBytes, hello};
 use crate::replica::Kept;
-use crate::{ROOM_PLAYERS, TICK_RATE_HZ};
+use crate::ships::TOLD;
 use anyhow::{Context as _, ensure};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
@@ -21,7 +22,7 @@ const READ_BYTES: usize = 256 * 1024;
 const ARRIVALS_AT_ONCE: usize = 64;
 const ARRIVALS_EVERY_US: u32 = 10_000;
 /// One player of so many keeps all that it is told, and looks whether it fits.
-const KEPT_EVERY: usize = ROOM_PLAYERS;
+const KEPT_EVERY: usize = 100;
 /// Gaps are counted in tenths of a millisecond, up to a second.
 const GAP_BINS: usize = 10_000;
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
@@ -201,7 +202,11 @@ impl Crowd {
             let id = stream_id(index - link.streams.start);
             link.streams.end = index + 1;
             match self.plan.kind {
-                Kind::Fray => link.connection.open(id, "/fray.v1.Play/Play", &hello("")),
+                Kind::Fray => {
+                    let name = if stream.kept.is_some() { TOLD } else { "bench" };
+                    let path = "/fray.v1.Play/Play";
+                    link.connection.open(id, path, &hello(name));
+                }
                 Kind::Naive => link.connection.open(id, "/fray.bench.Naive/Play", &[]),
                 Kind::Raw => {
                     let first = self.moves.with(0, 0, 0, 0);
@@ -209,7 +214,7 @@ impl Crowd {
                 }
             }
             self.streams.push(stream);
-            flush(link)?;
+            flush(link);
         }
         Ok(())
     }
@@ -250,7 +255,7 @@ impl Crowd {
             if left <= 0 {
                 return Ok(());
             }
-            let next = self.send_moves(now)?;
+            let next = self.send_moves(now);
             let pause = next.min(left).max(0) as u64;
             match self.poll.poll(&mut events, Some(Duration::from_micros(pause))) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
@@ -261,13 +266,13 @@ impl Crowd {
                 if event.is_readable() {
                     self.receive(index, &mut buffer)?;
                 }
-                flush(&mut self.links[index])?;
+                flush(&mut self.links[index]);
             }
         }
     }
 
     /// Sends what is due; says in how many microseconds more is.
-    fn send_moves(&mut self, now: u32) -> anyhow::Result<i32> {
+    fn send_moves(&mut self, now: u32) -> i32 {
         let mut next = PERIOD_US as i32;
         for link in &mut self.links {
             let wait = link.due_us.wrapping_sub(now) as i32;
@@ -290,10 +295,10 @@ impl Crowd {
                 self.noise ^= self.noise << 17;
                 let noise = (self.noise >> 16) as u32;
                 // Each about every half second.
-                if noise % 10 == 0 {
+                if noise.is_multiple_of(10) {
                     stream.turn = (noise / 10 % 3) as i8 - 1;
                 }
-                if noise / 30 % 10 == 0 {
+                if (noise / 30).is_multiple_of(10) {
                     stream.thrust = (noise / 300 % 2) as i8;
                 }
                 let sequence = stream.sequence + 1;
@@ -306,9 +311,9 @@ impl Crowd {
                     self.figures.moves_withheld += u64::from(self.is_measured);
                 }
             }
-            flush(link)?;
+            flush(link);
         }
-        Ok(next)
+        next
     }
 
     fn receive(&mut self, index: usize, buffer: &mut [u8]) -> anyhow::Result<()> {
@@ -503,11 +508,11 @@ fn place(stream_id: u32) -> usize {
     (stream_id / 2) as usize
 }
 
-fn flush(link: &mut Link) -> anyhow::Result<()> {
+fn flush(link: &mut Link) {
     while link.is_open && link.written < link.connection.out.len() {
         match link.socket.write(&link.connection.out[link.written..]) {
             Ok(count) => link.written += count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             // Whoever reads sees the end.
             Err(_) => link.is_open = false,
@@ -515,5 +520,4 @@ fn flush(link: &mut Link) -> anyhow::Result<()> {
     }
     link.connection.out.clear();
     link.written = 0;
-    Ok(())
 }

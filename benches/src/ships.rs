@@ -20,8 +20,8 @@ const ACCELERATION: i32 = 160;
 /// Health changes after so many ticks.
 const HEALTH_TICKS: u32 = 60;
 const SHIP: u32 = 1;
-/// One player of so many is told when the tick was made: whoever keeps a full replica.
-pub const TOLD_EVERY: u32 = 100;
+/// Who has this name is told when each tick was made: players who keep a full replica.
+pub const TOLD: &str = "told";
 
 /// Makes rooms of ships.
 pub struct Ships;
@@ -42,6 +42,7 @@ struct Ship {
     turn: i8,
     thrust: i8,
     health: i32,
+    is_told: bool,
 }
 
 impl GameFactory for Ships {
@@ -73,7 +74,7 @@ fn world() -> fray_server::game::World {
 
 impl Ship {
     fn entity(&self, player: u32) -> Entity {
-        let Self { position, velocity, heading, turn, thrust, health } = *self;
+        let Self { position, velocity, heading, turn, thrust, health, is_told: _ } = *self;
         let attributes = [player as i32, health, 0, 0, 0, 0, 0, 0];
         Entity {
             id: player,
@@ -104,12 +105,13 @@ impl Game for Rules {
         1 << (POSITION_BITS - 1)
     }
 
-    fn join(&mut self, player: u32, _: &Profile) -> u32 {
+    fn join(&mut self, player: u32, profile: &Profile) -> u32 {
         let noise = u64::from(player).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let position = [noise >> 40, noise >> 20].map(|n| n as i32 & ((1 << POSITION_BITS) - 1));
         let heading = (noise >> 8) as u16;
         let health = 100;
-        self.ships.insert(player, Ship { position, heading, health, ..Ship::default() });
+        let is_told = profile.name == TOLD;
+        self.ships.insert(player, Ship { position, heading, health, is_told, ..Ship::default() });
         player
     }
 
@@ -134,7 +136,7 @@ impl Game for Rules {
             fray_proto::model::advance(&mut entity, motion(), world());
             let Entity { position, velocity, heading, .. } = entity;
             (ship.position, ship.velocity, ship.heading) = (position, velocity, heading);
-            if (self.tick + player) % HEALTH_TICKS == 0 {
+            if (self.tick + player).is_multiple_of(HEALTH_TICKS) {
                 ship.health = if ship.health <= 10 { 100 } else { ship.health - 10 };
             }
         }
@@ -150,7 +152,7 @@ impl Game for Rules {
     }
 
     fn private(&self, player: u32, out: &mut Vec<i32>) {
-        if player % TOLD_EVERY == 1 {
+        if self.ships.get(&player).is_some_and(|ship| ship.is_told) {
             out.push(self.made_us as i32);
         }
     }

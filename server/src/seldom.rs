@@ -127,11 +127,12 @@ mod tests {
         }
         assert_eq!(looks.load(Ordering::Relaxed), 1);
         // Another task waits for it by now.
-        let waits = tokio::spawn(seldom);
+        let mut waits = tokio::task::JoinSet::new();
+        waits.spawn(seldom);
         tokio::task::yield_now().await;
         assert_eq!(looks.load(Ordering::Relaxed), 2);
         word.notify_one();
-        waits.await.expect("it does not panic");
+        waits.join_next().await.expect("a task").expect("it does not panic");
         assert_eq!(looks.load(Ordering::Relaxed), 3);
     }
 }

@@ -1,5 +1,8 @@
 //! A naive server: a room broadcasts its whole state, and each stream encodes it for itself. tonic as it comes, with `TCP_NODELAY`.
 
+// Naive as it is: nobody owns its tasks.
+#![allow(clippy::disallowed_methods)]
+
 use clap::Parser;
 use fray_bench::naive::naive_server::{Naive, NaiveServer};
 use fray_bench::naive::{NaiveMove, State};

@@ -1,5 +1,8 @@
 //! Bare TCP: the same bytes as the naive server's, in frames of the same size, and nothing else. What is left is the floor.
 
+// It measures, in real time.
+#![allow(clippy::disallowed_methods)]
+
 use clap::Parser;
 use fray_bench::flight::Flight;
 use fray_bench::http2::{Connection, Event, frame};

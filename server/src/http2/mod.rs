@@ -30,10 +30,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinSet;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 use wakeup::{Due, Wakeup};
 use whole::Whole;
 
@@ -204,7 +204,9 @@ async fn spawned<T: Send + 'static>(
     name: &'static str,
     work: impl Future<Output = T> + Send + 'static,
 ) -> Option<T> {
-    match AbortOnDropHandle::new(tokio::spawn(work)).await {
+    let mut task = JoinSet::new();
+    task.spawn(work);
+    match task.join_next().await? {
         Ok(done) => Some(done),
         Err(error) => {
             if error.is_panic() {

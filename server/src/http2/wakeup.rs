@@ -52,7 +52,7 @@ pub(super) struct Due<'a> {
     waker: &'a Waker,
 }
 
-impl<'a> Due<'a> {
+impl Due<'_> {
     /// The same with the calls.
     pub(super) fn with_calls(self) -> Self {
         let calls = Some(Context::from_waker(self.waker));

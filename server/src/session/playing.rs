@@ -55,7 +55,7 @@ pub(super) struct Playing<I> {
     news: Seldom<dyn Future<Output = (News, Watched)> + Send>,
     waiting: VecDeque<Outgoing>,
     /// How it ends once what waits is written.
-    end: Option<Option<Error>>,
+    end: Option<Result<(), Error>>,
     life: Life,
     _counted: Counted,
 }
@@ -121,7 +121,7 @@ where
                 return Poll::Ready(Some(Ok(outgoing)));
             }
             if let Some(end) = self.end.take() {
-                return Poll::Ready(end.map(Err));
+                return Poll::Ready(end.err().map(Err));
             }
             let step = match self.step(context, may_write) {
                 Poll::Ready(step) => step,
@@ -141,12 +141,12 @@ where
                     self.player.ends("OK");
                     self.life.reason = "LEFT";
                     self.waiting.extend(last);
-                    self.end = Some(None);
+                    self.end = Some(Ok(()));
                 }
                 Err(error) => {
                     self.player.ends(error.reason());
                     self.life.reason = error.reason();
-                    self.end = Some(Some(note(self.lobby.sessions(), error)));
+                    self.end = Some(Err(note(self.lobby.sessions(), error)));
                 }
             }
         }
@@ -243,6 +243,7 @@ where
 }
 
 /// What hardly ever happens.
+#[derive(Clone, Copy)]
 enum News {
     /// The room stands still, or goes on.
     Frozen(bool),
