@@ -1,7 +1,7 @@
-//! A stream's requests, read whether or not its answers can be written.
+//! A relayed stream's requests, read whether or not its answers can be written.
 //!
-//! hyper asks for more of an answer only when the peer takes some. Whoever reads requests between two answers reads none, then,
-//! while the peer does not read; and what a peer goes on sending piles up in the connection. HTTP/2 bounds its bytes per
+//! A relay waits for both in one place, and is polled only while its peer takes bytes. Whoever reads requests between two answers reads
+//! none, then, while the peer does not read; and what a peer goes on sending piles up in the connection. HTTP/2 bounds its bytes per
 //! stream, but small frames cost more than their bytes, and h2 ends a *connection* on which too many wait
 //! (`ENHANCE_YOUR_CALM`, `too_many_data_frames`): with it the streams of a hundred other players, if it is an edge's.
 
