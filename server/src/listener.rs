@@ -3,7 +3,7 @@
 //! tonic's own server cannot upgrade, so this is an accept loop of our own, with a limit on everything that a peer can make large. HTTP/1.1 is hyper's,
 //! HTTP/2 is `http2/`.
 
-use crate::http2;
+use crate::http2::{self, LINGER};
 use crate::telemetry::spawn_named;
 use crate::tls::Acceptor;
 use axum::Router;
@@ -29,8 +29,6 @@ const HTTP1_BUFFER_BYTES_MAX: usize = 32 * 1024;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// What an HTTP/2 connection begins with.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long a connection may take to finish once the server ends; whoever takes no bytes is cut off then.
-const LINGER: Duration = Duration::from_secs(2);
 /// After an accept that failed (no more file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

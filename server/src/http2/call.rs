@@ -48,7 +48,10 @@ impl hyper::body::Body for RequestBody {
             }
             None => match ready!(self.stream.poll_trailers(context)) {
                 Ok(trailers) => Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers)))),
-                Err(error) => Poll::Ready(Some(Err(error))),
+                Err(error) => {
+                    self.window.0.store(GONE, Ordering::Relaxed);
+                    Poll::Ready(Some(Err(error)))
+                }
             },
         }
     }
@@ -110,9 +113,8 @@ impl Answer {
         window: Window,
     ) -> Option<Self> {
         let (mut head, body) = response.into_parts();
-        let now = || HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now()));
         if !head.headers.contains_key(header::DATE)
-            && let Ok(now) = now()
+            && let Ok(now) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now()))
         {
             head.headers.insert(header::DATE, now);
         }

@@ -53,7 +53,7 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// How long a connection may be without any stream, in such intervals: five minutes.
 const IDLE_INTERVALS_MAX: u32 = 15;
 /// How long a connection may take to finish once the server ends; whoever takes no bytes is cut off then.
-const LINGER: Duration = Duration::from_secs(2);
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
 /// What is agreed on with each peer.
 #[derive(Clone, Debug)]
@@ -244,6 +244,8 @@ impl KeepAlive {
         if !is_idle {
             self.idle_intervals = 0;
         }
+        let mut beat = Beat::Fine;
+        // Looked at until it waits again: what was not looked at since it was changed wakes nobody.
         while self.due.poll_unpin(context).is_ready() {
             if self.is_waiting {
                 tracing::debug!("a peer does not answer pings");
@@ -253,11 +255,11 @@ impl KeepAlive {
             let next = Instant::now() + KEEP_ALIVE_INTERVAL;
             self.due.renew(|due| due.reset(next));
             if self.idle_intervals == IDLE_INTERVALS_MAX {
-                return Beat::Idle;
+                beat = Beat::Idle;
             }
             // It fails only while another is on its way.
             self.is_waiting = self.ping_pong.send_ping(Ping::opaque()).is_ok();
         }
-        Beat::Fine
+        beat
     }
 }
