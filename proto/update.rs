@@ -87,8 +87,8 @@ fn put_envelope(out: &mut [u8; ENVELOPE_BYTES_MAX], update_bytes: u32) -> usize 
     length + 1
 }
 
-/// Where a stream's updates are made: memory that is used again once what was in it has left, so that updates of ordinary length
-/// allocate nothing.
+/// Where updates are made, of as many streams as you like: a piece of memory that is begun anew once it is used up, and used again
+/// if what was in it has left by then. So updates of ordinary length share an allocation, and none of their streams keeps memory.
 #[derive(Debug, Default)]
 pub struct Space {
     head: Vec<u8>,
@@ -96,8 +96,10 @@ pub struct Space {
 }
 
 impl Space {
+    /// What an update that is under way may keep in memory besides itself.
+    pub const PIECE_BYTES: usize = 4096;
     /// Longer updates, as a world's first, get memory of their own: few, and what they took is free again.
-    pub const BYTES_MAX: usize = 1024;
+    pub const BYTES_MAX: usize = Self::PIECE_BYTES / 4;
 
     fn take(&mut self, bytes: usize) -> BytesMut {
         if bytes > Self::BYTES_MAX {
@@ -105,7 +107,7 @@ impl Space {
         }
         if self.bytes.capacity() < bytes {
             // Begins again at the front, if nothing of what was there is still under way.
-            self.bytes.reserve(bytes.max(Self::BYTES_MAX / 2));
+            self.bytes.reserve(Self::PIECE_BYTES);
         }
         std::mem::take(&mut self.bytes)
     }
@@ -171,44 +173,40 @@ impl UpdateHeader<'_> {
             put_tag(out, 2, VARINT);
             put_varint(out, base);
         }
-        let mut nested = Vec::new();
         if let Some(ack) = self.move_ack {
-            put_uint(&mut nested, 1, ack.input_ack);
-            put_uint(&mut nested, 2, ack.applied_count);
-            if ack.applied_hash != 0 {
-                put_fixed32(&mut nested, 3, ack.applied_hash);
-            }
-            put_uint(&mut nested, 4, ack.arrival_margin_ms);
-            put_bytes(out, 3, &nested);
+            put_message(out, 3, |out| {
+                put_uint(out, 1, ack.input_ack);
+                put_uint(out, 2, ack.applied_count);
+                if ack.applied_hash != 0 {
+                    put_fixed32(out, 3, ack.applied_hash);
+                }
+                put_uint(out, 4, ack.arrival_margin_ms);
+            });
         }
         for (sequence, reason) in self.refusals {
-            nested.clear();
-            put_uint(&mut nested, 1, *sequence);
-            put_uint(&mut nested, 2, *reason);
-            put_bytes(out, 4, &nested);
+            put_message(out, 4, |out| {
+                put_uint(out, 1, *sequence);
+                put_uint(out, 2, *reason);
+            });
         }
         for (field, cells) in [(5, self.cells_added), (6, self.cells_removed)] {
             if !cells.is_empty() {
-                nested.clear();
-                for cell in cells {
-                    put_varint(&mut nested, *cell);
-                }
-                put_bytes(out, field, &nested);
+                put_message(out, field, |out| cells.iter().for_each(|cell| put_varint(out, *cell)));
             }
         }
         if let Some(checksum) = self.view_checksum {
             put_fixed32(out, 7, checksum);
         }
         if let Some(values) = self.private {
-            nested.clear();
-            for value in values {
-                put_varint(&mut nested, (value << 1) as u32 ^ (value >> 31) as u32);
-            }
-            let mut private = Vec::with_capacity(nested.len() + 2);
-            if !values.is_empty() {
-                put_bytes(&mut private, 1, &nested);
-            }
-            put_bytes(out, 8, &private);
+            put_message(out, 8, |out| {
+                if !values.is_empty() {
+                    put_message(out, 1, |out| {
+                        for value in values {
+                            put_varint(out, (value << 1) as u32 ^ (value >> 31) as u32);
+                        }
+                    });
+                }
+            });
         }
     }
 }
@@ -233,6 +231,23 @@ fn put_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
     put_tag(out, field, LEN);
     put_varint(out, bytes.len() as u32);
     out.extend_from_slice(bytes);
+}
+
+/// Writes a part of its own without knowing beforehand how long it is: nearly always its length takes one byte.
+fn put_message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
+    put_tag(out, field, LEN);
+    let begin = out.len();
+    out.push(0);
+    write(out);
+    let length = (out.len() - begin - 1) as u32;
+    if length < 0x80 {
+        out[begin] = length as u8;
+    } else {
+        let content = out.split_off(begin + 1);
+        out.truncate(begin);
+        put_varint(out, length);
+        out.extend_from_slice(&content);
+    }
 }
 
 fn put_traced_move(out: &mut Vec<u8>, field: u32, traced: TracedMove) {
@@ -285,7 +300,7 @@ mod tests {
             }),
             refusals: &[(4, 1), (5, 2)],
             cells_added: &[0, 7, 300],
-            cells_removed: &[8],
+            cells_removed: &(1000..1100).collect::<Vec<_>>(),
             view_checksum: Some(0),
             private: Some(&[-1, i32::MIN, 0]),
         };
@@ -312,7 +327,7 @@ mod tests {
                     v1::Refusal { sequence: 5, reason: 2 },
                 ],
                 cells_added: vec![0, 7, 300],
-                cells_removed: vec![8],
+                cells_removed: (1000..1100).collect(),
                 view_checksum: Some(0),
                 private: Some(v1::Private { values: vec![-1, i32::MIN, 0] }),
                 cells: vec![
@@ -327,7 +342,8 @@ mod tests {
             })),
         };
         let (prefix, message) = framed.split_at(GRPC_PREFIX_BYTES);
-        assert_eq!(prefix, [0, 0, 0, 0, message.len() as u8]);
+        let [high, low] = (message.len() as u16).to_be_bytes();
+        assert_eq!(prefix, [0, 0, 0, high, low]);
         assert_eq!(message, expected.encode_to_vec());
         let watched = v1::WatchResponse::decode(message).map(|response| response.message.is_some());
         assert_eq!(watched, Ok(true));
@@ -365,7 +381,7 @@ mod tests {
             if tick < 50 {
                 // It has left.
                 let first = *place.get_or_insert(framed.as_ptr() as usize);
-                assert!((framed.as_ptr() as usize).abs_diff(first) < Space::BYTES_MAX);
+                assert!((framed.as_ptr() as usize).abs_diff(first) < Space::PIECE_BYTES);
             } else {
                 under_way.push((tick, framed));
             }

@@ -31,6 +31,7 @@ pub mod status;
 pub mod store;
 pub mod telemetry;
 pub mod tls;
+pub mod turn;
 pub mod web;
 pub mod wire;
 

@@ -113,7 +113,8 @@ impl Listener {
             let permit = Some(Arc::new(permit));
             spawn_named(&connections, "connection", async move {
                 if let Some(tls) = tls {
-                    secured(&builder, &tls, stream, router, permit, stop).await;
+                    // In a box: those without TLS do not need the room for it.
+                    Box::pin(secured(&builder, &tls, stream, router, permit, stop)).await;
                 } else if let Some(Some(is_http2)) = stop.run_until_cancelled(speaks(&stream)).await
                 {
                     connection(&builder, is_http2, stream, router, permit, stop).await;
@@ -263,7 +264,7 @@ async fn connection(
         if let Err(error) = http2::serve(&http.two, stream, router, with, stop).await {
             tracing::debug!(%error, "a connection broke");
         }
-    } else if let Err(error) = http1(&http.one, stream, router, with, stop).await {
+    } else if let Err(error) = Box::pin(http1(&http.one, stream, router, with, stop)).await {
         tracing::debug!(%error, "a connection broke");
     }
 }

@@ -15,11 +15,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["game"]),
     ("replay", &["game", "replication", "store", "telemetry"]),
     ("room", &["game", "replication", "store", "telemetry"]),
-    ("session", &["game", "replay", "replication", "room", "seldom", "store", "telemetry"]),
+    ("session", &["game", "replay", "replication", "room", "seldom", "store", "telemetry", "turn"]),
     // Implements what the session asks of a fleet.
     ("cluster", &["room", "session", "store", "telemetry", "tls", "wire"]),
     ("wire", &["game", "room", "session"]),
-    ("rpc", &["http2", "replay", "room", "session", "store", "telemetry", "wire"]),
+    ("rpc", &["http2", "replay", "room", "session", "store", "telemetry", "turn", "wire"]),
     ("web", &["listener", "rpc", "session", "telemetry", "wire"]),
     // Files that change while the server runs; whoever has some says what becomes of them.
     ("reload", &["telemetry"]),
@@ -31,8 +31,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("config", &["telemetry"]),
     ("listener", &["http2", "telemetry", "tls"]),
-    ("http2", &["seldom"]),
+    ("http2", &["seldom", "turn"]),
     ("seldom", &[]),
+    ("turn", &[]),
 ];
 
 /// Crates that only some modules may name.

@@ -90,7 +90,7 @@ impl Bot {
             };
             let sent =
                 Move { sequence: self.sequence, controls, arrived: Instant::now(), trace: None };
-            attached.attachment.enqueue(sent).expect("there is room");
+            attached.attachment.enqueue(sent);
         }
     }
 }

@@ -8,7 +8,7 @@ mod support;
 use fray_server::game::arena::Arena;
 use fray_server::game::{Controls, GameFactory, Profile, Steering};
 use fray_server::replay::restoring::{NotRestored, Restored, play, read};
-use fray_server::room::handle::{Attached, Claim, Move};
+use fray_server::room::handle::{Attached, Claim, MOVES_WAITING_MAX, Move};
 use fray_server::room::registry::{NewRoom, Recording};
 use fray_server::room::{Arrival, Handle, Outcome, Registry, RoomId, Settings, Who};
 use fray_server::store::sessions::Presence;
@@ -157,6 +157,8 @@ impl Play {
             Deed::ComeBack(player) => self.come(*player, Claim::Token(token_of(*player))).await,
             Deed::Move(player, moves) => {
                 let Some((attached, next)) = self.streams.get_mut(player) else { return };
+                let frame = Arc::clone(&self.room.frames().borrow());
+                let applied = frame.player(attached.player).map_or(0, |shown| shown.ack.input_ack);
                 for (axis_x, axis_y, buttons, target, payload) in moves {
                     let steering =
                         Steering { axis_x: *axis_x, axis_y: *axis_y, ..Steering::default() };
@@ -166,7 +168,9 @@ impl Play {
                     let sequence = *next;
                     let arrived = Instant::now();
                     let sent = Move { sequence, controls, arrived, trace: None };
-                    if attached.attachment.enqueue(sent).is_ok() {
+                    // As a stream does, it keeps within what may wait.
+                    if sequence <= applied.saturating_add(MOVES_WAITING_MAX as u32) {
+                        attached.attachment.enqueue(sent);
                         *next += 1;
                     }
                 }

@@ -3,31 +3,36 @@
 //! A game's streams are woken together, once a tick. Where each stream is a task of its own, as in hyper, each of them wakes the
 //! connection's task, which writes what there is: a hundred players behind an edge cost a hundred wake-ups and writes. Here a
 //! tick wakes the connection once; it polls the streams that have something to say, and what they said leaves in one write.
-//! And streams that last can read what their peer sends while it takes nothing ([`Window`]).
+//! And streams that last read what their peer sends even while it takes nothing ([`Direct`]).
 //!
 //! The protocol itself is the `h2` crate's.
 
 mod call;
+mod calls;
+mod direct;
 mod wakeup;
 mod whole;
 
-pub use call::{Attentive, Window};
+pub use call::RequestBody;
+pub use direct::{Answers, Direct, Piece, StandIn};
 
 use crate::seldom::Seldom;
+use crate::turn::Turn;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use call::{Answer, RequestBody};
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt as _, StreamExt as _};
+use call::{Answer, Lasting};
+use calls::{Calls, Polled};
+use direct::Layered;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Ping, PingPong, RecvStream};
 use http::{Extensions, Request};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
@@ -78,7 +83,25 @@ impl Settings {
 }
 
 /// A call from its request to the end of its answer; it cannot fail as far as the connection is concerned.
-type Call = Pin<Box<dyn Future<Output = ()> + Send>>;
+enum Call {
+    /// Until it is answered. What is answered by another task is answered when this ends.
+    Asked(BoxFuture<'static, Option<Lasting>>),
+    /// Here and not in a box of its own: it is looked at tick after tick.
+    Lasts(Lasting),
+}
+
+impl Polled for Call {
+    fn poll(&mut self, turn: &mut Turn<'_>) -> Poll<()> {
+        if let Self::Asked(asked) = self {
+            match ready!(asked.poll_unpin(&mut turn.context)) {
+                Some(lasting) => *self = Self::Lasts(lasting),
+                None => return Poll::Ready(()),
+            }
+        }
+        let Self::Lasts(lasting) = self else { return Poll::Pending };
+        lasting.poll(turn)
+    }
+}
 
 /// Serves one connection until it ends, or until what it had begun at `stop` is finished, or has had its time. `with` goes with
 /// every request.
@@ -89,16 +112,14 @@ pub(crate) async fn serve(
     with: Extensions,
     stop: CancellationToken,
 ) -> Result<(), h2::Error> {
-    let handshake = settings.0.handshake::<_, Bytes>(Whole(io));
+    // In boxes: each is kept only while it is needed, and is not copied with the task.
+    let handshake = Box::pin(settings.0.handshake::<_, Bytes>(Whole(io)));
     let Ok(connection) = timeout(PREFACE_TIMEOUT, handshake).await else {
         tracing::debug!("a connection did not begin in time");
         return Ok(());
     };
-    let mut connection = connection?;
-    let keep_alive = connection.ping_pong().map(KeepAlive::new);
-    let mut driver =
-        Driver { connection, router, with, calls: FuturesUnordered::new(), keep_alive };
     let wakeup = Wakeup::new();
+    let mut driver = Driver::new(connection?, router, with, wakeup.of_calls());
     let mut stopped = Seldom::new(Box::pin(async move { stop.cancelled().await }));
     let served = poll_fn(|context| {
         wakeup.rounds(context, |mut due| {
@@ -124,21 +145,31 @@ struct Driver<T> {
     connection: Connection<T, Bytes>,
     router: Router,
     with: Extensions,
-    calls: FuturesUnordered<Call>,
+    calls: Calls<Call>,
     keep_alive: Option<KeepAlive>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+    fn new(
+        mut connection: Connection<T, Bytes>,
+        router: Router,
+        with: Extensions,
+        of_calls: Waker,
+    ) -> Box<Self> {
+        let keep_alive = connection.ping_pong().map(KeepAlive::new);
+        Box::new(Self { connection, router, with, calls: Calls::new(of_calls), keep_alive })
+    }
+
     /// One round: reads, and writes what was queued; then the streams, which may queue more.
     fn poll(&mut self, mut due: Due<'_>) -> Poll<Result<(), h2::Error>> {
         if let Some(mut context) = due.transport.take() {
             loop {
                 match self.connection.poll_accept(&mut context) {
                     Poll::Ready(Some(Ok((request, respond)))) => {
-                        let call = call(self.router.clone(), self.with.clone(), request, respond);
-                        self.calls.push(Box::pin(call));
+                        let asked = ask(self.router.clone(), self.with.clone(), request, respond);
+                        self.calls.push(Call::Asked(asked.boxed()));
                         // It has not been looked at yet, and so cannot ask for it.
-                        due = due.with_calls();
+                        due.calls = true;
                     }
                     Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                     Poll::Ready(None) => return Poll::Ready(Ok(())),
@@ -153,31 +184,29 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 }
             }
         }
-        if let Some(mut context) = due.calls {
+        if due.calls {
             // They share a task, but each has a right to what the runtime allows a task: what bounds them is how often each is
             // polled, once in a round.
-            let mut calls = unconstrained(poll_fn(|context| {
-                while let Poll::Ready(Some(())) = self.calls.poll_next_unpin(context) {}
-                Poll::<()>::Pending
-            }));
-            let _ = calls.poll_unpin(&mut context);
+            let calls = unconstrained(async { self.calls.poll() });
+            let _ = pin!(calls).poll(&mut Context::from_waker(Waker::noop()));
         }
         Poll::Pending
     }
 }
 
 /// Has a request answered. Whoever answers has a task of its own, so that what takes its time does not hold up the players of
-/// the same connection; an answer that lasts is written by the connection's own task.
-async fn call(
+/// the same connection; an answer that lasts is given back, for the connection's own task.
+async fn ask(
     router: Router,
     with: Extensions,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-) {
-    let window = Window::open();
-    let mut request = request.map(|body| Body::new(RequestBody::new(body, window.clone())));
+) -> Option<Lasting> {
+    let (head, body) = request.into_parts();
+    let direct = Direct::new(RequestBody::new(body));
+    let mut request = Request::from_parts(head, Body::new(Layered(direct.clone())));
     request.extensions_mut().extend(with);
-    request.extensions_mut().insert(window.clone());
+    request.extensions_mut().insert(direct.clone());
     let answering = async move {
         let mut router = router;
         let response = tower::Service::call(&mut router, request);
@@ -187,16 +216,13 @@ async fn call(
             _ = poll_fn(|context| respond.poll_reset(context)) => None,
         }
     };
-    let Some(Some((response, respond))) = spawned("call", answering).await else { return };
-    let Some(mut answer) = Answer::begin(respond, response, window) else { return };
-    if answer.is_attentive() {
-        let written = poll_fn(|context| answer.poll(context));
-        if AssertUnwindSafe(written).catch_unwind().await.is_err() {
-            tracing::error!(task = "stream", "a task panicked");
-        }
-    } else {
-        spawned("answer", async move { poll_fn(|context| answer.poll(context)).await }).await;
+    let (response, respond) = spawned("call", answering).await??;
+    if let Some(answers) = direct.take_answers() {
+        return Lasting::begin(respond, response, answers, direct);
     }
+    let mut answer = Answer::begin(respond, response)?;
+    spawned("answer", async move { poll_fn(|context| answer.poll(context)).await }).await;
+    None
 }
 
 /// In a task of its own, which ends with whoever waits for it. `None`: it panicked, which is logged.

@@ -42,22 +42,12 @@ impl Wake for Half {
     }
 }
 
-/// Who was woken, and by what each is woken again.
+/// Who was woken.
 pub(super) struct Due<'a> {
-    /// The transport: what is to be read or written.
+    /// The transport: what is to be read or written, and by what it is woken again.
     pub(super) transport: Option<Context<'a>>,
     /// The calls.
-    pub(super) calls: Option<Context<'a>>,
-    /// Looks at the calls though they were not woken.
-    waker: &'a Waker,
-}
-
-impl Due<'_> {
-    /// The same with the calls.
-    pub(super) fn with_calls(self) -> Self {
-        let calls = Some(Context::from_waker(self.waker));
-        Self { calls, ..self }
-    }
+    pub(super) calls: bool,
 }
 
 impl Wakeup {
@@ -67,6 +57,11 @@ impl Wakeup {
         let state = Arc::new(State { due, task: AtomicWaker::new() });
         let half = |due| Waker::from(Arc::new(Half { state: Arc::clone(&state), due }));
         Self { transport: half(TRANSPORT), calls: half(CALLS), state }
+    }
+
+    /// By what calls are woken.
+    pub(super) fn of_calls(&self) -> Waker {
+        self.calls.clone()
     }
 
     /// Runs `round`, and again for as long as somebody was woken meanwhile.
@@ -80,8 +75,7 @@ impl Wakeup {
             let due = self.state.due.swap(POLLING, Ordering::AcqRel);
             let done = round(Due {
                 transport: (due & TRANSPORT != 0).then(|| Context::from_waker(&self.transport)),
-                calls: (due & CALLS != 0).then(|| Context::from_waker(&self.calls)),
-                waker: &self.calls,
+                calls: due & CALLS != 0,
             });
             if done.is_ready() {
                 return done;
@@ -123,7 +117,7 @@ mod tests {
             if wakes(rounds.len()) {
                 wakeup.calls.wake_by_ref();
             }
-            rounds.push((due.transport.is_some(), due.calls.is_some()));
+            rounds.push((due.transport.is_some(), due.calls));
             Poll::<()>::Pending
         });
         assert!(poll.is_pending());

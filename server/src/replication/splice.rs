@@ -1,10 +1,16 @@
 //! What one stream has been sent, and its next update.
 
 use super::frame::{PRIVATE_VALUES_MAX, PlayerFrame, TickFrame};
-use super::view;
+use super::view::{self, Spans};
 use crate::game::{Refusal, View};
 use bytes::Bytes;
 use fray_proto::update::{MoveAck, Space, UpdateHeader, frame_update};
+use std::cell::RefCell;
+
+thread_local! {
+    /// Where the updates of all streams are made that this thread polls: warm in the cache, which the memory of a thousand streams is not.
+    static SPACE: RefCell<Space> = RefCell::default();
+}
 
 /// An entity costs about this much in a keyframe; below that, missed deltas are surely no longer than one.
 const KEYFRAME_ENTITY_BYTES_MIN: usize = 8;
@@ -16,16 +22,16 @@ pub struct Splicer {
     base: u32,
     /// The cells that it then holds, in ascending order.
     held: Vec<u32>,
+    /// Where it looked then.
+    spans: Option<Spans>,
     ack: Option<MoveAck>,
     private: Option<([i32; PRIVATE_VALUES_MAX], usize)>,
     // Kept from update to update only to spare allocations.
     added: Vec<u32>,
     removed: Vec<u32>,
     seen: Vec<u32>,
-    scratch: Vec<u32>,
+    keyframes: Vec<u32>,
     refusals: Vec<(u32, u32)>,
-    parts: Vec<Bytes>,
-    space: Space,
     counts: Counts,
 }
 
@@ -58,6 +64,7 @@ impl Splicer {
     pub fn restart(&mut self) {
         self.base = 0;
         self.held.clear();
+        self.spans = None;
         self.ack = None;
         self.private = None;
     }
@@ -79,7 +86,8 @@ impl Splicer {
         }
         let fresh = self.base == 0;
         self.look(frame, view);
-        self.collect(frame, missed, fresh);
+        let missed_deltas = if fresh { 0 } else { missed as usize };
+        self.choose_keyframes(frame, missed_deltas);
 
         let ack = player.map(|p| p.ack).filter(|ack| Some(ack) != self.ack.as_ref());
         let private =
@@ -101,9 +109,22 @@ impl Splicer {
             view_checksum: checks_view.then(|| frame.view_checksum(&self.held)),
             private: private.as_ref().map(|(values, count)| &values[..*count]),
         };
-        let framed = frame_update(&header, self.parts.iter(), &mut self.space);
-        self.counts.spliced_bytes += self.parts.iter().map(|part| part.len() as u64).sum::<u64>();
-        self.parts.clear();
+        // Each delta of a cell that stays in view, oldest first, then keyframes.
+        let deltas = frame.history.iter().skip(frame.history.len() - missed_deltas);
+        let deltas = deltas.flat_map(|tick| &tick.cells).filter_map(|(cell, bytes)| {
+            let stays = self.held.binary_search(cell).is_ok();
+            (stays && self.keyframes.binary_search(cell).is_err()).then_some(bytes)
+        });
+        let mut encoded_bytes = 0;
+        for cell in &self.keyframes {
+            frame.keyframe(*cell, &mut encoded_bytes);
+        }
+        let keyframes = self.keyframes.iter().map(|cell| frame.keyframe(*cell, &mut 0));
+        let cells = deltas.chain(keyframes);
+        let spliced_bytes = cells.clone().map(|cell| cell.len() as u64).sum::<u64>();
+        let framed = SPACE.with_borrow_mut(|space| frame_update(&header, cells, space));
+        self.counts.encoded_bytes += encoded_bytes;
+        self.counts.spliced_bytes += spliced_bytes;
         self.base = frame.tick;
         self.ack = ack.or(self.ack);
         self.private = private.or(self.private);
@@ -112,49 +133,39 @@ impl Splicer {
 
     /// Takes the view, once per written update: `held` becomes what is seen now; `added` and `removed` say what is new.
     fn look(&mut self, frame: &TickFrame, view: View) {
-        self.seen.clone_from(&self.held);
-        view::select(frame.grid.world, view, &mut self.seen, &mut self.scratch);
         self.added.clear();
         self.removed.clear();
+        let spans = Spans::of(frame.grid.world, view);
+        // From where it looked last time it sees the same.
+        if self.spans.replace(spans) == Some(spans) {
+            return;
+        }
+        view::select(frame.grid.world, spans, &self.held, &mut self.seen);
         self.added.extend(self.seen.iter().filter(|cell| self.held.binary_search(cell).is_err()));
         self.removed.extend(self.held.iter().filter(|cell| self.seen.binary_search(cell).is_err()));
         std::mem::swap(&mut self.held, &mut self.seen);
     }
 
-    /// Gathers the shared bytes: missed deltas of the cells that stay in view, oldest first, then keyframes.
-    fn collect(&mut self, frame: &TickFrame, missed: u32, fresh: bool) {
-        self.scratch.clear();
-        self.scratch.extend_from_slice(&self.added);
-        if !fresh {
-            let deltas = frame.history.iter().skip(frame.history.len() - missed as usize);
-            if missed > 1 {
-                for cell in &self.held {
-                    if self.added.binary_search(cell).is_ok() {
-                        continue;
-                    }
-                    let written: usize =
-                        deltas.clone().filter_map(|tick| tick.of(*cell)).map(Bytes::len).sum();
-                    let least = frame.entities(*cell).len() * KEYFRAME_ENTITY_BYTES_MIN;
-                    let encoded_bytes = &mut self.counts.encoded_bytes;
-                    if written > least && written > frame.keyframe(*cell, encoded_bytes).len() {
-                        self.scratch.push(*cell);
-                    }
-                }
-                self.scratch.sort_unstable();
+    /// The cells that are new, and those of which the deltas that were missed are longer than all of it.
+    fn choose_keyframes(&mut self, frame: &TickFrame, missed_deltas: usize) {
+        self.keyframes.clone_from(&self.added);
+        if missed_deltas < 2 {
+            return;
+        }
+        let deltas = frame.history.iter().skip(frame.history.len() - missed_deltas);
+        for cell in &self.held {
+            if self.added.binary_search(cell).is_ok() {
+                continue;
             }
-            for tick in deltas {
-                for (cell, bytes) in &tick.cells {
-                    let stays = self.held.binary_search(cell).is_ok();
-                    if stays && self.scratch.binary_search(cell).is_err() {
-                        self.parts.push(bytes.clone());
-                    }
-                }
+            let written: usize =
+                deltas.clone().filter_map(|tick| tick.of(*cell)).map(Bytes::len).sum();
+            let least = frame.entities(*cell).len() * KEYFRAME_ENTITY_BYTES_MIN;
+            let encoded_bytes = &mut self.counts.encoded_bytes;
+            if written > least && written > frame.keyframe(*cell, encoded_bytes).len() {
+                self.keyframes.push(*cell);
             }
         }
-        let encoded_bytes = &mut self.counts.encoded_bytes;
-        let keyframes =
-            self.scratch.iter().map(|cell| frame.keyframe(*cell, encoded_bytes).clone());
-        self.parts.extend(keyframes);
+        self.keyframes.sort_unstable();
     }
 }
 

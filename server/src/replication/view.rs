@@ -7,14 +7,30 @@ use crate::game::{View, World};
 /// a player on a border would be sent the same keyframes again and again.
 const KEEP_SHIFT: u32 = 2;
 
-/// Replaces `held` (ascending) by the cells to be seen now: all that the view touches, and those already held that it
-/// almost touches. The global cell is always among them.
-pub fn select(world: World, view: View, held: &mut Vec<u32>, scratch: &mut Vec<u32>) {
-    scratch.clear();
-    scratch.push(GLOBAL_CELL);
-    let keep = (1 << world.cell_bits) >> KEEP_SHIFT;
-    let [near_x, near_y] = [0, 1].map(|axis| span(world, view, axis, 0));
-    let [far_x, far_y] = [0, 1].map(|axis| span(world, view, axis, keep));
+/// Where a view lies on the grid: all that it touches, and all that it almost touches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spans {
+    near: [Span; 2],
+    far: [Span; 2],
+}
+
+impl Spans {
+    /// Of this view.
+    pub fn of(world: World, view: View) -> Self {
+        let keep = (1 << world.cell_bits) >> KEEP_SHIFT;
+        Self {
+            near: [0, 1].map(|axis| span(world, view, axis, 0)),
+            far: [0, 1].map(|axis| span(world, view, axis, keep)),
+        }
+    }
+}
+
+/// Makes `seen` (ascending) the cells to be seen now: all that the view touches, and those already held that it almost touches.
+/// The global cell is always among them. What is seen from the same spans again is the same.
+pub fn select(world: World, spans: Spans, held: &[u32], seen: &mut Vec<u32>) {
+    seen.clear();
+    seen.push(GLOBAL_CELL);
+    let Spans { near: [near_x, near_y], far: [far_x, far_y] } = spans;
     let columns = world.columns();
     for row in 0..columns {
         if !far_y.holds(row, columns) {
@@ -24,15 +40,14 @@ pub fn select(world: World, view: View, held: &mut Vec<u32>, scratch: &mut Vec<u
             let cell = 1 + column + row * columns;
             let is_near = near_x.holds(column, columns) && near_y.holds(row, columns);
             if is_near || held.binary_search(&cell).is_ok() {
-                scratch.push(cell);
+                seen.push(cell);
             }
         }
     }
-    std::mem::swap(held, scratch);
 }
 
 /// A run of columns or rows on the torus.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Span {
     first: u32,
     count: u32,
@@ -63,9 +78,12 @@ mod tests {
     const WORLD: World = World { position_bits: 12, cell_bits: 9, unit_bits: 0 };
 
     fn seen(center: [i32; 2], held: &[u32]) -> Vec<u32> {
-        let mut held = held.to_vec();
-        select(WORLD, View { center, extent: [300, 200] }, &mut held, &mut Vec::new());
-        held
+        let spans = Spans::of(WORLD, View { center, extent: [300, 200] });
+        let (mut once, mut again) = (Vec::new(), Vec::new());
+        select(WORLD, spans, held, &mut once);
+        select(WORLD, spans, &once, &mut again);
+        assert_eq!(once, again, "the same from where it looked before");
+        once
     }
 
     #[test]
@@ -89,8 +107,9 @@ mod tests {
     #[test]
     fn a_world_of_one_cell_is_seen_whole() {
         let world = World { position_bits: 9, cell_bits: 9, unit_bits: 0 };
-        let mut held = vec![];
-        select(world, View { center: [5, 5], extent: [9999, 9999] }, &mut held, &mut Vec::new());
-        assert_eq!(held, [0, 1]);
+        let mut seen = Vec::new();
+        let spans = Spans::of(world, View { center: [5, 5], extent: [9999, 9999] });
+        select(world, spans, &[], &mut seen);
+        assert_eq!(seen, [0, 1]);
     }
 }

@@ -6,6 +6,7 @@ pub(super) use travel::Packed;
 
 use super::barred::{BARRED_FOR, Barred};
 use super::handle::{Attached, Claim, Command, Who};
+use super::inbox::{Inbox, Word};
 use super::log::TickLog;
 use super::seat::{MOVES_PER_TICK_MAX, Occupant, Presence, Seat};
 use super::{Error, Settings};
@@ -27,6 +28,9 @@ const LEFT_SHOWN_S: u32 = 2;
 /// The most sampled moves of a tick that are traced to their end.
 const TRACED_MOVES_PER_TICK_MAX: usize = 64;
 
+/// How much of what was said between two ticks the next one has room for without asking for memory: a flood is not kept.
+const WORDS_KEPT: usize = 1024;
+
 /// A room's state: the game, the seats, and what was published last.
 pub struct Core {
     settings: Settings,
@@ -36,6 +40,9 @@ pub struct Core {
     /// By player number. Ordered: inputs reach the game in this order.
     seats: BTreeMap<u32, Seat>,
     next_player: u32,
+    inbox: Arc<Inbox>,
+    /// What is taken out of it, and nothing between ticks.
+    words: Vec<Word>,
     barred: Barred,
     tick: u32,
     empty_since_tick: u32,
@@ -96,6 +103,8 @@ impl Core {
             game,
             seats: BTreeMap::new(),
             next_player: 1,
+            inbox: Arc::default(),
+            words: Vec::new(),
             barred: Barred::default(),
             tick: 0,
             empty_since_tick: 0,
@@ -110,6 +119,7 @@ impl Core {
     /// One tick: inputs in a fixed order, the game's step, and what everybody may see of it. [`Self::note`] comes after it.
     pub fn tick(&mut self, now: Instant) -> (Arc<TickFrame>, TickReport) {
         self.tick += 1;
+        self.hear();
         self.settle_presence();
         let mut report = TickReport::at(now, std::mem::take(&mut self.waits));
         self.apply_moves(now, &mut report);
@@ -227,6 +237,7 @@ impl Core {
 
     fn attach(&mut self, claim: Claim) -> Result<Attached, Error> {
         let tick = self.tick;
+        let inbox = Arc::clone(&self.inbox);
         let mut has_new_token = false;
         let (player, seat) = match claim {
             Claim::Ticket { player_id, .. } if self.barred.has_player(&player_id, tick) => {
@@ -245,7 +256,7 @@ impl Core {
         let resumed = seat.generation > 0;
         let took_over = seat.presence == Presence::Playing;
         let profile = (!resumed).then(|| seat.profile.clone());
-        let attachment = seat.attach(tick);
+        let attachment = seat.attach(player, &inbox, tick);
         // The game hears of it between two ticks: an input of the tick to come.
         if let Some(profile) = profile {
             self.log.join(player, &profile);
@@ -333,6 +344,18 @@ impl Core {
     fn taken_seats(&mut self) -> impl Iterator<Item = (u32, &mut Seat)> {
         let seats = self.seats.iter_mut().filter(|(_, seat)| seat.is_taken());
         seats.map(|(player, seat)| (*player, seat))
+    }
+
+    /// What the streams have brought goes to their seats.
+    fn hear(&mut self) {
+        self.inbox.take(&mut self.words);
+        for word in self.words.drain(..) {
+            // Who was kicked has none.
+            if let Some(seat) = self.seats.get_mut(&word.player) {
+                seat.hear(word);
+            }
+        }
+        self.words.shrink_to(WORDS_KEPT);
     }
 
     /// Streams that broke, grace periods and reservations that ran out, players that left. All counted in ticks.

@@ -1,5 +1,7 @@
 //! How everybody else reaches a room.
 
+use super::followers::{Follower, Followers};
+use super::inbox::{Inbox, Said, Word};
 use super::recorder::Trouble;
 use super::seat::Occupant;
 use super::travel::{Arrival, Departure, Moved, RESTORATIONS_MAX, Restoration};
@@ -9,7 +11,6 @@ use crate::game::{Controls, GameFactory, Profile};
 use crate::replication::TickFrame;
 use crate::store::Header;
 use crate::telemetry::traces::MoveTrace;
-use crossbeam_queue::ArrayQueue;
 use fray_proto::update::MoveAck;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -171,7 +172,10 @@ pub struct Move {
 /// gone when nobody else holds it any more, so a stream cannot forget to say so.
 #[derive(Debug)]
 pub struct Attachment {
-    pub(super) moves: ArrayQueue<Move>,
+    inbox: Arc<Inbox>,
+    player: u32,
+    generation: u32,
+    /// The stream will bring no more; its last word is in the inbox.
     closing: AtomicBool,
     /// The newest tick that the stream has looked at.
     looked_at_tick: AtomicU32,
@@ -182,9 +186,11 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    pub(super) fn new(tick: u32) -> Self {
+    pub(super) fn new(inbox: Arc<Inbox>, player: u32, generation: u32, tick: u32) -> Self {
         Self {
-            moves: ArrayQueue::new(MOVES_WAITING_MAX),
+            inbox,
+            player,
+            generation,
             closing: AtomicBool::new(false),
             looked_at_tick: AtomicU32::new(tick),
             abandoned: AtomicBool::new(false),
@@ -192,9 +198,9 @@ impl Attachment {
         }
     }
 
-    /// Hands a move to the next tick. Gives it back when too many wait: the client broke its promise.
-    pub fn enqueue(&self, received: Move) -> Result<(), Move> {
-        self.moves.push(received)
+    /// Hands a move to the next tick. How many may wait there is for the stream to see to: [`MOVES_WAITING_MAX`] from tick to tick.
+    pub fn enqueue(&self, received: Move) {
+        self.say(Said::Move(received));
     }
 
     /// Says that the stream is awake and has looked at this tick.
@@ -226,11 +232,18 @@ impl Attachment {
 
     /// Says that no more moves will come: the player leaves once those that did are applied.
     pub fn close(&self) {
-        self.closing.store(true, Ordering::Release);
+        if !self.closing.swap(true, Ordering::AcqRel) {
+            self.say(Said::Closed);
+        }
     }
 
     pub(super) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
+    }
+
+    fn say(&self, said: Said) {
+        let (player, generation) = (self.player, self.generation);
+        self.inbox.put(Word { player, generation, said });
     }
 }
 
@@ -318,6 +331,7 @@ pub struct Handle {
     info: Arc<RoomInfo>,
     commands: mpsc::Sender<Command>,
     frames: watch::Receiver<Arc<TickFrame>>,
+    followers: Arc<Followers>,
 }
 
 impl Handle {
@@ -325,8 +339,9 @@ impl Handle {
         info: Arc<RoomInfo>,
         commands: mpsc::Sender<Command>,
         frames: watch::Receiver<Arc<TickFrame>>,
+        followers: Arc<Followers>,
     ) -> Self {
-        Self { info, commands, frames }
+        Self { info, commands, frames, followers }
     }
 
     /// What is known of the room.
@@ -337,6 +352,11 @@ impl Handle {
     /// The room's frames: the newest, and word of each new one. Closed when the room has ended.
     pub fn frames(&self) -> watch::Receiver<Arc<TickFrame>> {
         self.frames.clone()
+    }
+
+    /// For a task that looks at [`Self::frames`], [`Self::frozen`] and [`Self::moving`] each time that it is woken.
+    pub fn follow(&self) -> Follower {
+        Follower::new(Arc::clone(&self.followers))
     }
 
     /// Why the room, whose frames have stopped, came to its end; `None`: its task broke.
@@ -367,11 +387,13 @@ impl Handle {
     /// Tells the room's players that it is about to move.
     pub fn announce_departure(&self) {
         self.info.moving.send_replace(true);
+        self.followers.wake();
     }
 
     /// Tells its players that it does not go just now.
     pub fn announce_stay(&self) {
         self.info.moving.send_replace(false);
+        self.followers.wake();
     }
 
     /// Whether it stands still and waits for what comes of its departure.

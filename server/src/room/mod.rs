@@ -3,6 +3,7 @@
 //! - [`task`]: the loop itself: commands when they come, a tick when it is due.
 //! - [`clock`]: when ticks are due, and what happens when they are late. Pure.
 //! - [`core`]: what a tick does: drain inputs, step, publish. No clock and no task, so tests drive it by hand.
+//! - `inbox.rs`: what streams bring to the next tick; [`followers`]: whom a tick wakes.
 //! - [`seat`]: one player's place in the room: its moves, its generation of streams, its grace period.
 //! - `barred.rs`: who gets no seat, because an operator removed it.
 //! - [`log`]: what the room writes down of itself; [`recorder`]: hands it to the store, and keeps incidents.
@@ -11,13 +12,15 @@
 //! - [`permit`]: until when the rooms of this process may tick.
 //! - [`vitals`]: how the room does, in numbers, for those who look on.
 //!
-//! Architecture Invariant: a room publishes `Arc<TickFrame>` on a watch and knows nothing of streams; a slow reader costs it
-//! nothing. No lock is held and nothing is awaited while a tick is made.
+//! Architecture Invariant: a room publishes `Arc<TickFrame>` on a watch, wakes who follows it, and knows nothing more of streams; a slow
+//! reader costs it nothing. No lock is held and nothing is awaited while a tick is made.
 
 pub mod barred;
 pub mod clock;
 pub mod core;
+pub mod followers;
 pub mod handle;
+mod inbox;
 pub mod log;
 pub mod permit;
 pub mod recorder;
@@ -28,6 +31,7 @@ mod traced;
 pub mod travel;
 pub mod vitals;
 
+pub use followers::Follower;
 pub use handle::{Attached, Attachment, Ending, Handle, Move, RoomInfo, Who};
 pub use permit::Permit;
 pub use registry::Registry;

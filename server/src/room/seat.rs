@@ -1,6 +1,7 @@
 //! One player's place in a room.
 
 use super::handle::{Attachment, MOVES_WAITING_MAX, Move};
+use super::inbox::{Inbox, Said, Word};
 use crate::game::{Profile, Refusal};
 use crate::store::sessions::Session;
 use crate::store::{SessionRef, sessions};
@@ -68,6 +69,8 @@ pub struct Seat {
     /// Moves refused lately: tick, sequence, reason.
     pub refusals: VecDeque<(u32, u32, Refusal)>,
     waiting: VecDeque<Move>,
+    /// The stream has brought its last move.
+    has_closed: bool,
 }
 
 /// A seat that is taken, as operators see it.
@@ -102,6 +105,7 @@ impl Seat {
             ack: MoveAck::default(),
             refusals: VecDeque::new(),
             waiting: VecDeque::new(),
+            has_closed: false,
         }
     }
 
@@ -139,8 +143,7 @@ impl Seat {
     }
 
     /// Copies of all moves that wait to be applied.
-    pub(super) fn unapplied(&mut self) -> impl Iterator<Item = Move> + '_ {
-        self.gather();
+    pub(super) fn unapplied(&self) -> impl Iterator<Item = Move> + '_ {
         self.waiting.iter().cloned()
     }
 
@@ -178,10 +181,12 @@ impl Seat {
 
     /// Gives the seat to a new stream; the one before is not listened to any more. What it sent and was not applied the
     /// client resends.
-    pub fn attach(&mut self, tick: u32) -> Arc<Attachment> {
+    pub(super) fn attach(&mut self, player: u32, inbox: &Arc<Inbox>, tick: u32) -> Arc<Attachment> {
         self.generation += 1;
         self.waiting.clear();
-        let attachment = Arc::new(Attachment::new(tick));
+        self.has_closed = false;
+        let inbox = Arc::clone(inbox);
+        let attachment = Arc::new(Attachment::new(inbox, player, self.generation, tick));
         self.attachment = Some(Arc::clone(&attachment));
         self.enter(Presence::Playing, tick);
         attachment
@@ -198,9 +203,7 @@ impl Seat {
 
     /// Whether the player said good-bye and all that it sent is applied.
     pub fn has_finished(&self) -> bool {
-        let finished =
-            |attachment: &Arc<Attachment>| attachment.is_closing() && attachment.moves.is_empty();
-        self.attachment.as_ref().is_some_and(finished) && !self.next_is_waiting()
+        self.has_closed && !self.next_is_waiting()
     }
 
     /// Lets go of the stream.
@@ -209,6 +212,7 @@ impl Seat {
             attachment.abandon();
         }
         self.waiting.clear();
+        self.has_closed = false;
     }
 
     fn next_is_waiting(&self) -> bool {
@@ -218,23 +222,24 @@ impl Seat {
 
     /// The next move to apply in this tick, if it is there. Duplicates vanish, a gap waits.
     pub fn next_move(&mut self) -> Option<Move> {
-        self.gather();
         if self.next_is_waiting() { self.waiting.pop_front() } else { None }
     }
 
-    /// What the stream has brought takes its place.
-    fn gather(&mut self) {
-        let Some(attachment) = &self.attachment else { return };
-        // The stream lets in only moves that are at most `MOVES_WAITING_MAX` ahead, so this is bounded by them.
-        while let Some(received) = attachment.moves.pop() {
-            wait(&mut self.waiting, self.ack.input_ack, received);
+    /// What a stream has brought takes its place, if it is the stream that counts.
+    pub(super) fn hear(&mut self, word: Word) {
+        if self.attachment.is_none() || word.generation != self.generation {
+            return;
+        }
+        match word.said {
+            // The stream lets in only moves that are at most `MOVES_WAITING_MAX` ahead, so this is bounded by them.
+            Said::Move(received) => wait(&mut self.waiting, self.ack.input_ack, received),
+            Said::Closed => self.has_closed = true,
         }
     }
 
-    /// How many moves wait, in the stream's queue and behind a gap.
+    /// How many moves wait: the next ones, and those behind a gap.
     pub fn moves_waiting(&self) -> usize {
-        let queued = self.attachment.as_ref().map_or(0, |attachment| attachment.moves.len());
-        queued + self.waiting.len()
+        self.waiting.len()
     }
 
     /// Lets go of refusals that every stream has been told of, or never will be: each is copied in every tick.

@@ -3,6 +3,7 @@
 use super::clock::Clock;
 use super::core::Core;
 use super::core::Packed;
+use super::followers::Followers;
 use super::handle::{COMMANDS_WAITING_MAX, Command, Ending, Handle};
 use super::recorder::{Recorder, Trouble};
 use super::traced::{Made, Traced};
@@ -87,7 +88,9 @@ pub(super) fn room(
     let info = Arc::new(info);
     let (commands_in, mut commands) = mpsc::channel(COMMANDS_WAITING_MAX);
     let (frames, frames_out) = watch::channel(first);
-    let handle = Handle::new(Arc::clone(&info), commands_in, frames_out);
+    let followers = Arc::<Followers>::default();
+    let handle = Handle::new(Arc::clone(&info), commands_in, frames_out, Arc::clone(&followers));
+    let frames = Frames { newest: Some(frames), followers };
     let task = async move {
         let mut reason = EndReason::ShutDown;
         let mut ending = Ending::Over;
@@ -105,7 +108,7 @@ pub(super) fn room(
                 () = tokio::time::sleep_until(room.parts.clock.due()), if !room.is_frozen => {
                     if !room.parts.permit.allows(Instant::now()) {
                         // Whoever holds the lease thaws it, or ends it.
-                        room.stand_still(true, &info);
+                        room.stand_still(true, &info, &frames);
                         continue;
                     }
                     room.tick(&frames, &info).await;
@@ -117,7 +120,7 @@ pub(super) fn room(
                 command = commands.recv() => {
                     let Some(command) = command else { break };
                     room.handle_commands(command, &mut commands);
-                    room.stand_still(room.is_frozen, &info);
+                    room.stand_still(room.is_frozen, &info, &frames);
                     if let Some(why) = room.end {
                         (reason, ending) = (EndReason::RoomOver, why);
                         // It may go on from its log, with another owner.
@@ -132,6 +135,7 @@ pub(super) fn room(
                             }
                             Outcome::Stays => {
                                 info.moving.send_replace(false);
+                                frames.followers.wake();
                             }
                             Outcome::Moved(moved) => {
                                 has_end = !moved.shares_log;
@@ -167,6 +171,29 @@ pub(super) fn room(
     Some((handle, task))
 }
 
+/// Where frames are shown. Once this is gone there are no more, and whoever follows is told that, too.
+struct Frames {
+    /// `None`: on the way out.
+    newest: Option<watch::Sender<Arc<TickFrame>>>,
+    followers: Arc<Followers>,
+}
+
+impl Frames {
+    fn show(&self, frame: Arc<TickFrame>) {
+        if let Some(newest) = &self.newest {
+            newest.send_replace(frame);
+        }
+        self.followers.wake();
+    }
+}
+
+impl Drop for Frames {
+    fn drop(&mut self) {
+        self.newest = None;
+        self.followers.wake();
+    }
+}
+
 struct Room {
     parts: Parts,
     traced: Traced,
@@ -181,7 +208,7 @@ struct Room {
 }
 
 impl Room {
-    async fn tick(&mut self, frames: &watch::Sender<Arc<TickFrame>>, info: &RoomInfo) {
+    async fn tick(&mut self, frames: &Frames, info: &RoomInfo) {
         let started = Instant::now();
         let due = self.parts.clock.take(started);
         let next = self.parts.core.tick_count() + 1;
@@ -189,7 +216,7 @@ impl Room {
             return;
         };
         info.players.store(self.parts.core.players(), Ordering::Relaxed);
-        frames.send_replace(Arc::clone(&frame));
+        frames.show(Arc::clone(&frame));
         let published = Instant::now();
         // The frame is out: the streams that it woke go first, and do not wait for what the log needs.
         tokio::task::yield_now().await;
@@ -225,10 +252,11 @@ impl Room {
         }
     }
 
-    fn stand_still(&mut self, is_frozen: bool, info: &RoomInfo) {
+    fn stand_still(&mut self, is_frozen: bool, info: &RoomInfo, frames: &Frames) {
         self.is_frozen = is_frozen;
         let was = |frozen: &mut bool| std::mem::replace(frozen, is_frozen) != is_frozen;
         if info.frozen.send_if_modified(was) {
+            frames.followers.wake();
             tracing::warn!(room = %info.id, frozen = is_frozen, "a room stands still, or goes on");
         }
     }

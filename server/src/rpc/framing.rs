@@ -6,7 +6,7 @@ use crate::session::Error;
 use bytes::{Buf as _, Bytes};
 use futures_util::Stream;
 use hyper::body::Body;
-use std::error::Error as StdError;
+use std::fmt::Display;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tonic::Code;
@@ -81,7 +81,7 @@ impl<B> Messages<B> {
 impl<B> Stream for Messages<B>
 where
     B: Body<Data = Bytes> + Unpin,
-    B::Error: StdError,
+    B::Error: Display,
 {
     type Item = Result<Bytes, Error>;
 

@@ -4,12 +4,14 @@
 //! replication made leave as they are, and the same task reads the player's moves.
 
 use super::framing::Messages;
-use crate::http2::{Attentive, Window};
+use crate::http2::{Answers, Direct, Piece, RequestBody};
 use crate::session::lobby::RoomChoice;
 use crate::session::play::{self, Entry};
 use crate::session::watch_past::{self, Past};
 use crate::session::{Error, Lobby};
+use crate::turn::Turn;
 use crate::wire;
+use axum::BoxError;
 use bytes::Bytes;
 use fray_proto::v1;
 use futures_util::{Stream, StreamExt as _};
@@ -64,13 +66,20 @@ impl Service {
             return Status::from(Error::UseWebSocket).into_http();
         }
         let entry = self.entry("grpc", request.headers());
-        let window = request.extensions().get::<Window>().cloned();
-        let messages = Messages::new(request.into_body(), wire::INCOMING_BYTES_MAX);
-        let incoming = Moves { messages, has_begun: false, is_heard: window.is_some() };
-        let play = play::play(Arc::clone(&self.lobby), entry, incoming);
-        let mut response = answer(Body::new(PlayBody { play, window, is_over: false }));
-        response.extensions_mut().insert(Attentive);
-        response
+        let direct = request.extensions().get::<Direct>().cloned();
+        let taken = direct.and_then(|direct| Some((direct.take_request()?, direct)));
+        let (source, direct) = match taken {
+            Some((request, direct)) => (Source::Direct(request), Some(direct)),
+            None => (Source::Layered(request.into_body()), None),
+        };
+        let messages = Messages::new(source, wire::INCOMING_BYTES_MAX);
+        let moves = Moves { messages, has_begun: false, is_gone: false };
+        let play = play::play(Arc::clone(&self.lobby), entry, moves);
+        let body = PlayBody { play, is_over: false };
+        answer(match direct {
+            Some(direct) => Body::new(direct.answer(Box::new(body))),
+            None => Body::new(body),
+        })
     }
 
     async fn watch(self, request: Request<Body>) -> Response<Body> {
@@ -152,9 +161,23 @@ fn undecodable() -> Error {
 /// the connection.
 struct PlayBody {
     play: play::Play<Moves>,
-    /// `None`: whoever polls this does so only when data may be written.
-    window: Option<Window>,
     is_over: bool,
+}
+
+impl Answers for PlayBody {
+    fn poll_next(&mut self, turn: &mut Turn<'_>, may_write: bool) -> Poll<Piece> {
+        Poll::Ready(match self.play.poll_next_if(turn, may_write) {
+            Poll::Ready(Some(Ok(outgoing))) => Piece::Data(wire::frame_play(outgoing)),
+            Poll::Ready(Some(Err(error))) => Piece::Trailers(trailers(&error.into())),
+            Poll::Ready(None) => Piece::Trailers(trailers(&Status::new(Code::Ok, ""))),
+            Poll::Pending if self.play.incoming().is_some_and(|moves| moves.is_gone) => Piece::Gone,
+            Poll::Pending => return Poll::Pending,
+        })
+    }
+
+    fn reads(&self) -> bool {
+        self.play.incoming().is_some()
+    }
 }
 
 impl hyper::body::Body for PlayBody {
@@ -168,24 +191,43 @@ impl hyper::body::Body for PlayBody {
         if self.is_over {
             return Poll::Ready(None);
         }
-        let may_write = self.window.as_ref().is_none_or(Window::is_open);
-        let frame = match ready!(self.play.poll_next_if(context, may_write)) {
-            Some(Ok(outgoing)) => Frame::data(wire::frame_play(outgoing)),
-            Some(Err(error)) => Frame::trailers(trailers(&error.into())),
-            None => Frame::trailers(trailers(&Status::new(Code::Ok, ""))),
-        };
-        self.is_over = frame.is_trailers();
-        Poll::Ready(Some(Ok(frame)))
+        let piece = ready!(self.poll_next(&mut Turn::whole(context), true));
+        self.is_over = !matches!(piece, Piece::Data(_));
+        Poll::Ready(match piece {
+            Piece::Data(data) => Some(Ok(Frame::data(data))),
+            Piece::Trailers(trailers) => Some(Ok(Frame::trailers(trailers))),
+            Piece::Gone => None,
+        })
     }
 }
 
-/// What a player sends. Once it plays, a stream that breaks ends without an error: nobody would read it, and whoever looks at the
-/// window drops it.
+/// A request's bytes: straight from the connection, or what the layers made of them.
+enum Source {
+    Direct(RequestBody),
+    Layered(Body),
+}
+
+impl hyper::body::Body for Source {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut *self {
+            Self::Direct(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Self::Layered(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+        }
+    }
+}
+
+/// What a player sends. Once it plays, a stream that breaks ends without an error: nobody would read it.
 struct Moves {
-    messages: Messages<Body>,
+    messages: Messages<Source>,
     has_begun: bool,
-    /// Somebody looks at the window, and sees there that the peer has gone.
-    is_heard: bool,
+    /// The peer has given the stream up.
+    is_gone: bool,
 }
 
 impl Stream for Moves {
@@ -196,13 +238,12 @@ impl Stream for Moves {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Error>>> {
         let next = ready!(self.messages.poll_next_unpin(context));
-        match next {
-            Some(Err(Error::Broken(_))) if self.has_begun && self.is_heard => Poll::Pending,
-            next => {
-                self.has_begun = true;
-                Poll::Ready(next)
-            }
+        if self.has_begun && matches!(next, Some(Err(Error::Broken(_)))) {
+            self.is_gone = true;
+            return Poll::Pending;
         }
+        self.has_begun = true;
+        Poll::Ready(next)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::room::handle::Claim;
 use crate::room::{Attached, Ending, Handle, RoomId, RoomInfo};
 use crate::telemetry::metrics::labels::Door;
 use crate::telemetry::traces::{Peer, names};
+use crate::turn::Turn;
 use async_stream::stream;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -67,7 +68,7 @@ where
                 opened_as(sessions, &span, &room, &attached);
                 let trace = sessions.traces.session(&span);
                 let seat = Seat { lobby, entry, room, attached, welcome, trace };
-                Ok(State::Playing(Box::new(Playing::new(seat, incoming))))
+                Ok(Begun::Here(Box::new(Playing::new(seat, incoming))))
             }
             Ok(Opened::There { server, ticket, first }) => {
                 let sessions = Arc::clone(sessions);
@@ -75,7 +76,7 @@ where
                 // What comes is read even while nothing that comes back can be written.
                 let incoming = read_always(incoming, &sessions.readers);
                 let carried = relay(sessions, server, Method::Play, entry, first, incoming);
-                Ok(State::Elsewhere(carried.map(|message| message.map(Outgoing::Passed)).boxed()))
+                Ok(Begun::There(carried.map(|message| message.map(Outgoing::Passed)).boxed()))
             }
             Err(error) => {
                 span.record(names::REASON, error.reason());
@@ -94,30 +95,52 @@ pub struct Play<I> {
     _open: TaskTrackerToken,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are of this kind, and are looked at at each tick"
+)]
 enum State<I> {
-    Opening(AbortOnDropHandle<Result<State<I>, Error>>),
-    Playing(Box<Playing<I>>),
+    Opening(AbortOnDropHandle<Result<Begun<I>, Error>>),
+    Playing(Playing<I>),
     /// The room plays on another server.
     Elsewhere(BoxStream<'static, Result<Outgoing, Error>>),
     Over,
+}
+
+/// What comes of opening a stream.
+enum Begun<I> {
+    Here(Box<Playing<I>>),
+    There(BoxStream<'static, Result<Outgoing, Error>>),
 }
 
 impl<I> Play<I>
 where
     I: Stream<Item = Result<Bytes, Error>> + Unpin,
 {
+    /// What brings the messages, while the stream plays here.
+    pub fn incoming(&self) -> Option<&I> {
+        match &self.state {
+            State::Playing(playing) => Some(playing.incoming()),
+            State::Opening(_) | State::Elsewhere(_) | State::Over => None,
+        }
+    }
+
     /// What is to be written next. While `may_write` is false there is nothing, but what the client sends is still read; the
     /// stream may end all the same.
     pub fn poll_next_if(
         &mut self,
-        context: &mut Context<'_>,
+        turn: &mut Turn<'_>,
         may_write: bool,
     ) -> Poll<Option<Result<Outgoing, Error>>> {
         loop {
             let item = match &mut self.state {
-                State::Opening(opening) => match ready!(opening.poll_unpin(context)) {
-                    Ok(Ok(opened)) => {
-                        self.state = opened;
+                State::Opening(opening) => match ready!(opening.poll_unpin(&mut turn.context)) {
+                    Ok(Ok(Begun::Here(playing))) => {
+                        self.state = State::Playing(*playing);
+                        continue;
+                    }
+                    Ok(Ok(Begun::There(carried))) => {
+                        self.state = State::Elsewhere(carried);
                         continue;
                     }
                     Ok(Err(error)) => Some(Err(error)),
@@ -126,9 +149,9 @@ where
                         Some(Err(Error::Internal))
                     }
                 },
-                State::Playing(playing) => ready!(playing.poll(context, may_write)),
+                State::Playing(playing) => ready!(playing.poll(turn, may_write)),
                 State::Elsewhere(_) if !may_write => return Poll::Pending,
-                State::Elsewhere(carried) => ready!(carried.poll_next_unpin(context)),
+                State::Elsewhere(carried) => ready!(carried.poll_next_unpin(&mut turn.context)),
                 State::Over => None,
             };
             if !matches!(item, Some(Ok(_))) {
@@ -149,7 +172,7 @@ where
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Outgoing, Error>>> {
-        self.poll_next_if(context, true)
+        self.poll_next_if(&mut Turn::whole(context), true)
     }
 }
 

@@ -36,6 +36,8 @@ pub struct PlayerStream {
     seen_tick: u32,
     /// Which moves were applied, as far as this stream has heard.
     input_ack: u32,
+    /// The newest tick when a move came last, and how many came since that tick.
+    moves_since: (u32, usize),
     last_resync_tick: u32,
     wants_resync: bool,
     has_reported: bool,
@@ -84,6 +86,7 @@ impl PlayerStream {
             next_note_tick: 0,
             resync_pause_ticks: tick_rate_hz.div_ceil(RESYNCS_PER_S_MAX),
             seen_tick: 0,
+            moves_since: (0, 0),
             last_resync_tick: 0,
             wants_resync: false,
             has_reported: false,
@@ -116,9 +119,10 @@ impl PlayerStream {
                 let may_continue = || is_new && self.own_traces.admits(now);
                 let trace = self.traces.receive_move(trace, may_continue);
                 let received = Move { sequence, controls, arrived: now, trace };
-                if self.attached.attachment.enqueue(received).is_err() {
+                if !self.admits(tick) {
                     return Err(Error::MoveFlood);
                 }
+                self.attached.attachment.enqueue(received);
             }
             Incoming::Ping { seen_tick, echo } => {
                 self.see(seen_tick);
@@ -268,6 +272,15 @@ impl PlayerStream {
     /// Whether more than the window's worth of ticks is on its way to the client.
     fn is_ahead_of_the_client(&self) -> bool {
         self.splicer.base().saturating_sub(self.seen_tick) >= self.window_ticks
+    }
+
+    /// Whether one more move may come before the next tick.
+    fn admits(&mut self, tick: u32) -> bool {
+        if self.moves_since.0 != tick {
+            self.moves_since = (tick, 0);
+        }
+        self.moves_since.1 += 1;
+        self.moves_since.1 <= MOVES_WAITING_MAX
     }
 
     /// A client cannot have seen what was not written.

@@ -1,24 +1,24 @@
 //! A player's stream while it plays: one place where it waits for frames, for messages, and for what hardly ever happens.
 
+use super::Error;
 use super::lobby::Lobby;
 use super::message::{Incoming, Outgoing, Welcome};
 use super::play::{Counted, Entry, Parse, end_reason, note};
 use super::player::{PlayerStream, Step};
-use super::{Error, Sessions};
 use crate::replication::TickFrame;
-use crate::room::{Attached, Handle, RoomId};
+use crate::room::{Attached, Follower, Handle, RoomId};
 use crate::seldom::Seldom;
 use crate::telemetry::metrics::labels::Door;
 use crate::telemetry::traces::SessionTrace;
+use crate::turn::Turn;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use std::collections::VecDeque;
+use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_stream::wrappers::WatchStream;
 
 /// How many messages are read before the streams beside this one have their turn.
 const MESSAGES_AT_ONCE_MAX: usize = 32;
@@ -42,17 +42,25 @@ pub(super) struct Playing<I> {
     room: Handle,
     parse: Parse,
     player: PlayerStream,
-    incoming: Seldom<I>,
+    incoming: I,
     /// More messages may come.
     is_open: bool,
-    /// Closed: the room has ended, if `None`.
-    frames: Seldom<WatchStream<Arc<TickFrame>>>,
+    /// There may be some that were not read.
+    has_incoming: bool,
+    follower: Follower,
+    /// Closed: the room has ended.
+    frames: watch::Receiver<Arc<TickFrame>>,
     /// The newest that was not looked at yet.
     frame: Option<Arc<TickFrame>>,
     /// Of the newest frame.
     tick: u32,
     tick_rate_hz: u32,
-    news: Seldom<dyn Future<Output = (News, Watched)> + Send>,
+    /// Whether the room stands still, or goes on.
+    frozen: watch::Receiver<bool>,
+    /// Whether it is about to move, or stays.
+    moving: watch::Receiver<bool>,
+    /// While the room stands still there is no frame at which to look whether the server ends.
+    drained: Option<Seldom<dyn Future<Output = ()> + Send>>,
     waiting: VecDeque<Outgoing>,
     /// How it ends once what waits is written.
     end: Option<Result<(), Error>>,
@@ -85,21 +93,26 @@ where
             trace,
             Instant::now(),
         );
-        let mut watched =
-            Watched { frozen: room.frozen(), moving: room.moving(), is_frozen: false };
-        if *watched.frozen.borrow() {
-            watched.frozen.mark_changed();
+        let mut frozen = room.frozen();
+        if *frozen.borrow() {
+            frozen.mark_changed();
         }
-        let tick = room.frames().borrow().tick;
+        let mut frames = room.frames();
+        frames.mark_changed();
+        let tick = frames.borrow().tick;
         Self {
-            news: Seldom::new(listen(Arc::clone(sessions), watched)),
-            frames: Seldom::new(Box::pin(WatchStream::new(room.frames()))),
+            follower: room.follow(),
+            frames,
+            frozen,
+            moving: room.moving(),
+            drained: None,
             lobby,
             room,
             parse: entry.parse,
             player,
-            incoming: Seldom::new(Box::pin(incoming)),
+            incoming,
             is_open: true,
+            has_incoming: true,
             frame: None,
             tick,
             tick_rate_hz,
@@ -110,20 +123,30 @@ where
         }
     }
 
+    /// What brings the messages.
+    pub(super) fn incoming(&self) -> &I {
+        &self.incoming
+    }
+
     /// What is to be written next; `None` after an end in order.
     pub(super) fn poll(
         &mut self,
-        context: &mut Context<'_>,
+        turn: &mut Turn<'_>,
         may_write: bool,
     ) -> Poll<Option<Result<Outgoing, Error>>> {
+        self.follower.stay(&turn.context);
         loop {
             if may_write && let Some(outgoing) = self.waiting.pop_front() {
+                if self.waiting.is_empty() {
+                    // Mostly there is nothing more for as long as the stream lasts.
+                    self.waiting = VecDeque::new();
+                }
                 return Poll::Ready(Some(Ok(outgoing)));
             }
             if let Some(end) = self.end.take() {
                 return Poll::Ready(end.err().map(Err));
             }
-            let step = match self.step(context, may_write) {
+            let step = match self.step(turn, may_write) {
                 Poll::Ready(step) => step,
                 Poll::Pending => return Poll::Pending,
             };
@@ -152,22 +175,24 @@ where
         }
     }
 
-    fn step(&mut self, context: &mut Context<'_>, may_write: bool) -> Poll<Result<Step, Error>> {
-        if may_write && let Poll::Ready((news, watched)) = self.news.poll_unpin(context) {
-            let sessions = Arc::clone(self.lobby.sessions());
-            self.news = Seldom::new(listen(sessions, watched));
-            return Poll::Ready(self.on_news(news));
-        }
-        if let Poll::Ready(step) = self.poll_messages(context) {
+    fn step(&mut self, turn: &mut Turn<'_>, may_write: bool) -> Poll<Result<Step, Error>> {
+        if may_write && let Poll::Ready(step) = self.poll_news(&mut turn.context) {
             return Poll::Ready(step);
         }
-        match self.frames.poll_next_unpin(context) {
-            Poll::Ready(Some(frame)) => {
-                self.tick = frame.tick;
-                self.frame = Some(frame);
+        if let Poll::Ready(step) = self.poll_messages(turn) {
+            return Poll::Ready(step);
+        }
+        let changed = self.frames.has_changed();
+        if !matches!(changed, Ok(false)) {
+            // The last one may not have been looked at.
+            let newest = self.frames.borrow_and_update();
+            if newest.has_changed() {
+                self.tick = newest.tick;
+                self.frame = Some(Arc::clone(&newest));
+            } else if changed.is_err() {
+                drop(newest);
+                return Poll::Ready(self.on_room_ended());
             }
-            Poll::Ready(None) => return Poll::Ready(self.on_room_ended()),
-            Poll::Pending => {}
         }
         if !may_write {
             // Nobody says that it looked: the room gives it up after a while.
@@ -180,13 +205,18 @@ where
         }
     }
 
-    fn poll_messages(&mut self, context: &mut Context<'_>) -> Poll<Result<Step, Error>> {
+    fn poll_messages(&mut self, turn: &mut Turn<'_>) -> Poll<Result<Step, Error>> {
+        // A tick wakes a stream to which nothing came.
+        self.has_incoming |= turn.has_request;
         for _ in 0..MESSAGES_AT_ONCE_MAX {
-            if !self.is_open {
+            if !self.is_open || !self.has_incoming {
                 return Poll::Pending;
             }
-            let step = match self.incoming.poll_next_unpin(context) {
-                Poll::Pending => return Poll::Pending,
+            let step = match self.incoming.poll_next_unpin(&mut turn.request) {
+                Poll::Pending => {
+                    (self.has_incoming, turn.has_request) = (false, false);
+                    return Poll::Pending;
+                }
                 Poll::Ready(Some(message)) => match message.and_then(self.parse) {
                     Ok(message) => {
                         self.is_open = message != Incoming::Leave;
@@ -204,7 +234,7 @@ where
                 return Poll::Ready(step);
             }
         }
-        context.waker().wake_by_ref();
+        turn.context.waker().wake_by_ref();
         Poll::Pending
     }
 
@@ -229,52 +259,28 @@ where
         Err(end_reason(&self.room))
     }
 
-    fn on_news(&mut self, news: News) -> Result<Step, Error> {
-        match news {
-            News::Frozen(is_frozen) => Ok(Step::Write(Outgoing::Frozen(is_frozen))),
-            News::Moving(true) => Ok(Step::Write(Outgoing::Moving)),
-            News::Moving(false) => Ok(Step::Wait),
-            News::Drained => {
-                self.waiting.push_back(Outgoing::ShuttingDown);
-                Err(Error::ShuttingDown)
-            }
+    /// What hardly ever happens.
+    fn poll_news(&mut self, context: &mut Context<'_>) -> Poll<Result<Step, Error>> {
+        // Whoever could change them is there as long as the room's handle.
+        if matches!(self.frozen.has_changed(), Ok(true)) {
+            let is_frozen = *self.frozen.borrow_and_update();
+            let sessions = Arc::clone(self.lobby.sessions());
+            let drained = async move { sessions.drained().await };
+            self.drained = is_frozen.then(|| Seldom::new(Box::pin(drained) as _));
+            return Poll::Ready(Ok(Step::Write(Outgoing::Frozen(is_frozen))));
         }
+        if matches!(self.moving.has_changed(), Ok(true)) && *self.moving.borrow_and_update() {
+            return Poll::Ready(Ok(Step::Write(Outgoing::Moving)));
+        }
+        let has_drained =
+            self.drained.as_mut().is_some_and(|drained| drained.poll_unpin(context).is_ready());
+        if has_drained {
+            self.drained = None;
+            self.waiting.push_back(Outgoing::ShuttingDown);
+            return Poll::Ready(Err(Error::ShuttingDown));
+        }
+        Poll::Pending
     }
-}
-
-/// What hardly ever happens.
-#[derive(Clone, Copy)]
-enum News {
-    /// The room stands still, or goes on.
-    Frozen(bool),
-    /// The room is about to move, or stays.
-    Moving(bool),
-    /// The server ends, and the room stands still: there is no frame at which to look.
-    Drained,
-}
-
-/// Where it is heard.
-struct Watched {
-    frozen: watch::Receiver<bool>,
-    moving: watch::Receiver<bool>,
-    is_frozen: bool,
-}
-
-fn listen(sessions: Arc<Sessions>, watched: Watched) -> BoxFuture<'static, (News, Watched)> {
-    Box::pin(async move {
-        let mut watched = watched;
-        let news = tokio::select! {
-            () = sessions.drained(), if watched.is_frozen => News::Drained,
-            Ok(()) = watched.frozen.changed() => {
-                watched.is_frozen = *watched.frozen.borrow_and_update();
-                News::Frozen(watched.is_frozen)
-            }
-            Ok(()) = watched.moving.changed() => News::Moving(*watched.moving.borrow_and_update()),
-            // The room is gone: its frames say so.
-            else => std::future::pending().await,
-        };
-        (news, watched)
-    })
 }
 
 /// A player's stream, for the log: when it has its seat, and why it ends. At debug: its peer decides how often.

@@ -14,7 +14,7 @@ async fn a_room_goes_on_with_its_seats_its_moves_and_its_code() {
     room.kick(fray_server::room::Who::Id("gonefor".into())).await.expect("kicked");
     drop(gone);
     for sequence in 1..=3 {
-        ann.attachment.enqueue(a_move(sequence)).expect("room for it");
+        ann.attachment.enqueue(a_move(sequence));
     }
     ticks(&room, 2).await;
     // Two that no tick has seen yet, the later one behind a gap.
@@ -22,8 +22,8 @@ async fn a_room_goes_on_with_its_seats_its_moves_and_its_code() {
         let given = world.give(&room).await;
         (given, room.frames().borrow().tick)
     };
-    ann.attachment.enqueue(a_move(4)).expect("room for it");
-    ann.attachment.enqueue(a_move(6)).expect("room for it");
+    ann.attachment.enqueue(a_move(4));
+    ann.attachment.enqueue(a_move(6));
     let (given, last_tick) = departs.await;
     assert_eq!(given, Given::Moved);
     assert_eq!(ended(&room).await, Some(Ending::Moved));

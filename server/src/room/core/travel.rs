@@ -25,6 +25,7 @@ pub(in crate::room) struct Packed {
 impl Core {
     /// A copy of everything, after the tick that was made last. `header` is this owner's.
     pub(in crate::room) fn pack(&mut self, header: &Header) -> Result<Packed, Error> {
+        self.hear();
         let mut bytes = BytesMut::new();
         Header { first_tick: self.tick + 1, ..header.clone() }.put(&mut bytes);
         let (hash, state) = (self.game.state_hash(), self.game.checkpoint());
@@ -33,7 +34,7 @@ impl Core {
         }
         let sessions = self.seats.iter().filter_map(|(player, seat)| seat.session(*player));
         Sessions::put(self.tick, self.next_player, sessions, &mut bytes);
-        let moves = self.seats.iter_mut().flat_map(|(player, seat)| {
+        let moves = self.seats.iter().flat_map(|(player, seat)| {
             let player = *player;
             seat.unapplied().map(move |waiting| (player, waiting))
         });
@@ -163,7 +164,7 @@ mod tests {
         let steering = Steering { axis_x: 0, axis_y: 127, aim: None };
         let controls = Controls { steering, ..Controls::default() };
         let sent = Move { sequence: 1, controls, arrived: Instant::now(), trace: None };
-        stream.attachment.enqueue(sent).expect("room for it");
+        stream.attachment.enqueue(sent);
         core.tick(Instant::now());
         let mut packed =
             [core.pack(&header()).expect("packed"), core.pack(&header()).expect("packed")]
@@ -209,7 +210,7 @@ mod tests {
                 let controls = Controls { steering, buttons, ..Controls::default() };
                 let (sequence, arrived) = (sequences[player], Instant::now());
                 let sent = Move { sequence, controls, arrived, trace: None };
-                streams[player].attachment.enqueue(sent).expect("room for it");
+                streams[player].attachment.enqueue(sent);
             };
             let mut goes = None;
             for (number, play) in plays.iter().enumerate() {
