@@ -12,8 +12,11 @@ pub mod flight;
 pub mod http2;
 pub mod moves;
 pub mod players;
+pub mod punctual;
 pub mod replica;
+pub mod serve;
 pub mod ships;
+pub mod turns;
 
 /// The naive server's messages.
 #[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, rustdoc::all)]

@@ -72,6 +72,11 @@ fn axis(place: &mut [u8], way: i8) {
     (place[0], place[1]) = (zigzag & 0x7f | 0x80, zigzag >> 7);
 }
 
+/// An acknowledgement that wants no answer, with its prefix.
+pub fn ping(seen_tick: u32) -> Vec<u8> {
+    framed(v1::play_request::Message::Ping(v1::Ping { seen_tick, echo: 0 }))
+}
+
 /// A guest's first message, with its prefix.
 pub fn hello(name: &str) -> Vec<u8> {
     let hello = v1::Hello {
@@ -79,7 +84,10 @@ pub fn hello(name: &str) -> Vec<u8> {
         player_name: name.into(),
         ..v1::Hello::default()
     };
-    let message = v1::play_request::Message::Hello(hello);
+    framed(v1::play_request::Message::Hello(hello))
+}
+
+fn framed(message: v1::play_request::Message) -> Vec<u8> {
     let request = v1::PlayRequest { message: Some(message) };
     let mut bytes = vec![0];
     bytes.extend((request.encoded_len() as u32).to_be_bytes());

@@ -1,31 +1,35 @@
 //! All players, in one thread: each counts what it gets and sends a move each tick.
 
-use crate::TICK_RATE_HZ;
+use self::stalls::Stalls;
+use self::stream::{Gaps, Stream, Tally};
 use crate::clock::{now_us, since_us};
 use crate::cost::{cpu_ns, rss_bytes};
 use crate::http2::{Connection, Event};
-use crate::moves::{MoveBytes, hello};
+use crate::moves::{MoveBytes, hello, ping};
 use crate::replica::Kept;
 use crate::ships::TOLD;
 use anyhow::{Context as _, ensure};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use serde::{Deserialize, Serialize};
+use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Between two moves of a player.
-const PERIOD_US: u32 = 1_000_000 / TICK_RATE_HZ;
+pub mod stalls;
+mod stream;
+
+/// Between two acknowledgements of a player who makes no moves.
+const PINGS_EVERY_US: u32 = 4_000_000;
 const READ_BYTES: usize = 256 * 1024;
 /// How many players come at once, each 10 ms.
 const ARRIVALS_AT_ONCE: usize = 64;
 const ARRIVALS_EVERY_US: u32 = 10_000;
+/// So many may have come and seen nothing yet.
+const NEWCOMERS_MAX: usize = 2_000;
 /// One player of so many keeps all that it is told, and looks whether it fits.
 const KEPT_EVERY: usize = 100;
-/// Gaps are counted in tenths of a millisecond, up to a second.
-const GAP_BINS: usize = 10_000;
-const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
@@ -37,6 +41,17 @@ pub enum Kind {
     Naive,
     /// Bare TCP.
     Raw,
+}
+
+/// What players say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Says {
+    /// A move each tick.
+    Moves,
+    /// An acknowledgement every four seconds.
+    Pings,
+    /// Nothing.
+    Nothing,
 }
 
 /// What is to be done.
@@ -52,10 +67,18 @@ pub struct Plan {
     pub players: usize,
     /// How many of them share a connection.
     pub streams_per_connection: usize,
+    /// What they say.
+    pub says: Says,
+    /// Ticks a second.
+    pub rate_hz: u32,
+    /// Write a line when the window begins.
+    pub announces: bool,
     /// After the last one came.
     pub warm_up: Duration,
     /// Then it is measured for so long.
     pub window: Duration,
+    /// Whether some stop reading.
+    pub stalls: Option<Stalls>,
 }
 
 /// What was measured.
@@ -87,6 +110,8 @@ pub struct Figures {
     pub desyncs: u64,
     /// The fewest ships that any of them has in the end.
     pub ships_min: usize,
+    /// How many they have in the end, on average.
+    pub ships_mean: f64,
     /// The server's time on its core, for each update.
     pub cpu_us_per_update: f64,
     /// The server's share of its core.
@@ -97,6 +122,8 @@ pub struct Figures {
     pub rss_before_bytes: u64,
     /// The server's memory at the end.
     pub rss_bytes: u64,
+    /// While some read nothing, and while all read, in turns.
+    pub phases: Vec<stalls::Phase>,
 }
 
 struct Link {
@@ -106,24 +133,8 @@ struct Link {
     streams: std::ops::Range<usize>,
     due_us: u32,
     is_open: bool,
-}
-
-#[derive(Default)]
-struct Stream {
-    prefix: [u8; 5],
-    prefix_filled: usize,
-    /// Bytes of the message that are still to come.
-    missing: usize,
-    head: [u8; 16],
-    head_filled: usize,
-    sequence: u32,
-    seen_tick: u32,
-    window_used: i64,
-    updated_us: Option<u32>,
-    is_ended: bool,
-    turn: i8,
-    thrust: i8,
-    kept: Option<Box<Kept>>,
+    /// It is not read just now.
+    is_stalled: bool,
 }
 
 struct Crowd {
@@ -133,8 +144,10 @@ struct Crowd {
     streams: Vec<Stream>,
     moves: MoveBytes,
     noise: u64,
+    /// Players who have seen something.
+    seeing: usize,
     is_measured: bool,
-    gaps: Vec<u32>,
+    gaps: Gaps,
     receipts_us: Vec<u32>,
     figures: Figures,
 }
@@ -150,22 +163,29 @@ pub fn play(plan: Plan) -> anyhow::Result<Figures> {
         streams: Vec::new(),
         moves,
         noise: 1,
+        seeing: 0,
         is_measured: false,
-        gaps: vec![0; GAP_BINS],
+        gaps: Gaps::none(),
         receipts_us: Vec::new(),
         figures: Figures { rss_before_bytes, ..Figures::default() },
     };
     let mut next = now_us();
     while crowd.streams.len() < plan.players {
-        crowd.arrive()?;
+        if crowd.streams.len() < crowd.seeing + NEWCOMERS_MAX || plan.kind != Kind::Fray {
+            crowd.arrive()?;
+        }
         next = next.wrapping_add(ARRIVALS_EVERY_US);
         crowd.run_until(next)?;
     }
     crowd.run_for(plan.warm_up)?;
+    if plan.announces {
+        println!("{{}}");
+    }
     let began = Sample::take(plan.pid)?;
-    crowd.is_measured = true;
-    crowd.run_for(plan.window)?;
-    crowd.is_measured = false;
+    match plan.stalls {
+        None => crowd.measure()?,
+        Some(stalls) => crowd.take_turns(stalls)?,
+    }
     let ended = Sample::take(plan.pid)?;
     crowd.report(&began, &ended)
 }
@@ -184,7 +204,20 @@ impl Sample {
     }
 }
 
+impl Plan {
+    fn period_us(&self) -> u32 {
+        if self.says == Says::Moves { 1_000_000 / self.rate_hz.max(1) } else { PINGS_EVERY_US }
+    }
+}
+
 impl Crowd {
+    fn measure(&mut self) -> anyhow::Result<()> {
+        self.is_measured = true;
+        self.run_for(self.plan.window)?;
+        self.is_measured = false;
+        Ok(())
+    }
+
     /// A few more players.
     fn arrive(&mut self) -> anyhow::Result<()> {
         let until = (self.streams.len() + ARRIVALS_AT_ONCE).min(self.plan.players);
@@ -220,11 +253,16 @@ impl Crowd {
     }
 
     fn connect(&mut self) -> anyhow::Result<()> {
+        let address = self.plan.address;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if self.plan.stalls.is_some() {
+            stalls::as_over_a_network(&socket)?;
+        }
         // Blocking: it is there before the next one is asked for.
-        let socket = std::net::TcpStream::connect(self.plan.address)?;
-        socket.set_nodelay(true)?;
+        socket.connect(&address.into())?;
+        socket.set_tcp_nodelay(true)?;
         socket.set_nonblocking(true)?;
-        let mut socket = TcpStream::from_std(socket);
+        let mut socket = TcpStream::from_std(socket.into());
         let token = Token(self.links.len());
         self.poll.registry().register(
             &mut socket,
@@ -235,10 +273,19 @@ impl Crowd {
         let connection = if is_raw { Connection::bare() } else { Connection::default() };
         // Moves of all connections are spread over the period.
         let connections = self.plan.players.div_ceil(self.plan.streams_per_connection) as u64;
-        let phase = (self.links.len() as u64 * u64::from(PERIOD_US) / connections) as u32;
+        let phase =
+            (self.links.len() as u64 * u64::from(self.plan.period_us()) / connections) as u32;
         let due_us = now_us().wrapping_add(phase);
         let streams = self.streams.len()..self.streams.len();
-        self.links.push(Link { socket, connection, written: 0, streams, due_us, is_open: true });
+        self.links.push(Link {
+            socket,
+            connection,
+            written: 0,
+            streams,
+            due_us,
+            is_open: true,
+            is_stalled: false,
+        });
         Ok(())
     }
 
@@ -264,7 +311,7 @@ impl Crowd {
             for event in &events {
                 let index = event.token().0;
                 if event.is_readable() {
-                    self.receive(index, &mut buffer)?;
+                    self.receive(index, &mut buffer);
                 }
                 flush(&mut self.links[index]);
             }
@@ -273,14 +320,18 @@ impl Crowd {
 
     /// Sends what is due; says in how many microseconds more is.
     fn send_moves(&mut self, now: u32) -> i32 {
-        let mut next = PERIOD_US as i32;
+        let period_us = self.plan.period_us();
+        let mut next = period_us as i32;
+        if self.plan.says == Says::Nothing {
+            return next;
+        }
         for link in &mut self.links {
             let wait = link.due_us.wrapping_sub(now) as i32;
             if wait > 0 {
                 next = next.min(wait);
                 continue;
             }
-            link.due_us = link.due_us.wrapping_add(PERIOD_US);
+            link.due_us = link.due_us.wrapping_add(period_us);
             if !link.is_open {
                 continue;
             }
@@ -288,6 +339,12 @@ impl Crowd {
             for (offset, stream) in self.streams[link.streams.clone()].iter_mut().enumerate() {
                 // Nobody moves before it has seen something.
                 if stream.is_ended || stream.updated_us.is_none() {
+                    continue;
+                }
+                let id = stream_id(first + offset - link.streams.start);
+                if self.plan.says == Says::Pings {
+                    let bytes = ping(stream.seen_tick);
+                    link.connection.data(id, &mut stream.window_used, &bytes);
                     continue;
                 }
                 self.noise ^= self.noise << 13;
@@ -303,7 +360,6 @@ impl Crowd {
                 }
                 let sequence = stream.sequence + 1;
                 let bytes = self.moves.with(sequence, stream.seen_tick, stream.turn, stream.thrust);
-                let id = stream_id(first + offset - link.streams.start);
                 if link.connection.data(id, &mut stream.window_used, bytes) {
                     stream.sequence = sequence;
                     self.figures.moves += u64::from(self.is_measured);
@@ -316,26 +372,26 @@ impl Crowd {
         next
     }
 
-    fn receive(&mut self, index: usize, buffer: &mut [u8]) -> anyhow::Result<()> {
+    fn receive(&mut self, index: usize, buffer: &mut [u8]) {
         let link = &mut self.links[index];
-        loop {
+        while !link.is_stalled {
             match link.socket.read(buffer) {
                 Ok(0) => {
                     link.is_open = false;
                     self.streams[link.streams.clone()].iter_mut().for_each(|s| s.is_ended = true);
-                    return Ok(());
+                    return;
                 }
                 Ok(count) => {
                     let now = now_us();
-                    let (first, kind) = (link.streams.start, self.plan.kind);
+                    let kind = self.plan.kind;
                     let mut tally = Tally {
                         is_measured: self.is_measured,
                         gaps: &mut self.gaps,
                         receipts_us: &mut self.receipts_us,
                         figures: &mut self.figures,
+                        seeing: &mut self.seeing,
                     };
                     let streams = std::cell::RefCell::new(&mut self.streams[link.streams.clone()]);
-                    let _ = first;
                     link.connection.read(
                         &buffer[..count],
                         |event| match event {
@@ -358,15 +414,15 @@ impl Crowd {
                         },
                     );
                     if count < buffer.len() {
-                        return Ok(());
+                        return;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => {
                     link.is_open = false;
                     self.streams[link.streams.clone()].iter_mut().for_each(|s| s.is_ended = true);
-                    return Ok(());
+                    return;
                 }
             }
         }
@@ -384,7 +440,7 @@ impl Crowd {
             self.receipts_us.get(index).map_or(0.0, |us| f64::from(*us) / 1000.0)
         };
         let kept = self.streams.iter().filter_map(|stream| stream.kept.as_ref());
-        let (gap_p50_ms, gap_p99_ms) = (gap_ms(&self.gaps, 0.5), gap_ms(&self.gaps, 0.99));
+        let (gap_p50_ms, gap_p99_ms) = (self.gaps.ms(0.5), self.gaps.ms(0.99));
         let ended_streams = self.streams.iter().filter(|stream| stream.is_ended).count();
         Ok(Figures {
             players: self.streams.len() - ended_streams,
@@ -395,6 +451,8 @@ impl Crowd {
             receipt_p99_ms: receipt_ms(0.99),
             replicas: kept.clone().count(),
             desyncs: kept.clone().map(|kept| kept.desyncs).sum(),
+            ships_mean: kept.clone().map(|kept| kept.ships).sum::<usize>() as f64
+                / kept.clone().count().max(1) as f64,
             ships_min: kept.map(|kept| kept.ships).min().unwrap_or_default(),
             cpu_us_per_update: server_us / self.figures.updates as f64,
             server_busy: server_us / wall_us,
@@ -403,100 +461,6 @@ impl Crowd {
             ..self.figures
         })
     }
-}
-
-/// What is counted while messages are taken.
-struct Tally<'a> {
-    is_measured: bool,
-    gaps: &'a mut [u32],
-    receipts_us: &'a mut Vec<u32>,
-    figures: &'a mut Figures,
-}
-
-impl Stream {
-    /// Takes bytes of messages, wherever they are cut.
-    fn take(&mut self, mut bytes: &[u8], kind: Kind, now: u32, tally: &mut Tally<'_>) {
-        while !bytes.is_empty() {
-            if self.missing == 0 {
-                let wanted = (self.prefix.len() - self.prefix_filled).min(bytes.len());
-                self.prefix[self.prefix_filled..][..wanted].copy_from_slice(&bytes[..wanted]);
-                self.prefix_filled += wanted;
-                bytes = &bytes[wanted..];
-                if self.prefix_filled < self.prefix.len() {
-                    return;
-                }
-                let [_, a, b, c, d] = self.prefix;
-                self.missing = (u32::from_be_bytes([a, b, c, d]) as usize).min(MESSAGE_BYTES_MAX);
-                self.head_filled = 0;
-            }
-            let (part, rest) = bytes.split_at(self.missing.min(bytes.len()));
-            let wanted = (self.head.len() - self.head_filled).min(part.len());
-            self.head[self.head_filled..][..wanted].copy_from_slice(&part[..wanted]);
-            self.head_filled += wanted;
-            if let Some(kept) = &mut self.kept {
-                kept.message.extend_from_slice(part);
-            }
-            self.missing -= part.len();
-            bytes = rest;
-            if self.missing == 0 {
-                self.prefix_filled = 0;
-                self.finish(kind, now, tally);
-            }
-        }
-    }
-
-    fn finish(&mut self, kind: Kind, now: u32, tally: &mut Tally<'_>) {
-        let length = self.prefix[1..].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-        let head = &self.head[..self.head_filled];
-        let tick = if kind == Kind::Fray { tick_of_update(head) } else { tick_of_state(head) };
-        let made_us = self.kept.as_mut().and_then(|kept| kept.take());
-        let Some(tick) = tick else { return };
-        self.seen_tick = tick;
-        let before = self.updated_us.replace(now);
-        if !tally.is_measured {
-            return;
-        }
-        tally.figures.updates += 1;
-        tally.figures.update_bytes += length;
-        if let Some(before) = before {
-            let bin = since_us(before, now) as usize / 100;
-            tally.gaps[bin.min(GAP_BINS - 1)] += 1;
-        }
-        if let Some(made_us) = made_us {
-            tally.receipts_us.push(since_us(made_us, now));
-        }
-    }
-}
-
-/// Of a message that is an update: its tick.
-fn tick_of_update(head: &[u8]) -> Option<u32> {
-    let [0x12, rest @ ..] = head else { return None };
-    let (_, rest) = varint(rest)?;
-    tick_of_state(rest)
-}
-
-/// Of one whose first field is its tick.
-fn tick_of_state(head: &[u8]) -> Option<u32> {
-    let [0x08, rest @ ..] = head else { return None };
-    varint(rest).map(|(tick, _)| tick)
-}
-
-fn varint(bytes: &[u8]) -> Option<(u32, &[u8])> {
-    let length = bytes.iter().position(|byte| byte & 0x80 == 0)? + 1;
-    let value =
-        bytes[..length].iter().rev().fold(0_u32, |sum, byte| sum << 7 | u32::from(byte & 0x7f));
-    Some((value, &bytes[length..]))
-}
-
-fn gap_ms(gaps: &[u32], share: f64) -> f64 {
-    let all: u64 = gaps.iter().map(|count| u64::from(*count)).sum();
-    let wanted = (all as f64 * share) as u64;
-    let mut sum = 0;
-    let bin = gaps.iter().position(|count| {
-        sum += u64::from(*count);
-        sum > wanted
-    });
-    bin.unwrap_or(GAP_BINS) as f64 / 10.0
 }
 
 /// The number of a connection's stream.

@@ -6,10 +6,11 @@
 use anyhow::{Context as _, bail};
 use clap::Parser;
 use fray_bench::players::{Figures, Kind};
+use fray_bench::turns::{self, median, write};
 use fray_bench::{MUX_STREAMS, ROOM_PLAYERS, TICK_RATE_HZ};
 use serde_json::{Map, Value, json};
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 /// A player's updates come in time if they are no further apart than this, but for one in a hundred.
@@ -111,11 +112,6 @@ fn turn(kind: Kind, streams: usize, players: usize, window: u64) -> anyhow::Resu
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut all = Map::new();
@@ -158,7 +154,7 @@ fn main() -> anyhow::Result<()> {
             all.insert(format!("receipt_p99_ms_half_load_{name}"), json!(half.receipt_p99_ms));
         }
     }
-    write(&args.out, &Value::Object(all))
+    write(&args.out, &all)
 }
 
 /// Each server in its turn; the medians of what an update costs.
@@ -193,10 +189,10 @@ fn costs(
         }
     }
     let name = mode.name;
-    let rss = turns[0].iter().map(per_player).collect();
+    let rss = turns[0].iter().map(per_player);
     all.insert(format!("rss_per_player_{name}_bytes"), json!(median(rss)));
     all.insert(format!("turns_{name}"), serde_json::to_value(&turns)?);
-    Ok(turns.map(|turns| median(turns.iter().map(|figures| figures.cpu_us_per_update).collect())))
+    Ok(turns.map(|turns| median(turns.iter().map(|figures| figures.cpu_us_per_update))))
 }
 
 fn per_player(figures: &Figures) -> f64 {
@@ -241,32 +237,11 @@ fn capacity(kind: Kind, mode: Mode, cost_us: f64, window: u64) -> anyhow::Result
 }
 
 fn conditions(args: &Args) -> Value {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let cpu = read("/proc/cpuinfo");
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let revision = Command::new("git").args(["describe", "--always", "--dirty"]).output();
-    let revision = revision.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned());
-    json!({
-        "revision": revision.unwrap_or_default(),
-        "processor": model.map_or("unknown", |(_, name)| name),
-        "cores": std::thread::available_parallelism().map_or(0, usize::from),
-        "kernel": read("/proc/sys/kernel/osrelease").trim(),
-        "load_before": read("/proc/loadavg").trim(),
-        "tick_rate_hz": TICK_RATE_HZ,
-        "room_players": ROOM_PLAYERS,
-        "mux_streams": MUX_STREAMS,
-        "window_s": args.window,
-        "rounds": args.rounds,
-        "players_direct": args.direct,
-        "players_mux": args.mux,
-    })
-}
-
-fn write(path: &Path, figures: &Value) -> anyhow::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    std::fs::write(path, serde_json::to_string_pretty(figures)? + "\n")?;
-    println!("{}", path.display());
-    Ok(())
+    let mut conditions = turns::conditions();
+    conditions["room_players"] = json!(ROOM_PLAYERS);
+    conditions["window_s"] = json!(args.window);
+    conditions["rounds"] = json!(args.rounds);
+    conditions["players_direct"] = json!(args.direct);
+    conditions["players_mux"] = json!(args.mux);
+    conditions
 }

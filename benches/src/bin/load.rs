@@ -1,8 +1,9 @@
 //! The players. Prints what was measured as JSON.
 
 use clap::Parser;
-use fray_bench::pin;
-use fray_bench::players::{Kind, Plan, play};
+use fray_bench::players::stalls::Stalls;
+use fray_bench::players::{Kind, Plan, Says, play};
+use fray_bench::{TICK_RATE_HZ, pin};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -26,7 +27,22 @@ struct Args {
     /// How many of them share a connection.
     #[arg(long, default_value_t = 1)]
     streams: usize,
-    /// Seconds after the last one came.
+    /// What they say.
+    #[arg(long, value_enum, default_value_t = Says::Moves)]
+    says: Says,
+    /// Ticks a second.
+    #[arg(long, default_value_t = TICK_RATE_HZ)]
+    rate: u32,
+    /// Write a line when the window begins.
+    #[arg(long)]
+    announce: bool,
+    /// Such a share of the connections stops reading, in turns with a window in which all of them read.
+    #[arg(long)]
+    stall: Option<f64>,
+    /// How often they stop.
+    #[arg(long, default_value_t = 2)]
+    stalls: usize,
+    /// Seconds after the last one came; and for those who stopped reading, to catch up.
     #[arg(long, default_value_t = 3)]
     warm_up: u64,
     /// Seconds that are measured.
@@ -43,8 +59,16 @@ fn main() -> anyhow::Result<()> {
         pid: args.pid,
         players: args.players,
         streams_per_connection: args.streams.max(1),
+        says: args.says,
+        rate_hz: args.rate,
+        announces: args.announce,
         warm_up: Duration::from_secs(args.warm_up),
         window: Duration::from_secs(args.window),
+        stalls: args.stall.map(|share| Stalls {
+            share,
+            rounds: args.stalls,
+            pause: Duration::from_secs(args.warm_up),
+        }),
     })?;
     println!("{}", serde_json::to_string(&figures)?);
     Ok(())
