@@ -5,6 +5,7 @@
 //!
 //! The servers are `world` (Fray with a game of these rules), `naive` and `raw`; `load` is all the players; `e2e` starts them, one
 //! server at a time, each pinned to one core and the players to another, and compares.
+//! `allocations` counts what a server takes from the heap, with `counted` in the place of `world`.
 
 pub mod clock;
 pub mod cost;
