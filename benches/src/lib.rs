@@ -4,7 +4,7 @@
 //! half second each ship turns another way (-2, 0 or 2 rad/s) and burns or does not; every three seconds its health changes.
 //!
 //! The servers are `world` (Fray with a game of these rules), `naive` and `raw`; `load` is all the players; `e2e` starts them, one
-//! server at a time, each pinned to one core and the players to another, and compares.
+//! server at a time, each pinned to one core and the players to another, and compares. `scale` has other rooms and other players;
 //! `allocations` counts what a server takes from the heap, with `counted` in the place of `world`.
 
 pub mod clock;
@@ -15,6 +15,7 @@ pub mod moves;
 pub mod players;
 pub mod punctual;
 pub mod replica;
+pub mod rooms;
 pub mod serve;
 pub mod ships;
 pub mod turns;
