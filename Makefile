@@ -43,9 +43,12 @@ swarm: ## Send PLAYERS bots (200) to a running server at URL for SECONDS (60)
 	cargo run --release --locked -p fray-bot -- swarm --players $(or $(PLAYERS),200) \
 	  --url $(or $(URL),http://127.0.0.1:7777) --duration $(or $(SECONDS),60)s
 
-bench: ## What an update costs, beside a naive tonic server and bare TCP (two cores, 5 minutes)
+bench: ## Measure an update beside a naive tonic server and bare TCP, the heap, many streams, parts of a tick (two cores, 40 minutes)
 	cargo build --release --locked -p fray-bench
 	target/release/e2e
+	target/release/allocations
+	target/release/scale all
+	cargo bench --locked -p fray-bench --bench micro
 
 test-cluster: ## Try the chart on the cluster of the current kubeconfig; scripts/test-cluster.sh says how
 	@exec scripts/test-cluster.sh

@@ -18,6 +18,7 @@ pub mod replica;
 pub mod rooms;
 pub mod serve;
 pub mod ships;
+pub mod table;
 pub mod turns;
 
 /// The naive server's messages.
