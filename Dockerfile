@@ -11,7 +11,8 @@ ARG RUST_VERSION=1.95
 ARG DEBIAN=bookworm
 ARG BASE=gcr.io/distroless/cc-debian12:nonroot
 
-FROM docker.io/library/rust:${RUST_VERSION}-slim-${DEBIAN} AS build
+# Not the slim one: the allocator's build wants make.
+FROM docker.io/library/rust:${RUST_VERSION}-${DEBIAN} AS build
 WORKDIR /src
 COPY . .
 # What `--version` and the metrics say; empty: it is not known.

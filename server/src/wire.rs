@@ -14,6 +14,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use fray_proto::update::GRPC_PREFIX_BYTES;
 use fray_proto::v1;
 use prost::Message as _;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -160,9 +161,14 @@ impl TryFrom<v1::Move> for Controls {
             },
             buttons: message.buttons,
             target: message.target,
-            payload: message.payload.into(),
+            payload: payload(message.payload),
         })
     }
+}
+
+/// Of no bytes, as nearly always, it takes no memory.
+fn payload(bytes: Vec<u8>) -> Arc<[u8]> {
+    if bytes.is_empty() { Arc::default() } else { bytes.into() }
 }
 
 /// A room as those see it who are not in it.
