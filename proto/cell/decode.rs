@@ -204,7 +204,7 @@ fn read_whole_entities(
 fn read_launches(
     reader: &mut Reader<'_>,
     entities: &[Entity],
-    next_id: u32,
+    next_id: u64,
     rules: Rules<'_>,
 ) -> Result<Vec<Entity>, DecodeError> {
     let count = reader.varint()? as usize;
@@ -212,7 +212,7 @@ fn read_launches(
         return Err(DecodeError::OutOfRange("the count of launches"));
     }
     let mut launched = Vec::with_capacity(count);
-    let mut next = u64::from(next_id);
+    let mut next = next_id;
     for _ in 0..count {
         let id = next + u64::from(reader.varint()?);
         next = id + 1;

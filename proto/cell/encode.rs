@@ -103,7 +103,7 @@ struct Rows {
 impl Rows {
     /// Rows of ids that are all above those in the cell.
     fn after(entities: &[Entity]) -> Self {
-        Self { next: id_after(entities), ..Self::default() }
+        Self { next: id_after(entities) as u32, ..Self::default() }
     }
 
     fn gap(&mut self, place: u32, put: impl FnOnce(&mut Vec<u8>, u32)) {
@@ -250,9 +250,9 @@ fn put_payload(out: &mut Vec<u8>, entity: &Entity) {
 }
 
 /// Which of the entities that stay launched this one in this tick, by rank; `None` if none did.
-fn parent_of(entity: &Entity, stayed: &[&Entity], next_id: u32, rules: Rules<'_>) -> Option<usize> {
+fn parent_of(entity: &Entity, stayed: &[&Entity], next_id: u64, rules: Rules<'_>) -> Option<usize> {
     let motion = rules.motions.of(entity.kind);
-    if motion.launch_speed == 0 || entity.id < next_id {
+    if motion.launch_speed == 0 || u64::from(entity.id) < next_id {
         return None;
     }
     stayed.iter().position(|parent| {

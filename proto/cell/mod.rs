@@ -50,7 +50,7 @@ pub fn advance_cell(entities: &mut [Entity], cell: u32, rules: Rules<'_>) {
     }
 }
 
-/// One above the highest id in a cell.
-fn id_after(entities: &[Entity]) -> u32 {
-    entities.last().map_or(0, |last| last.id.wrapping_add(1))
+/// One above the highest id in a cell; above the highest of all ids there is none, and nothing can be launched.
+fn id_after(entities: &[Entity]) -> u64 {
+    entities.last().map_or(0, |last| u64::from(last.id) + 1)
 }

@@ -203,6 +203,15 @@ fn deltas() -> Value {
         launched.velocity[0] += 1;
         after.push(launched);
     });
+    add(
+        "as the rule would launch it, but below the highest of all ids",
+        CORNER,
+        vec![owned(3), ship(u32::MAX)],
+        &|after| {
+            let launched = launch(&after[0], 4);
+            after.insert(1, launched);
+        },
+    );
     add("leaves, changes, launches and enters together", CORNER, many(), &|after| {
         after[3].turn = 15;
         after[9].attributes[0] = 77;
@@ -284,17 +293,20 @@ fn malformed_deltas() -> Value {
         ("an attribute that ends early", "08200180"),
     ];
     let motions = motions();
-    let before = [ship(7), ship(8)];
-    let case = |(name, hex): (&str, &str)| {
+    let case = |(name, hex): (&str, &str), before: &[Entity]| {
         let bytes = json::bytes(&json!(hex));
         let rules = Rules { world: WORLD, motions: &motions };
         let error = cell::apply_delta(&mut before.to_vec(), &bytes, CORNER, rules).expect_err(name);
         json!({
             "name": name, "world": json::world(WORLD), "motions": json::motions(&motions), "cell": CORNER,
-            "before": json::entities(&before), "bytes": hex, "refusal": refusal(error),
+            "before": json::entities(before), "bytes": hex, "refusal": refusal(error),
         })
     };
-    cases.into_iter().map(case).collect()
+    let two = [ship(7), ship(8)];
+    let mut cases: Vec<_> = cases.into_iter().map(|named| case(named, &two)).collect();
+    let highest = [ship(7), ship(u32::MAX)];
+    cases.push(case(("launched after the highest of all ids", "0401050004"), &highest));
+    cases.into()
 }
 
 fn refusal(error: DecodeError) -> &'static str {

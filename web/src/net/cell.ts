@@ -63,7 +63,7 @@ export function applyDelta(held: Entity[], bytes: Uint8Array, cell: number, rule
   const reader = new Reader(bytes);
   const head = reader.varint();
   const last = held[held.length - 1];
-  const nextId = last === undefined ? 0 : (last.id + 1) >>> 0;
+  const nextId = last === undefined ? 0 : last.id + 1;
   let entities = (head & HAS_LEAVES) !== 0 ? withoutLeaves(reader, held) : held;
   let advanced = 0;
   let rank = 0;
