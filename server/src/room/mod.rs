@@ -19,6 +19,8 @@ pub mod barred;
 pub mod clock;
 pub mod core;
 pub mod followers;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod handle;
 mod inbox;
 pub mod log;

@@ -7,6 +7,8 @@
 
 pub mod admin;
 mod framing;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod health;
 pub mod lobby;
 mod measure;

@@ -10,6 +10,8 @@
 //! message with an expected last sequence of its subject.
 
 mod follow;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod options;
 mod request;
 mod view;

@@ -35,6 +35,8 @@
 
 mod cursor;
 mod find;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod lane;
 mod log;
 mod message;
