@@ -1,6 +1,6 @@
 # `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help play edge observe image test test-cluster lint fmt web vectors swarm bench soak clean
+.PHONY: help play edge observe image test test-cluster lint fmt web vectors corpus swarm bench fuzz soak clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ web: ## Rebuild the browser page that the server embeds (needs Node 20)
 vectors: ## Regenerate the test vectors that every client is checked against
 	FRAY_WRITE_VECTORS=1 cargo test --locked -p fray-proto --test vectors
 
+corpus: ## Regenerate what the fuzz targets begin from
+	FRAY_WRITE_CORPUS=1 cargo test --locked -p fray-server --test fuzz_corpus
+
 swarm: ## Send PLAYERS bots (200) to a running server at URL for SECONDS (60)
 	cargo run --release --locked -p fray-bot -- swarm --players $(or $(PLAYERS),200) \
 	  --url $(or $(URL),http://127.0.0.1:7777) --duration $(or $(SECONDS),60)s
@@ -52,6 +55,9 @@ bench: ## Measure an update beside a naive tonic server and bare TCP, the heap, 
 
 test-cluster: ## Try the chart on the cluster of the current kubeconfig; scripts/test-cluster.sh says how
 	@exec scripts/test-cluster.sh
+
+fuzz: ## Fuzz all that parses bytes from outside, or TARGETS, for FUZZ_SECONDS (3600) each
+	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),3600) scripts/fuzz.sh $(TARGETS)
 
 soak: ## What takes too long for every change: kills, damage, outages, a match in real time (25 minutes)
 	@exec scripts/soak.sh

@@ -22,8 +22,8 @@ cargo test --locked --release -p fray-server --test soak_kill -- --ignored --noc
 echo "=== Any bytes for a recording, 50,000 cases"
 PROPTEST_CASES=50000 cargo test --locked --release -p fray-server --test recording_damage
 
-echo "=== Ten minutes of fuzzing recordings"
-scripts/fuzz.sh recording 600
+echo "=== Two minutes of fuzzing for each target"
+FUZZ_SECONDS=120 scripts/fuzz.sh
 
 echo "=== A fleet whose NATS is away for over a minute, for all or for two of three; a server that stands still"
 scripts/tools.sh envoy nats-server helm
