@@ -14,6 +14,9 @@ const TIMERS: u32 = 16;
 const BIN_US: u32 = 10;
 const BINS: usize = 10_000;
 
+/// On time is what is early by less than this part of a period.
+const EARLY_DIVISOR: u32 = 16;
+
 static LATENESS: Mutex<[Vec<u32>; 2]> = Mutex::new([Vec::new(), Vec::new()]);
 
 /// Of whom a time is.
@@ -31,12 +34,14 @@ pub enum Whose {
 pub struct Schedule {
     period_us: u32,
     due_us: Option<u32>,
+    /// How many times were missed, and may be made up for.
+    owed: u32,
 }
 
 impl Schedule {
     /// Nothing has happened yet.
     pub fn every(period_us: u32) -> Self {
-        Self { period_us, due_us: None }
+        Self { period_us, due_us: None, owed: 0 }
     }
 
     /// It happened: how much later than its best. `None`: it makes up for one that was later than a whole period.
@@ -44,12 +49,15 @@ impl Schedule {
         let period_us = self.period_us.max(1);
         let due_us = self.due_us.unwrap_or(now_us);
         let late_us = now_us.wrapping_sub(due_us) as i32;
-        if late_us < -(period_us as i32 / 2) {
+        // What makes up for another comes at once after it; what is on time may be a little early.
+        if self.owed > 0 && late_us < -((period_us / EARLY_DIVISOR) as i32) {
+            self.owed -= 1;
             return None;
         }
-        let best_us = if late_us < 0 { now_us } else { due_us };
+        let best_us = if late_us < 0 && self.owed == 0 { now_us } else { due_us };
         let late_us = late_us.max(0) as u32;
-        self.due_us = Some(best_us.wrapping_add((late_us / period_us + 1) * period_us));
+        self.owed = late_us / period_us;
+        self.due_us = Some(best_us.wrapping_add((self.owed + 1) * period_us));
         Some(late_us)
     }
 }
@@ -120,5 +128,13 @@ mod tests {
         // it; 1 late.
         let late_us = [Some(0), Some(0), Some(15), Some(0), Some(125), None, Some(1)];
         assert_eq!(late, late_us);
+    }
+
+    #[test]
+    fn what_was_missed_need_not_be_made_up_for() {
+        let mut schedule = Schedule::every(50);
+        // Two are missed; then each comes as before, now and then a little early.
+        let late = [1000, 1050, 1160, 1198, 1250, 1299].map(|now| schedule.began(now));
+        assert_eq!(late, [Some(0), Some(0), Some(60), Some(0), Some(0), Some(0)]);
     }
 }
