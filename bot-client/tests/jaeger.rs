@@ -98,12 +98,6 @@ async fn the_tick_is_a_trace_of_its_own(jaeger: &Jaeger, id: &str, sent: &Span) 
     }
 }
 
-/// Sends a signal to a process that the test started.
-fn signal(pid: u32, name: &str) {
-    let status = std::process::Command::new("kill").args([name, &pid.to_string()]).status();
-    assert!(status.is_ok_and(|status| status.success()), "kill {name} {pid}");
-}
-
 /// What a collector's failure costs is spans, each of them counted. How long updates take is measured elsewhere
 /// (`benches/collector_away.sh`): a busy machine would decide here.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -140,7 +134,7 @@ async fn a_collector_that_hangs_or_is_gone_costs_spans_and_nothing_else() {
     let flushed = Arc::clone(&traces);
     tokio::task::spawn_blocking(move || flushed.flush()).await.expect("no panic");
     assert!(counts.exported.get() > 0, "it was there");
-    signal(jaeger.pid(), "-STOP");
+    programs::signal(jaeger.pid(), "STOP");
     // More spans than may wait: 5 a tick, and 5 a move.
     while counts.dropped.get() == 0 {
         plays_on(&mut player).await;

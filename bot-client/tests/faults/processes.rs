@@ -1,6 +1,6 @@
 //! The processes of a fleet: NATS, and servers that are this very program, each at its own address.
 
-use super::programs::{get, program};
+use super::programs::{get, program, signal};
 use super::world::{Host, World};
 use clap::Parser as _;
 use fray_server::config::Config;
@@ -46,9 +46,7 @@ impl Process {
     }
 
     fn signal(&self, name: &str) {
-        let id = self.0.id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &id]).status().expect("kill runs");
-        assert!(sent.success(), "no signal {name}");
+        signal(self.0.id(), name);
     }
 
     fn is_running(&mut self) -> bool {

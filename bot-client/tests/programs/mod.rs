@@ -1,11 +1,17 @@
 //! Real programs that tests start, and what is asked of them over HTTP.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    missing_docs,
+    reason = "each test file uses a part of it"
+)]
 
 #[path = "../../../server/tests/support/program.rs"]
 mod installed;
 
-pub use installed::program;
+pub use installed::{program, signal};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -1,6 +1,6 @@
 //! The real NATS server, as a child of the test.
 
-use super::programs::program;
+use super::programs::{program, signal};
 use super::until;
 use fray_server::cluster::nats::{NatsDirectory, Options};
 use fray_server::session::directory::{Directory as _, InstanceId};
@@ -105,10 +105,9 @@ impl Nats {
     }
 
     /// Lets the process stand still, or go on.
-    pub(crate) fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let child = self.child.as_ref().expect("it runs");
-        let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
-        assert!(sent.expect("kill runs").success());
+        signal(child.id(), name);
     }
 
     /// A server's access, that has read the directory.

@@ -62,7 +62,8 @@ impl Net {
     fn assembled(flags: &[&str], game: Arc<dyn GameFactory>) -> Self {
         let flags = ["fray-server", "--seed", "7"].iter().chain(flags);
         let config = Config::parse_from(flags);
-        let parts = Parts::new(&config, game).expect("a server");
+        let store = Arc::new(MemoryStore::new(1 << 26));
+        let parts = Parts::with_store(&config, game, store, 0).expect("a server");
         Self {
             parts: Arc::new(parts),
             connections: TaskTracker::new(),

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
 
-use super::programs::program;
+use super::programs::{program, signal};
 use async_nats::Client;
 use fray_server::store::JetStreamStore;
 use fray_server::store::jetstream::Options;
@@ -76,9 +76,7 @@ impl Nats {
     }
 
     fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill");
-        assert!(sent.success());
+        signal(self.child.id(), name);
     }
 
     /// Ends it at once: nothing is written any more.
@@ -127,12 +125,13 @@ pub fn pause() {
     std::thread::sleep(Duration::from_millis(20));
 }
 
+/// NATS acknowledges before it has written, unless it is told to sync: what it then loses when it is killed, nobody else can bring back.
 fn run(program: &Path, folder: &Path, port: i32, more: &str) -> Child {
     let config = folder.join("nats.conf");
     let folder_text = folder.display();
     let text = format!(
         "listen: \"127.0.0.1:{port}\"\nports_file_dir: \"{folder_text}\"\n\
-         jetstream {{ store_dir: \"{folder_text}\" }}\n{more}\n"
+         jetstream {{ store_dir: \"{folder_text}\", sync_interval: always }}\n{more}\n"
     );
     fs::write(&config, text).expect("a file");
     let log = fs::File::create(folder.join("log")).expect("a file");
