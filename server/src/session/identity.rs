@@ -162,6 +162,9 @@ impl Provider {
 
 #[derive(Deserialize)]
 struct Claims {
+    /// One text: what checks it would take a list, too, in which somebody else may stand.
+    #[expect(dead_code, reason = "it is compared before; here it has to be a text")]
+    iss: String,
     sub: String,
 }
 

@@ -92,6 +92,10 @@ async fn what_an_id_token_says_must_fit() {
         (with("exp", json!(now_s() - LEEWAY_S - 2)), "it has expired"),
         (with("nbf", json!(now_s() + LEEWAY_S + 60)), "it is not good yet"),
         (with("iss", json!("https://evil.example.com")), "another provider issued it"),
+        (
+            with("iss", json!([ISSUER, "https://evil.example.com"])),
+            "it was not issued by the provider",
+        ),
         (with("aud", json!("another")), "it is for somebody else"),
         (with("aud", json!(["another"])), "it is for somebody else"),
         (with("sub", json!("")), "its subject cannot be used"),
