@@ -10,12 +10,11 @@ use tokio::time::Instant;
 
 /// Timers beside the rooms; each has a phase of its own, as rooms have.
 const TIMERS: u32 = 16;
+/// What is best is found among so many times that follow.
+const FOLLOWING: usize = 40;
 /// Times are counted in steps of 10 µs, up to 100 ms.
 const BIN_US: u32 = 10;
 const BINS: usize = 10_000;
-
-/// On time is what is early by less than this part of a period.
-const EARLY_DIVISOR: u32 = 16;
 
 static LATENESS: Mutex<[Vec<u32>; 2]> = Mutex::new([Vec::new(), Vec::new()]);
 
@@ -28,37 +27,39 @@ pub enum Whose {
     Timers,
 }
 
-/// What should happen every so often: its best time so far is what all others are compared with. So when exactly it was due
-/// need not be known, and what the timer's grain adds to all of them is left out of both.
+/// What should happen every so often. What comes late is made up for at once, or given up in whole periods: either way the times that follow
+/// come when they should, and the best of those says when a time was due. So when exactly that was need not be known, and what the
+/// timer's grain adds to all of them is left out of both.
 #[derive(Debug, Default)]
 pub struct Schedule {
     period_us: u32,
-    due_us: Option<u32>,
-    /// How many times were missed, and may be made up for.
-    owed: u32,
+    count: usize,
+    /// The last times, each less the periods that went before it; the oldest is the next to be replaced.
+    shifted_us: Vec<u32>,
 }
 
 impl Schedule {
     /// Nothing has happened yet.
     pub fn every(period_us: u32) -> Self {
-        Self { period_us, due_us: None, owed: 0 }
+        Self { period_us, count: 0, shifted_us: Vec::with_capacity(FOLLOWING + 1) }
     }
 
-    /// It happened: how much later than its best. `None`: it makes up for one that was later than a whole period.
+    /// It happened: how late it was `FOLLOWING` times ago, once there are as many.
     pub fn began(&mut self, now_us: u32) -> Option<u32> {
-        let period_us = self.period_us.max(1);
-        let due_us = self.due_us.unwrap_or(now_us);
-        let late_us = now_us.wrapping_sub(due_us) as i32;
-        // What makes up for another comes at once after it; what is on time may be a little early.
-        if self.owed > 0 && late_us < -((period_us / EARLY_DIVISOR) as i32) {
-            self.owed -= 1;
+        let shifted_us = now_us.wrapping_sub((self.count as u32).wrapping_mul(self.period_us));
+        let oldest = self.count % (FOLLOWING + 1);
+        self.count += 1;
+        if self.shifted_us.len() <= FOLLOWING {
+            self.shifted_us.push(shifted_us);
+        } else {
+            self.shifted_us[oldest] = shifted_us;
+        }
+        if self.shifted_us.len() <= FOLLOWING {
             return None;
         }
-        let best_us = if late_us < 0 && self.owed == 0 { now_us } else { due_us };
-        let late_us = late_us.max(0) as u32;
-        self.owed = late_us / period_us;
-        self.due_us = Some(best_us.wrapping_add((self.owed + 1) * period_us));
-        Some(late_us)
+        let seen_us = self.shifted_us[self.count % (FOLLOWING + 1)];
+        let after = self.shifted_us.iter().map(|us| us.wrapping_sub(seen_us) as i32);
+        after.min().map(i32::unsigned_abs)
     }
 }
 
@@ -120,21 +121,32 @@ pub fn timers(rate_hz: u32) -> JoinSet<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_happens_is_compared_with_the_best_so_far() {
+    /// How late each was, of so many that have enough after them.
+    fn lateness(times: impl IntoIterator<Item = u32>) -> Vec<u32> {
         let mut schedule = Schedule::every(50);
-        let late = [1007, 1055, 1120, 1155, 1330, 1331, 1356].map(|now| schedule.began(now));
-        // The first; 2 early: that is the best from now on; 15 late; on time; late by two and a half periods; one that makes up for
-        // it; 1 late.
-        let late_us = [Some(0), Some(0), Some(15), Some(0), Some(125), None, Some(1)];
-        assert_eq!(late, late_us);
+        times.into_iter().filter_map(|now_us| schedule.began(now_us)).collect()
     }
 
     #[test]
-    fn what_was_missed_need_not_be_made_up_for() {
-        let mut schedule = Schedule::every(50);
-        // Two are missed; then each comes as before, now and then a little early.
-        let late = [1000, 1050, 1160, 1198, 1250, 1299].map(|now| schedule.began(now));
-        assert_eq!(late, [Some(0), Some(0), Some(60), Some(0), Some(0), Some(0)]);
+    fn a_time_is_as_late_as_those_that_follow_are_not() {
+        // Every 50, but for one that is 15 late, and one that is 120 late, with two that make up for it.
+        let times = (0..100).map(|time| match time {
+            7 => 1000 + 7 * 50 + 15,
+            20..=22 => 1000 + 20 * 50 + 120 + (time - 20),
+            _ => 1000 + time * 50,
+        });
+        let late = lateness(times);
+        assert_eq!(late.len(), 100 - FOLLOWING);
+        assert_eq!((late[7], late[20], late[21], late[22]), (15, 120, 71, 22));
+        assert_eq!(late.iter().filter(|us| **us > 0).count(), 4);
+    }
+
+    #[test]
+    fn what_is_given_up_does_not_make_later_times_late() {
+        // After the tenth, three periods are given up, and the clock goes over its end.
+        let begin = u32::MAX - 2000;
+        let times =
+            (0..100).map(|time| begin.wrapping_add(time * 50 + if time > 10 { 150 } else { 0 }));
+        assert!(lateness(times).iter().all(|us| *us == 0));
     }
 }

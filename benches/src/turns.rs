@@ -25,6 +25,9 @@ pub struct World {
     lines_out: BufReader<ChildStdout>,
 }
 
+/// Has bare timers run beside the rooms.
+const TIMERS: &str = "--timers";
+
 /// What a server is started with.
 #[derive(Clone, Debug)]
 pub struct Setting {
@@ -39,9 +42,16 @@ pub struct Setting {
 impl Setting {
     /// Rooms for so many players each, at so many ticks a second.
     pub fn new(room_players: usize, rate_hz: u32) -> Self {
-        Self { program: "world", scene: vec!["--timers".to_owned()], flags: Vec::new() }
+        Self { program: "world", scene: vec![TIMERS.to_owned()], flags: Vec::new() }
             .flag("room-capacity", &room_players)
             .flag("tick-rate", &rate_hz)
+    }
+
+    /// With nothing beside the rooms.
+    #[must_use]
+    pub fn without_timers(mut self) -> Self {
+        self.scene.retain(|flag| flag != TIMERS);
+        self
     }
 
     /// With another flag of Fray's.

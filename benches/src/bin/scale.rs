@@ -161,7 +161,9 @@ fn idle_streams(args: &Args, count: usize) -> anyhow::Result<Value> {
     let setting = Setting::new(ROOM_PLAYERS, 1)
         // Who has gone is gone, and so are rooms.
         .flag("grace", &"1s")
-        .flag("room-ttl", &"1s");
+        .flag("room-ttl", &"1s")
+        // Recordings stay, up to what they may take.
+        .flag("record", &"false");
     let mut world = World::start(&setting)?;
     let before = world.rss_bytes()?;
     println!("        nobody: {:.1} MiB", before as f64 / MIB);
@@ -205,7 +207,8 @@ fn at_5_hz(args: &Args, count: usize) -> (String, Setting, Players) {
     const IN_ROOM: usize = 50;
     let players = Players { rate_hz: RATE_HZ, ..Players::new(count, args.streams, args.window) };
     let name = format!("{count} players in {} rooms at {RATE_HZ} Hz", count.div_ceil(IN_ROOM));
-    (name, Setting::new(IN_ROOM, RATE_HZ), players)
+    // Timers would be most of what few players cost.
+    (name, Setting::new(IN_ROOM, RATE_HZ).without_timers(), players)
 }
 
 fn many_rooms(args: &Args) -> anyhow::Result<Value> {
@@ -313,8 +316,8 @@ fn bytes() -> Value {
     Value::Object(counted.collect())
 }
 
-/// What those who stopped reading cost: the most that the server's memory grew while they did, for each of them; and how much
-/// further apart the others' updates were.
+/// What those who stopped reading cost: the most that the server's memory grew while they did, for each of them (all read in the phase
+/// before); and how much further apart the others' updates were.
 struct Stalled {
     rss_bytes: f64,
     gap_ratio: f64,
@@ -323,15 +326,15 @@ struct Stalled {
 impl Stalled {
     fn of(turn: &Turn) -> Self {
         let phases = &turn.figures.phases;
-        let before = phases.first().map_or(0, |first| first.rss_bytes);
-        let each = phases.iter().filter(|phase| phase.stalled > 0);
-        let grown =
-            |phase: &Phase| phase.rss_bytes.saturating_sub(before) as f64 / phase.stalled as f64;
+        let pairs = phases.windows(2).filter(|pair| pair[1].stalled > 0);
+        let grown = |pair: &[Phase]| {
+            pair[1].rss_bytes.saturating_sub(pair[0].rss_bytes) as f64 / pair[1].stalled as f64
+        };
         let gap_ms = |is_stalled: bool| {
             let phases = phases.iter().filter(|phase| (phase.stalled > 0) == is_stalled);
             median(phases.map(|phase| phase.gap_p99_ms))
         };
-        let rss_bytes = each.map(grown).fold(0.0, f64::max);
+        let rss_bytes = pairs.map(grown).fold(0.0, f64::max);
         Self { rss_bytes, gap_ratio: gap_ms(true) / gap_ms(false) }
     }
 }
@@ -340,11 +343,14 @@ fn stalls(args: &Args, share: f64) -> anyhow::Result<Value> {
     const PLAYERS: usize = 500;
     // Within one run they stop so often.
     const STALLS: u64 = 2;
-    // With these an update is long enough: within a window the kernel cannot keep all that is not read.
+    // With these an update is long enough: within such a window the kernel cannot keep all that is not read.
     const DRONES: usize = 700;
+    const WINDOW_S_MIN: u64 = 30;
     let setting = Setting::new(ROOM_PLAYERS, TICK_RATE_HZ).scene("drones", &DRONES);
-    let players =
-        Players { stalls: Some((share, STALLS)), ..Players::new(PLAYERS, 1, args.window) };
+    // Recordings grow all the while.
+    let setting = setting.flag("record", &"false");
+    let window_s = args.window.max(WINDOW_S_MIN);
+    let players = Players { stalls: Some((share, STALLS)), ..Players::new(PLAYERS, 1, window_s) };
     let on = ("as it is".to_owned(), setting.clone(), players);
     let off = setting.flag("staleness-window", &"1h");
     let off = ("nothing is held back".to_owned(), off, players);
