@@ -74,7 +74,7 @@ for number in 0 1 2; do
   # shellcheck disable=SC2086 # more flags are words
   start "server-$name" "${otlp[@]}" "$bin/fray-server" --name "$name" --listen "127.0.0.1:$port" \
     --admin "127.0.0.1:$((port + 100))" --peer "127.0.0.1:$((port + 200))" \
-    --control "127.0.0.1:$((port + 300))" --nats "nats://127.0.0.1:$nats_port" \
+    --control "127.0.0.1:$((port + 300))" --nats "nats://127.0.0.1:$nats_port" --trusted-hops 1 \
     --ticket-keys "$folder/keys" --session-key "$folder/session.key" \
     --store "$folder/store-$name" ${SERVER_FLAGS:-}
 done

@@ -85,7 +85,7 @@ packages_list() {
 # === The steps ===
 
 step "tools" scripts/tools.sh buf typos cargo-deny chromium-headless-shell prometheus promtool jaeger \
-  envoy nats-server helm helm-unittest kubeconform
+  envoy nats-server helm helm-unittest kubeconform h2spec
 step "formatting" cargo fmt --all --check
 step "spelling" typos
 step "protocol lint" in_dir proto buf lint

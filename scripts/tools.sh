@@ -127,6 +127,7 @@ nats-server              v2.15.2 from_go github.com/nats-io/nats-server/v2
 helm                     v3.22.0 from_go helm.sh/helm/v3/cmd/helm
 helm-unittest            v1.1.2  from_go_module github.com/helm-unittest/helm-unittest ./cmd/helm-unittest
 kubeconform              v0.8.0  kubeconform_offline 1.37.0 1.30,1.33,1.35,1.37 sigs.k8s.io/gateway-api@v1.6.1,github.com/envoyproxy/gateway@v1.9.1,github.com/cert-manager/cert-manager@v1.21.2,github.com/prometheus-operator/prometheus-operator@v0.85.0
+h2spec                   v2.2.1+incompatible from_go github.com/summerwind/h2spec/cmd/h2spec
 grpcurl                  v1.9.4  from_go github.com/fullstorydev/grpcurl/cmd/grpcurl
 jaeger                   v1.76.0 from_go_module github.com/jaegertracing/jaeger ./cmd/jaeger
 prometheus               any     from_debian prometheus prometheus

@@ -119,6 +119,8 @@ common_http_protocol_options:
   idle_timeout: {{ $edge.timeouts.connectionIdle }}
   max_connection_duration: {{ $edge.timeouts.connectionAge }}
   headers_with_underscores_action: REJECT_REQUEST
+# A ticket has 4 KiB at most. The servers take more than this: what they do not take must not cost their connection with Envoy.
+max_request_headers_kb: 16
 http2_protocol_options:
   max_concurrent_streams: {{ $edge.streamsPerConnectionMax.players }}
   initial_stream_window_size: {{ $edge.windowsBytes.stream | int64 }}

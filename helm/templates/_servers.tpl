@@ -145,6 +145,10 @@ spec:
 - { name: FRAY_CHECKPOINT_EVERY, value: {{ $servers.checkpointEvery | quote }} }
 - { name: FRAY_CONNECTIONS_MAX, value: {{ $servers.connectionsMax | int | quote }} }
 - { name: FRAY_STREAMS_PER_CONNECTION_MAX, value: {{ $servers.streamsPerConnectionMax | int | quote }} }
+- { name: FRAY_STREAMS_PER_ADDRESS_MAX, value: {{ $servers.streamsPerAddressMax | int64 | quote }} }
+- { name: FRAY_CONNECTIONS_PER_ADDRESS_MAX, value: {{ $servers.connectionsPerAddressMax | int64 | quote }} }
+{{- $own := ternary 0 (add 1 (int $values.edge.trustedHops)) (eq $values.edge.mode "none") }}
+- { name: FRAY_TRUSTED_HOPS, value: {{ kindIs "invalid" $servers.trustedHops | ternary $own $servers.trustedHops | int | quote }} }
 {{- with concat $values.edge.origins $servers.allowOrigins | uniq }}
 - { name: FRAY_ALLOW_ORIGIN, value: {{ join "," . | quote }} }
 {{- end }}

@@ -89,6 +89,21 @@ pub struct Config {
     )]
     pub streams_per_connection_max: u32,
 
+    /// The most connections at once of one address (of IPv6: of one /64); 0: as many as it likes [default: 256; 0 if --listen is a
+    /// loopback address, or --trusted-hops is set]
+    #[arg(long, env = "FRAY_CONNECTIONS_PER_ADDRESS_MAX", value_name = "CONNECTIONS")]
+    pub connections_per_address_max: Option<u32>,
+
+    /// The most streams at once of one address that play or look on; 0: as many as it likes [default: 1024; 0 if --listen is a
+    /// loopback address]
+    #[arg(long, env = "FRAY_STREAMS_PER_ADDRESS_MAX", value_name = "STREAMS")]
+    pub streams_per_address_max: Option<u32>,
+
+    /// How many proxies players come through that each add an address to x-forwarded-for; what comes before what they added is not
+    /// believed. 0: none, players connect themselves
+    #[arg(long, env = "FRAY_TRUSTED_HOPS", value_name = "PROXIES", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=16))]
+    pub trusted_hops: u32,
+
     /// Where every room's random numbers start: the same seed and the same moves give the same game [default: random]
     #[arg(long, env = "FRAY_SEED", value_name = "NUMBER")]
     pub seed: Option<u64>,
@@ -171,6 +186,10 @@ pub struct Config {
     pub server_traces: ServerTraceFlags,
 }
 
+/// Of one address, unless told otherwise: a school or a company may be behind one.
+const CONNECTIONS_PER_ADDRESS_MAX: u32 = 256;
+const STREAMS_PER_ADDRESS_MAX: u32 = 1024;
+
 /// How the log looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -197,6 +216,19 @@ impl Config {
     /// Whether players without a ticket are seated. Where an ID token is required, a ticket is, too: nothing else shows it.
     pub fn allows_guests(&self) -> bool {
         !self.keys.require_id_token && self.allow_guests.unwrap_or(self.listen.ip().is_loopback())
+    }
+
+    /// How many connections an address may have; 0: as many as it likes. Behind a proxy all have its address.
+    pub fn connections_per_address_max(&self) -> u32 {
+        let is_theirs = !self.listen.ip().is_loopback() && self.trusted_hops == 0;
+        let default = if is_theirs { CONNECTIONS_PER_ADDRESS_MAX } else { 0 };
+        self.connections_per_address_max.unwrap_or(default)
+    }
+
+    /// How many streams an address may have; 0: as many as it likes.
+    pub fn streams_per_address_max(&self) -> u32 {
+        let default = if self.listen.ip().is_loopback() { 0 } else { STREAMS_PER_ADDRESS_MAX };
+        self.streams_per_address_max.unwrap_or(default)
     }
 
     /// What to call this server.
@@ -257,6 +289,20 @@ mod tests {
             ["--id-issuer", "https://id", "--id-audience", "fray", "--id-jwks", "https://id/keys"];
         assert!(parsed(&provider));
         assert!(!parsed(&[&provider[..], &["--require-id-token", "--allow-guests"]].concat()));
+    }
+
+    #[test]
+    fn addresses_are_limited_unless_they_stand_for_many() {
+        let limits = |flags: &[&str]| {
+            let config = Config::parse_from(["fray-server"].iter().chain(flags));
+            (config.connections_per_address_max(), config.streams_per_address_max())
+        };
+        let public = ["--listen", "0.0.0.0:7777"];
+        assert_eq!(limits(&[]), (0, 0));
+        assert_eq!(limits(&public), (256, 1024));
+        assert_eq!(limits(&[&public[..], &["--trusted-hops", "1"]].concat()), (0, 1024));
+        let said = ["--connections-per-address-max", "3", "--streams-per-address-max", "2"];
+        assert_eq!(limits(&said), (3, 2));
     }
 
     #[test]

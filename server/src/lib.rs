@@ -14,6 +14,7 @@
 //!
 //! The map of the modules, and the arrows between them, are in ARCHITECTURE.md at the top of the repository.
 
+pub mod addresses;
 pub mod app;
 pub mod cluster;
 pub mod config;

@@ -3,7 +3,11 @@
 //! tonic's own server cannot upgrade, so this is an accept loop of our own, with a limit on everything that a peer can make large. HTTP/1.1 is hyper's,
 //! HTTP/2 is `http2/`.
 
+mod patient;
+
+use crate::addresses::{Addresses, Place};
 use crate::http2::{self, LINGER};
+use crate::telemetry::metrics::connections::{Connections, Ended};
 use crate::telemetry::spawn_named;
 use crate::tls::Acceptor;
 use axum::Router;
@@ -13,11 +17,12 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use prometheus_client::metrics::gauge::Gauge;
+use patient::Patient;
 use std::io::Cursor;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -41,7 +46,11 @@ pub struct Error(SocketAddr, std::io::Error);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tuning {
     pub(crate) connections_max: usize,
+    /// Of one address; 0: as many as it likes.
+    pub(crate) connections_per_address_max: u32,
     pub(crate) streams_per_connection_max: u32,
+    /// Who is at the other end of connections.
+    pub(crate) peer: http2::Peer,
 }
 
 /// A bound socket, before it is known what is served on it.
@@ -70,8 +79,7 @@ pub(crate) struct Listener {
     tuning: Tuning,
     /// `None`: cleartext.
     tls: Option<Arc<Acceptor>>,
-    /// How many connections are open.
-    open: Gauge,
+    counts: Connections,
 }
 
 impl Listener {
@@ -80,9 +88,9 @@ impl Listener {
         router: Router,
         tuning: Tuning,
         tls: Option<Arc<Acceptor>>,
-        open: Gauge,
+        counts: Connections,
     ) -> Self {
-        Self { bound, router, tuning, tls, open }
+        Self { bound, router, tuning, tls, counts }
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
@@ -95,29 +103,39 @@ impl Listener {
 
     /// Serves until `stop`, then lets every connection finish what it has begun.
     pub(crate) async fn serve(self, stop: CancellationToken) {
-        let builder = Arc::new(http(self.tuning));
+        let server = Arc::new(server(self.tuning, self.counts.clone()));
         let permits = Arc::new(Semaphore::new(self.tuning.connections_max));
+        let addresses = Addresses::new(self.tuning.connections_per_address_max);
         let connections = TaskTracker::new();
         loop {
             // The permit comes before the connection: what cannot be served waits in the kernel's backlog.
             let accepted = stop.run_until_cancelled(accept(&self.bound.socket, &permits)).await;
-            let Some((stream, permit)) = accepted else {
+            let Some((stream, peer, permit)) = accepted else {
                 break;
+            };
+            let Some(place) = addresses.place(Some(peer.ip())) else {
+                self.counts.refused_by_address();
+                continue;
             };
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "TCP_NODELAY cannot be set");
             }
             let router = self.router.clone();
-            let (builder, stop, tls) = (Arc::clone(&builder), stop.clone(), self.tls.clone());
-            let permit = Permit::counted(permit, &self.open, stream.peer_addr().ok());
-            let permit = Some(Arc::new(permit));
+            let (server, stop, tls) = (Arc::clone(&server), stop.clone(), self.tls.clone());
+            let permit = Permit::counted(Some((permit, place)), &self.counts, Some(peer));
             spawn_named(&connections, "connection", async move {
                 if let Some(tls) = tls {
                     // In a box: those without TLS do not need the room for it.
-                    Box::pin(secured(&builder, &tls, stream, router, permit, stop)).await;
-                } else if let Some(Some(is_http2)) = stop.run_until_cancelled(speaks(&stream)).await
-                {
-                    connection(&builder, is_http2, stream, router, permit, stop).await;
+                    Box::pin(secured(&server, &tls, stream, router, permit, stop)).await;
+                } else {
+                    let speaks = stop.run_until_cancelled(speaks(&stream)).await;
+                    let ended = match speaks.unwrap_or(Err(Ended::Shutdown)) {
+                        Ok(is_http2) => {
+                            connection(&server, is_http2, stream, router, permit, stop).await
+                        }
+                        Err(ended) => ended,
+                    };
+                    server.counts.ended(ended);
                 }
             });
         }
@@ -129,11 +147,11 @@ impl Listener {
 async fn accept(
     socket: &TcpListener,
     permits: &Arc<Semaphore>,
-) -> (TcpStream, OwnedSemaphorePermit) {
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     loop {
         let permit = Arc::clone(permits).acquire_owned().await;
         match (socket.accept().await, permit) {
-            (Ok((stream, _)), Ok(permit)) => return (stream, permit),
+            (Ok((stream, peer)), Ok(permit)) => return (stream, peer, permit),
             (Err(error), _) => tracing::warn!(%error, "a connection cannot be accepted"),
             (_, Err(_)) => tracing::error!("the limit of connections is gone"),
         }
@@ -141,131 +159,145 @@ async fn accept(
     }
 }
 
-/// How both versions are spoken.
+/// How both versions are spoken, and what is counted.
 #[derive(Clone, Debug)]
-pub(crate) struct Http {
+pub(crate) struct Server {
     one: http1::Builder,
     two: http2::Settings,
+    counts: Connections,
 }
 
-pub(crate) fn http(tuning: Tuning) -> Http {
+pub(crate) fn server(tuning: Tuning, counts: Connections) -> Server {
     let mut one = http1::Builder::new();
     one.timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(HTTP1_BUFFER_BYTES_MAX);
-    Http { one, two: http2::Settings::new(tuning.streams_per_connection_max) }
+    let two = http2::Settings::new(tuning.streams_per_connection_max, tuning.peer);
+    Server { one, two, counts }
 }
 
 /// What allows a connection to be there, and counts it. It goes with every request, so that it outlives an upgrade; and with it
 /// goes the peer's address, as axum's `ConnectInfo`.
 #[derive(Debug)]
 pub struct Permit {
-    _held: OwnedSemaphorePermit,
-    open: Gauge,
+    _held: Option<(OwnedSemaphorePermit, Place)>,
+    counts: Connections,
     peer: Option<SocketAddr>,
 }
 
 impl Permit {
-    fn counted(permit: OwnedSemaphorePermit, open: &Gauge, peer: Option<SocketAddr>) -> Self {
-        open.inc();
-        Self { _held: permit, open: open.clone(), peer }
+    fn counted(
+        held: Option<(OwnedSemaphorePermit, Place)>,
+        counts: &Connections,
+        peer: Option<SocketAddr>,
+    ) -> Arc<Self> {
+        counts.open.inc();
+        Arc::new(Self { _held: held, counts: counts.clone(), peer })
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.open.dec();
+        self.counts.open.dec();
     }
 }
 
 /// Whether the peer speaks HTTP/2, if it says in time what it speaks; afterwards HTTP's own timeouts hold.
-async fn speaks(stream: &TcpStream) -> Option<bool> {
+async fn speaks(stream: &TcpStream) -> Result<bool, Ended> {
     const LOOK_AGAIN: Duration = Duration::from_millis(5);
     let mut begin = [0; HTTP2_PREFACE.len()];
     let spoken = async {
         loop {
             match stream.peek(&mut begin).await {
-                Ok(0) | Err(_) => return None,
+                Ok(0) | Err(_) => return Err(Ended::Gone),
                 Ok(n) if n < begin.len() && HTTP2_PREFACE.starts_with(&begin[..n]) => {
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
-                Ok(_) => return Some(begin == HTTP2_PREFACE),
+                Ok(_) => return Ok(begin == HTTP2_PREFACE),
             }
         }
     };
-    tokio::time::timeout(HEADER_TIMEOUT, spoken).await.unwrap_or(None)
+    tokio::time::timeout(HEADER_TIMEOUT, spoken).await.unwrap_or(Err(Ended::Silent))
 }
 
 /// Serves one connection with TLS: the handshake, then as any other.
 pub(crate) async fn secured(
-    http: &Http,
+    server: &Server,
     tls: &Acceptor,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     router: Router,
-    permit: Option<Arc<Permit>>,
+    permit: Arc<Permit>,
     stop: CancellationToken,
 ) {
-    // Whatever failed was counted there.
-    if let Some(Ok(stream)) = stop.run_until_cancelled(tls.accept(stream)).await {
-        unknown(http, stream, router, permit, stop).await;
+    match stop.run_until_cancelled(tls.accept(stream)).await {
+        Some(Ok(stream)) => unknown(server, stream, router, permit, stop).await,
+        // Why is counted there.
+        Some(Err(_)) => server.counts.ended(Ended::Tls),
+        None => server.counts.ended(Ended::Shutdown),
     }
 }
 
 /// Serves one connection of which it is not known what it speaks, and that cannot be looked into ahead.
 pub(crate) async fn unknown(
-    http: &Http,
+    server: &Server,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     router: Router,
-    permit: Option<Arc<Permit>>,
+    permit: Arc<Permit>,
     stop: CancellationToken,
 ) {
     let (mut read, write) = tokio::io::split(stream);
-    let Some(Some(begin)) = stop.run_until_cancelled(begins(&mut read)).await else { return };
-    let is_http2 = begin == HTTP2_PREFACE;
-    let stream = tokio::io::join(Cursor::new(begin).chain(read), write);
-    connection(http, is_http2, stream, router, permit, stop).await;
+    let begins = stop.run_until_cancelled(begins(&mut read)).await;
+    let ended = match begins.unwrap_or(Err(Ended::Shutdown)) {
+        Ok(begin) => {
+            let is_http2 = begin == HTTP2_PREFACE;
+            let stream = tokio::io::join(Cursor::new(begin).chain(read), write);
+            connection(server, is_http2, stream, router, permit, stop).await
+        }
+        Err(ended) => ended,
+    };
+    server.counts.ended(ended);
+}
+
+/// A connection without a socket: see [`Parts::serve`](crate::app::Parts::serve).
+pub(crate) fn without_address(server: &Server) -> Arc<Permit> {
+    Permit::counted(None, &server.counts, None)
 }
 
 /// What the peer says first, if it says in time which HTTP it speaks. Within TLS there is no looking ahead.
-async fn begins(stream: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
+async fn begins(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, Ended> {
     let mut begin = Vec::with_capacity(HTTP2_PREFACE.len());
     let spoken = async {
         while begin.len() < HTTP2_PREFACE.len() && HTTP2_PREFACE.starts_with(&begin) {
             let wanted = (HTTP2_PREFACE.len() - begin.len()) as u64;
             match (&mut *stream).take(wanted).read_buf(&mut begin).await {
-                Ok(0) | Err(_) => return false,
+                Ok(0) | Err(_) => return Err(Ended::Gone),
                 Ok(_) => {}
             }
         }
-        true
+        Ok(())
     };
-    let in_time = tokio::time::timeout(HEADER_TIMEOUT, spoken).await.unwrap_or(false);
-    in_time.then_some(begin)
+    let spoken = tokio::time::timeout(HEADER_TIMEOUT, spoken).await;
+    spoken.unwrap_or(Err(Ended::Silent)).map(|()| begin)
 }
 
 /// Serves one connection until it ends, or until what it had begun at `stop` is finished, or has had its time.
 async fn connection(
-    http: &Http,
+    server: &Server,
     is_http2: bool,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     router: Router,
-    permit: Option<Arc<Permit>>,
+    permit: Arc<Permit>,
     stop: CancellationToken,
-) {
+) -> Ended {
     let mut with = Extensions::new();
-    if let Some(permit) = permit {
-        if let Some(peer) = permit.peer {
-            with.insert(ConnectInfo(peer));
-        }
-        with.insert(permit);
+    if let Some(peer) = permit.peer {
+        with.insert(ConnectInfo(peer));
     }
-    // A connection that broke is the peer's doing, nearly always: it must not be able to fill the log.
+    with.insert(permit);
     if is_http2 {
-        if let Err(error) = http2::serve(&http.two, stream, router, with, stop).await {
-            tracing::debug!(%error, "a connection broke");
-        }
-    } else if let Err(error) = Box::pin(http1(&http.one, stream, router, with, stop)).await {
-        tracing::debug!(%error, "a connection broke");
+        http2::serve(&server.two, stream, router, with, &server.counts, stop).await
+    } else {
+        Box::pin(http1(&server.one, stream, router, with, stop)).await
     }
 }
 
@@ -275,20 +307,38 @@ async fn http1(
     router: Router,
     with: Extensions,
     stop: CancellationToken,
-) -> hyper::Result<()> {
+) -> Ended {
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().extend(with.clone());
         tower::Service::call(&mut router.clone(), request)
     });
+    let (stream, stalled) = Patient::new(stream);
     let serving = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     let mut serving = pin!(serving);
     tokio::select! {
-        served = serving.as_mut() => return served,
+        served = serving.as_mut() => {
+            return match served {
+                Ok(()) => Ended::Closed,
+                Err(_) if stalled.load(Ordering::Relaxed) => Ended::Stalled,
+                Err(error) => http1_ended_by(&error),
+            };
+        }
         () = stop.cancelled() => {}
     }
     serving.as_mut().graceful_shutdown();
-    tokio::time::timeout(LINGER, serving).await.unwrap_or_else(|_| {
-        tracing::debug!("a connection did not finish in time");
-        Ok(())
-    })
+    // Whoever does not finish in time is cut off.
+    let _ = tokio::time::timeout(LINGER, serving).await;
+    Ended::Shutdown
+}
+
+fn http1_ended_by(error: &hyper::Error) -> Ended {
+    // The peer's doing, nearly always: it must not be able to fill the log.
+    tracing::debug!(%error, "a connection broke");
+    if error.is_timeout() {
+        Ended::Slow
+    } else if error.is_parse() {
+        Ended::Garbage
+    } else {
+        Ended::Gone
+    }
 }

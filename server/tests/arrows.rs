@@ -19,8 +19,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Implements what the session asks of a fleet.
     ("cluster", &["room", "session", "store", "telemetry", "tls", "wire"]),
     ("wire", &["game", "room", "session"]),
-    ("rpc", &["http2", "replay", "room", "session", "store", "telemetry", "turn", "wire"]),
-    ("web", &["listener", "rpc", "session", "telemetry", "wire"]),
+    (
+        "rpc",
+        &["addresses", "http2", "replay", "room", "session", "store", "telemetry", "turn", "wire"],
+    ),
+    ("web", &["addresses", "listener", "rpc", "session", "telemetry", "wire"]),
     // Files that change while the server runs; whoever has some says what becomes of them.
     ("reload", &["telemetry"]),
     ("tls", &["reload", "telemetry"]),
@@ -30,8 +33,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("status", &["room", "session", "telemetry", "web"]),
     ("telemetry", &[]),
     ("config", &["telemetry"]),
-    ("listener", &["http2", "telemetry", "tls"]),
-    ("http2", &["seldom", "turn"]),
+    ("listener", &["addresses", "http2", "telemetry", "tls"]),
+    ("http2", &["seldom", "telemetry", "turn"]),
+    // Belongs to nobody.
+    ("addresses", &[]),
     ("seldom", &[]),
     ("turn", &[]),
 ];

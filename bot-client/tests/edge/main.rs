@@ -6,6 +6,7 @@
 
 #![allow(unreachable_pub, missing_docs, reason = "nobody but this test uses its modules")]
 
+mod attacks;
 mod balance;
 mod browsers;
 mod canary;
@@ -15,6 +16,8 @@ mod expired;
 #[path = "../../../server/tests/support/flags.rs"]
 mod flags;
 mod fleet;
+#[path = "../../../server/tests/hostile/frames.rs"]
+mod frames;
 mod gate;
 mod gone;
 mod http;

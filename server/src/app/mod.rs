@@ -9,16 +9,17 @@ use crate::cluster::rebalance::Rebalancer;
 use crate::config::Config;
 use crate::game::GameFactory;
 use crate::game::arena::Arena;
-use crate::listener::{self, Bound, Listener};
+use crate::http2::Peer;
+use crate::listener::{self, Bound, Listener, Tuning};
 use crate::replay::Pool;
 use crate::session::Sessions;
 use crate::session::directory::Directory;
 use crate::store::Store;
+use crate::telemetry::metrics::connections::Connections;
 use crate::telemetry::traces::names;
 use crate::telemetry::{Health, Telemetry, spawn_named};
 use credentials::Keepers;
 use parts::{CONTROL, open_store};
-use prometheus_client::metrics::gauge::Gauge;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -203,12 +204,15 @@ impl App {
         }
         let connections = parts.sessions.metrics.connections.clone();
         let players = Listener::new(players, parts.players, parts.tuning, parts.tls, connections);
-        let operators =
-            Listener::new(operators, parts.operators, parts.tuning, None, Gauge::default());
-        let control = Listener::new(control, parts.control, CONTROL, None, Gauge::default());
-        let peers = peers.map(|peers| {
-            Listener::new(peers, parts.peers, parts.tuning, peer_tls, Gauge::default())
-        });
+        // Others than players are not counted.
+        let uncounted = Connections::default;
+        // Operators have as many as they need; and a server's connection carries streams of many players.
+        let of_operators = Tuning { connections_per_address_max: 0, ..parts.tuning };
+        let of_peers = Tuning { peer: Peer::Proxy, ..of_operators };
+        let operators = Listener::new(operators, parts.operators, of_operators, None, uncounted());
+        let control = Listener::new(control, parts.control, CONTROL, None, uncounted());
+        let peers =
+            peers.map(|peers| Listener::new(peers, parts.peers, of_peers, peer_tls, uncounted()));
         let mover = membership
             .as_ref()
             .map(|place| (place.mover(&parts.sessions, &surroundings), place.fates()));

@@ -4,6 +4,7 @@ use super::credentials::{Credentials, Keepers};
 use super::{Error, credentials, fleet};
 use crate::config::{Config, StoreSync};
 use crate::game::GameFactory;
+use crate::http2::Peer;
 use crate::listener::{self, Tuning};
 use crate::replay::Pool;
 use crate::room::registry::Recording;
@@ -12,6 +13,7 @@ use crate::session::directory::Fleet;
 use crate::session::onlooking::Onlookers;
 use crate::session::{Limits, Lobby, Replays, Sessions};
 use crate::store::{FileStore, MemoryStore, Store, file};
+use crate::telemetry::metrics::connections::Connections;
 use crate::telemetry::{Health, Metrics, Telemetry, admin};
 use crate::tls::Acceptor;
 use crate::{rpc, session, status, web, wire};
@@ -26,7 +28,12 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Operators who change something are few.
-pub(super) const CONTROL: Tuning = Tuning { connections_max: 64, streams_per_connection_max: 16 };
+pub(super) const CONTROL: Tuning = Tuning {
+    connections_max: 64,
+    connections_per_address_max: 0,
+    streams_per_connection_max: 16,
+    peer: Peer::Client,
+};
 /// How many late ticks a room makes up for at once.
 const CATCH_UP_TICKS_MAX: u32 = 4;
 
@@ -162,9 +169,15 @@ impl Parts {
             allowed: config.allow_origin.clone(),
             is_local: config.listen.ip().is_loopback(),
         });
+        let streams = rpc::address::Streams::new(
+            &sessions,
+            config.streams_per_address_max(),
+            config.trusted_hops,
+        );
         let players = rpc::router(&lobby, &health)?
             .merge(web::router(&lobby, Arc::clone(&origins), Arc::clone(&onlookers)))
-            .layer(cors(origins));
+            .layer(cors(origins))
+            .layer(axum::middleware::from_fn_with_state(streams, rpc::address::limited));
         Ok(Self {
             operators: admin::router(&health, &metrics).merge(status::router(
                 &sessions,
@@ -180,7 +193,9 @@ impl Parts {
             players,
             tuning: Tuning {
                 connections_max: config.connections_max as usize,
+                connections_per_address_max: config.connections_per_address_max(),
                 streams_per_connection_max: config.streams_per_connection_max,
+                peer: if config.trusted_hops > 0 { Peer::Proxy } else { Peer::Client },
             },
             tls,
             keepers,
@@ -195,10 +210,12 @@ impl Parts {
     /// Serves one player's connection, of whatever kind, until it ends.
     pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
         let stop = CancellationToken::new();
-        let (http, router) = (listener::http(self.tuning), self.players.clone());
+        let counts = self.sessions.metrics.connections.clone();
+        let (server, router) = (listener::server(self.tuning, counts), self.players.clone());
+        let permit = listener::without_address(&server);
         match &self.tls {
-            Some(tls) => listener::secured(&http, tls, stream, router, None, stop).await,
-            None => listener::unknown(&http, stream, router, None, stop).await,
+            Some(tls) => listener::secured(&server, tls, stream, router, permit, stop).await,
+            None => listener::unknown(&server, stream, router, permit, stop).await,
         }
     }
 
@@ -207,9 +224,7 @@ impl Parts {
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     ) {
-        let stop = self.stop_operators.clone();
-        let http = listener::http(self.tuning);
-        listener::unknown(&http, stream, self.operators.clone(), None, stop).await;
+        self.serve_uncounted(stream, self.tuning, self.operators.clone()).await;
     }
 
     /// The same for one who changes something.
@@ -217,9 +232,19 @@ impl Parts {
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     ) {
+        self.serve_uncounted(stream, CONTROL, self.control.clone()).await;
+    }
+
+    async fn serve_uncounted(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        tuning: Tuning,
+        router: Router,
+    ) {
         let stop = self.stop_operators.clone();
-        let http = listener::http(CONTROL);
-        listener::unknown(&http, stream, self.control.clone(), None, stop).await;
+        let server = listener::server(tuning, Connections::default());
+        let permit = listener::without_address(&server);
+        listener::unknown(&server, stream, router, permit, stop).await;
     }
 
     /// The last step of an orderly end.

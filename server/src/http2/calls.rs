@@ -35,8 +35,11 @@ struct Slot<F> {
 
 /// One of them.
 pub(super) trait Polled {
+    /// How it ends.
+    type Output;
+
     /// Ready once it is over.
-    fn poll(&mut self, turn: &mut Turn<'_>) -> Poll<()>;
+    fn poll(&mut self, turn: &mut Turn<'_>) -> Poll<Self::Output>;
 }
 
 struct Due {
@@ -124,8 +127,8 @@ impl<F: Polled> Calls<F> {
         self.chunks.push(chunk);
     }
 
-    /// Polls each that was woken, once.
-    pub(super) fn poll(&mut self) {
+    /// Polls each that was woken, once, and says how those ended that are over, but for those that panicked.
+    pub(super) fn poll(&mut self, mut ended: impl FnMut(F::Output)) {
         for chunk in &mut self.chunks {
             let due = chunk.due.bits.swap(0, Ordering::AcqRel);
             let requests = chunk.due.requests.fetch_and(!due, Ordering::AcqRel);
@@ -137,11 +140,18 @@ impl<F: Polled> Calls<F> {
                     request: Context::from_waker(request_waker),
                     has_request: requests >> place & 1 == 1,
                 };
-                let polled = AssertUnwindSafe(|| polled.poll(&mut turn).is_ready());
-                let is_over = catch_unwind(polled).unwrap_or_else(|_| {
-                    tracing::error!(task = "stream", "a task panicked");
-                    true
-                });
+                let polled = catch_unwind(AssertUnwindSafe(|| polled.poll(&mut turn)));
+                let is_over = match polled {
+                    Ok(Poll::Pending) => false,
+                    Ok(Poll::Ready(end)) => {
+                        ended(end);
+                        true
+                    }
+                    Err(_) => {
+                        tracing::error!(task = "stream", "a task panicked");
+                        true
+                    }
+                };
                 if is_over {
                     *call = None;
                     chunk.vacant |= 1 << place;
@@ -181,6 +191,8 @@ mod tests {
     struct Call(usize, Rc<RefCell<Seen>>);
 
     impl Polled for Call {
+        type Output = ();
+
         fn poll(&mut self, turn: &mut Turn<'_>) -> Poll<()> {
             let mut seen = self.1.borrow_mut();
             seen.polled.push(self.0);
@@ -229,7 +241,7 @@ mod tests {
 
         /// Who was polled.
         fn poll(&mut self) -> Vec<usize> {
-            self.calls.poll();
+            self.calls.poll(|()| {});
             std::mem::take(&mut self.seen.borrow_mut().polled)
         }
 
@@ -296,7 +308,7 @@ mod tests {
         scene.poll();
         scene.seen.borrow_mut().over = [usize::MAX].into();
         scene.wake(0);
-        scene.calls.poll();
+        scene.calls.poll(|()| {});
         scene.seen.borrow_mut().over.clear();
         assert_eq!(scene.calls.count, 1);
         scene.wake(1);

@@ -64,6 +64,11 @@ impl Wakeup {
         self.calls.clone()
     }
 
+    /// Has the transport looked at in the next round, whoever is woken.
+    pub(super) fn look(&self) {
+        self.state.due.fetch_or(TRANSPORT, Ordering::AcqRel);
+    }
+
     /// Runs `round`, and again for as long as somebody was woken meanwhile.
     pub(super) fn rounds<T>(
         &self,

@@ -237,6 +237,7 @@ impl Core {
 
     fn attach(&mut self, claim: Claim) -> Result<Attached, Error> {
         let tick = self.tick;
+        let tick_rate_hz = self.settings.tick_rate_hz;
         let inbox = Arc::clone(&self.inbox);
         let mut has_new_token = false;
         let (player, seat) = match claim {
@@ -247,10 +248,15 @@ impl Core {
             Claim::Ticket { player_id, token_hash } => {
                 let (player, seat) =
                     self.seat_by_player(&player_id).ok_or(Error::SessionNotFound)?;
+                seat.admit(tick, tick_rate_hz)?;
                 has_new_token = seat.token_hash.replace(token_hash) != Some(token_hash);
                 (player, seat)
             }
-            Claim::Token(hash) => self.seat_by_token(hash).ok_or(Error::SessionNotFound)?,
+            Claim::Token(hash) => {
+                let (player, seat) = self.seat_by_token(hash).ok_or(Error::SessionNotFound)?;
+                seat.admit(tick, tick_rate_hz)?;
+                (player, seat)
+            }
         };
         tracing::debug!(player, tick, "a stream takes its seat");
         let resumed = seat.generation > 0;

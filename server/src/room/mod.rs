@@ -27,6 +27,7 @@ pub mod log;
 pub mod permit;
 pub mod recorder;
 pub mod registry;
+mod resumes;
 pub mod seat;
 pub mod task;
 mod traced;

@@ -1,7 +1,9 @@
 //! One player's place in a room.
 
+use super::Error;
 use super::handle::{Attachment, MOVES_WAITING_MAX, Move};
 use super::inbox::{Inbox, Said, Word};
+use super::resumes::Resumes;
 use crate::game::{Profile, Refusal};
 use crate::store::sessions::Session;
 use crate::store::{SessionRef, sessions};
@@ -58,6 +60,8 @@ pub struct Seat {
     pub entity: u32,
     /// Counts streams: only the newest is listened to.
     pub generation: u32,
+    /// How many of them came lately.
+    resumes: Resumes,
     /// The stream, if one is there.
     pub attachment: Option<Arc<Attachment>>,
     /// Where the seat is in its life.
@@ -99,6 +103,7 @@ impl Seat {
             token_hash: None,
             entity: 0,
             generation: 0,
+            resumes: Resumes::default(),
             attachment: None,
             presence: Presence::Reserved { until_tick },
             since_tick: tick,
@@ -181,6 +186,12 @@ impl Seat {
 
     /// Gives the seat to a new stream; the one before is not listened to any more. What it sent and was not applied the
     /// client resends.
+    /// Whether another stream may have the seat now. The first always may.
+    pub(super) fn admit(&mut self, tick: u32, tick_rate_hz: u32) -> Result<(), Error> {
+        let may = self.generation == 0 || self.resumes.take(tick, tick_rate_hz);
+        may.then_some(()).ok_or(Error::Overloaded)
+    }
+
     pub(super) fn attach(&mut self, player: u32, inbox: &Arc<Inbox>, tick: u32) -> Arc<Attachment> {
         self.generation += 1;
         self.waiting.clear();

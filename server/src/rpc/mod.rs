@@ -1,10 +1,12 @@
 //! The gRPC services; the only place that knows tonic.
 //!
-//! - [`admin`]: operators' verbs, on a port of their own.
+//! - [`admin`]: operators' verbs, on a port of their own. [`address`]: how many streams an address may have. `patience.rs`: how long
+//!   a request may take to arrive.
 //! - [`lobby`]: finding rooms. [`play`]: the streams. [`replays`]: recordings. [`status`]: every error's gRPC status.
 //! - `measure.rs`: counts calls and how they end.
 //! - [`health`]: what this process says of itself, under the names that probes ask for.
 
+pub mod address;
 pub mod admin;
 mod framing;
 #[cfg(fuzzing)]
@@ -12,6 +14,7 @@ pub mod fuzzing;
 pub mod health;
 pub mod lobby;
 mod measure;
+mod patience;
 pub mod peer;
 pub mod play;
 pub mod replays;
@@ -76,6 +79,7 @@ fn observed(routes: Routes, sessions: &Arc<Sessions>) -> axum::Router {
     routes
         .prepare()
         .into_axum_router()
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(sessions), patience::whole))
         .layer(axum::middleware::map_response(status::blame_the_sender))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&sessions.traces), trace::calls))
         .layer(axum::middleware::from_fn_with_state(calls, measure::measure))

@@ -36,6 +36,7 @@ pub fn code(error: &Error) -> Code {
         Error::RoomFull
         | Error::RoomsExhausted
         | Error::Overloaded
+        | Error::AddressLimit
         | Error::MoveFlood
         | Error::RecordingTooLarge(_)
         | Error::TooLarge => Code::ResourceExhausted,

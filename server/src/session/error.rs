@@ -48,6 +48,9 @@ pub enum Error {
     /// Too many requests at once.
     #[error("too many requests at once, try again")]
     Overloaded,
+    /// As many streams as one address may have.
+    #[error("there are too many streams of this address")]
+    AddressLimit,
     /// The session is over, or never was.
     #[error("there is no such session, or no more")]
     SessionNotFound,
@@ -187,6 +190,7 @@ impl Error {
         "ROOM_FULL",
         "ROOMS_EXHAUSTED",
         "OVERLOADED",
+        "ADDRESS_LIMIT",
         "SESSION_NOT_FOUND",
         "TAKEN_OVER",
         "MOVE_FLOOD",
@@ -234,6 +238,7 @@ impl Error {
             Self::RoomFull => "ROOM_FULL",
             Self::RoomsExhausted => "ROOMS_EXHAUSTED",
             Self::Overloaded => "OVERLOADED",
+            Self::AddressLimit => "ADDRESS_LIMIT",
             Self::SessionNotFound => "SESSION_NOT_FOUND",
             Self::TakenOver => "TAKEN_OVER",
             Self::MoveFlood => "MOVE_FLOOD",

@@ -1,6 +1,7 @@
 //! `/ws`: `Play` for browsers. One binary message is one message of the stream; everything else is as over gRPC.
 
 use super::Origins;
+use crate::addresses::Place;
 use crate::listener::Permit;
 use crate::rpc::status::code;
 use crate::session::Error;
@@ -46,6 +47,7 @@ pub(super) async fn open(
     State(door): State<Door>,
     headers: HeaderMap,
     permit: Option<Extension<Arc<Permit>>>,
+    place: Option<Extension<Arc<Place>>>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
     if !door.origins.allow(&headers) {
@@ -62,7 +64,7 @@ pub(super) async fn open(
         .write_buffer_size(0)
         .max_message_size(wire::INCOMING_BYTES_MAX)
         .max_frame_size(wire::INCOMING_BYTES_MAX)
-        .on_upgrade(move |socket| run(door.lobby, ticket, socket, permit))
+        .on_upgrade(move |socket| run(door.lobby, ticket, socket, (permit, place)))
 }
 
 /// The subprotocols that the client offers.
@@ -79,10 +81,10 @@ async fn run(
     lobby: Arc<Lobby>,
     ticket: Option<String>,
     socket: WebSocket,
-    permit: Option<Extension<Arc<Permit>>>,
+    held: impl Sized + Send,
 ) {
-    // The socket counts as a connection, and as a stream that a shutdown waits for, until it is closed.
-    let (_permit, _open) = (permit, lobby.sessions().streams.token());
+    // The socket counts as a connection, as a stream of its address, and as one that a shutdown waits for, until it is closed.
+    let (_held, _open) = (held, lobby.sessions().streams.token());
     let call = lobby.sessions().metrics.rpc.begin(WEBSOCKET, false);
     let patience = lobby.sessions().limits.idle_timeout;
     let (mut sink, source) = socket.split();

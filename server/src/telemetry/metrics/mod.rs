@@ -10,6 +10,7 @@
 //! once a second.
 
 pub mod claims;
+pub mod connections;
 pub mod directory;
 pub mod kube;
 pub mod labels;
@@ -54,7 +55,7 @@ pub struct Metrics {
     /// The most rooms.
     pub capacity_rooms: Gauge,
     /// Connections of players.
-    pub connections: Gauge,
+    pub connections: connections::Connections,
     /// Connections that are let in at once.
     pub capacity_connections: Gauge,
     /// Streams of spectators.
@@ -183,7 +184,7 @@ impl Metrics {
             players: Gauge::default(),
             capacity_players: Gauge::default(),
             capacity_rooms: Gauge::default(),
-            connections: Gauge::default(),
+            connections: connections::Connections::default(),
             capacity_connections: Gauge::default(),
             spectators: Gauge::default(),
             onlookers: Gauge::default(),

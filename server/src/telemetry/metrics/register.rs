@@ -64,7 +64,7 @@ impl Metrics {
     fn register_doors(&self, r: &mut Registry) {
         self.rpc.register(r);
         count(r, "pages", "Times that the browser's page was served", &self.pages);
-        count(r, "connections", "Open connections of players", &self.connections);
+        self.connections.register(r);
         let help = "TLS handshakes of players' connections that came to nothing";
         count(r, "tls_handshakes_failed", help, &self.handshakes_failed);
         let help = "Connections that are let in at once";
@@ -143,6 +143,7 @@ impl Metrics {
             drop(self.relayed.get_or_create(&Door { door }));
         }
         self.rpc.expect(super::rpc::WEBSOCKET);
+        self.connections.make_known_series();
         self.directory.make_known_series();
         self.claims.make_known_series();
         self.moving.make_known_series();
