@@ -46,9 +46,9 @@ swarm: ## Send PLAYERS bots (200) to a running server at URL for SECONDS (60)
 	cargo run --release --locked -p fray-bot -- swarm --players $(or $(PLAYERS),200) \
 	  --url $(or $(URL),http://127.0.0.1:7777) --duration $(or $(SECONDS),60)s
 
-bench: ## Measure an update beside a naive tonic server and bare TCP, the heap, many streams, parts of a tick (two cores, 40 minutes)
+bench: ## Measure an update beside a naive tonic server and bare TCP, the heap, many streams, parts of a tick (two cores, 60 minutes)
 	cargo build --release --locked -p fray-bench
-	target/release/e2e
+	target/release/e2e --capacity
 	target/release/allocations
 	target/release/scale all
 	cargo bench --locked -p fray-bench --bench micro

@@ -7,7 +7,7 @@
 use clap::Parser;
 use fray_bench::players::Says;
 use fray_bench::serve::{Heap, Report};
-use fray_bench::turns::{Players, Setting, World, conditions, write};
+use fray_bench::turns::{Players, Setting, World, conditions, read, write};
 use fray_bench::{MUX_STREAMS, TICK_RATE_HZ};
 use serde::Serialize;
 use serde_json::{Map, json};
@@ -29,6 +29,9 @@ struct Args {
     /// Where the figures go.
     #[arg(long, default_value = "target/bench/allocations.json")]
     out: PathBuf,
+    /// Where the calls of a player and tick go, too: beside what an update costs.
+    #[arg(long, default_value = "target/bench/e2e.json")]
+    beside: PathBuf,
 }
 
 /// Of so many players in each room.
@@ -91,8 +94,12 @@ fn main() -> anyhow::Result<()> {
         });
         all.insert(name.into(), figures);
     }
-    all.insert("allocations_per_player_tick".into(), json!(worst.calls));
-    write(&args.out, &all)
+    let name = "allocations_per_player_tick";
+    all.insert(name.into(), json!(worst.calls));
+    write(&args.out, &all)?;
+    let mut beside = read(&args.beside);
+    beside.insert(name.into(), json!(worst.calls));
+    write(&args.beside, &beside)
 }
 
 fn both(args: &Args, streams: usize, says: Says) -> anyhow::Result<[Counted; 2]> {
