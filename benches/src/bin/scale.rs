@@ -347,11 +347,11 @@ fn stalls(args: &Args, share: f64) -> anyhow::Result<Value> {
     const DRONES: usize = 700;
     // And not so long that whoever answers no pings is sent away.
     const WINDOW_S_MIN: u64 = 15;
+    const WINDOW_S_MAX: u64 = 18;
     // All in one room: so each sees what all of them do.
     let setting = Setting::new(PLAYERS, TICK_RATE_HZ).scene("drones", &DRONES);
     // Recordings grow all the while.
     let setting = setting.flag("record", &"false");
-    const WINDOW_S_MAX: u64 = 18;
     let window_s = args.window.clamp(WINDOW_S_MIN, WINDOW_S_MAX);
     let players = Players { stalls: Some((share, STALLS)), ..Players::new(PLAYERS, 1, window_s) };
     let on = ("as it is".to_owned(), setting.clone(), players);
