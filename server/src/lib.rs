@@ -20,6 +20,7 @@ pub mod cluster;
 pub mod config;
 pub mod game;
 pub mod http2;
+mod intake;
 pub mod keys;
 pub mod reload;
 pub mod replay;

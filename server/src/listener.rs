@@ -7,6 +7,7 @@ mod patient;
 
 use crate::addresses::{Addresses, Place};
 use crate::http2::{self, LINGER};
+use crate::intake::Intake;
 use crate::telemetry::metrics::connections::{Connections, Ended};
 use crate::telemetry::spawn_named;
 use crate::tls::Acceptor;
@@ -22,7 +23,6 @@ use std::io::Cursor;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -34,6 +34,11 @@ const HTTP1_BUFFER_BYTES_MAX: usize = 32 * 1024;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// What an HTTP/2 connection begins with.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What the kernel takes of a player's updates that it cannot send yet. It would take megabytes, and so hide for minutes that nobody
+/// reads: whoever then reads again gets the past.
+const UNSENT_BYTES_MAX: u32 = 16 * 1024;
+/// The same of a connection that hundreds share.
+const PROXY_UNSENT_BYTES_MAX: u32 = 1024 * 1024;
 /// After an accept that failed (no more file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -117,8 +122,8 @@ impl Listener {
                 self.counts.refused_by_address();
                 continue;
             };
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY cannot be set");
+            if let Err(error) = tune(&stream, self.tuning.peer) {
+                tracing::debug!(%error, "a socket's options cannot be set");
             }
             let router = self.router.clone();
             let (server, stop, tls) = (Arc::clone(&server), stop.clone(), self.tls.clone());
@@ -159,11 +164,24 @@ async fn accept(
     }
 }
 
+/// What is written leaves at once, and the kernel keeps little that cannot leave: a player who reads slowly then gets what is new.
+fn tune(stream: &TcpStream, peer: http2::Peer) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let unsent_bytes_max = match peer {
+        http2::Peer::Client => UNSENT_BYTES_MAX,
+        http2::Peer::Proxy => PROXY_UNSENT_BYTES_MAX,
+    };
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(unsent_bytes_max)?;
+    Ok(())
+}
+
 /// How both versions are spoken, and what is counted.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
     one: http1::Builder,
     two: http2::Settings,
+    peer: http2::Peer,
     counts: Connections,
 }
 
@@ -173,7 +191,7 @@ pub(crate) fn server(tuning: Tuning, counts: Connections) -> Server {
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(HTTP1_BUFFER_BYTES_MAX);
     let two = http2::Settings::new(tuning.streams_per_connection_max, tuning.peer);
-    Server { one, two, counts }
+    Server { one, two, peer: tuning.peer, counts }
 }
 
 /// What allows a connection to be there, and counts it. It goes with every request, so that it outlives an upgrade; and with it
@@ -297,7 +315,11 @@ async fn connection(
     if is_http2 {
         http2::serve(&server.two, stream, router, with, &server.counts, stop).await
     } else {
-        Box::pin(http1(&server.one, stream, router, with, stop)).await
+        // A proxy's connection is used by one client after the other.
+        let intake = (server.peer == http2::Peer::Client).then(Intake::new);
+        let (stream, failed) = Patient::new(stream, intake);
+        let ended = Box::pin(http1(&server.one, stream, router, with, stop)).await;
+        failed.get().copied().unwrap_or(ended)
     }
 }
 
@@ -312,14 +334,12 @@ async fn http1(
         request.extensions_mut().extend(with.clone());
         tower::Service::call(&mut router.clone(), request)
     });
-    let (stream, stalled) = Patient::new(stream);
     let serving = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     let mut serving = pin!(serving);
     tokio::select! {
         served = serving.as_mut() => {
             return match served {
                 Ok(()) => Ended::Closed,
-                Err(_) if stalled.load(Ordering::Relaxed) => Ended::Stalled,
                 Err(error) => http1_ended_by(&error),
             };
         }
@@ -340,5 +360,30 @@ fn http1_ended_by(error: &hyper::Error) -> Ended {
         Ended::Garbage
     } else {
         Ended::Gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_kernel_keeps_little_that_a_player_does_not_take() {
+        let bound = Bound::to(([127, 0, 0, 1], 0).into()).await.expect("a port");
+        let permits = Arc::new(Semaphore::new(1));
+        let connecting = TcpStream::connect(bound.address());
+        let (player, (stream, ..)) = tokio::join!(connecting, accept(&bound.socket, &permits));
+        let player = player.expect("connected");
+        tune(&stream, http2::Peer::Client).expect("options");
+        // In pieces, as updates are: one large one would be taken whole.
+        let mut taken_bytes = 0;
+        while let Ok(bytes) = stream.try_write(&[7; 1024]) {
+            taken_bytes += bytes;
+        }
+        let socket = socket2::SockRef::from(&player);
+        let received_bytes_max = socket.recv_buffer_size().expect("an option");
+        let most_bytes = received_bytes_max + 4 * UNSENT_BYTES_MAX as usize;
+        assert!(taken_bytes < most_bytes, "{taken_bytes} of {most_bytes}");
     }
 }

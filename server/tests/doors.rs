@@ -1,5 +1,9 @@
 //! The other doors: WebSocket, gRPC-Web, health, reflection, the page, the admin port, and the process's end.
 
+#[path = "support/process.rs"]
+mod process;
+#[path = "support/program.rs"]
+mod program;
 mod support;
 
 use bytes::Bytes;
@@ -10,11 +14,14 @@ use fray_proto::v1::{self, PlayRequest, PlayResponse};
 use futures_util::{SinkExt as _, StreamExt as _};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
+use process::{Process, get};
+use program::signal;
 use prost::Message as _;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 use support::{Net, flags, hello, hello_with_ticket, hello_with_token};
 use tokio::io::DuplexStream;
+use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -131,6 +138,33 @@ async fn garbage_on_a_websocket_is_an_invalid_argument() {
         let (code, _) = receive(&mut socket).await.expect_err("refused");
         assert_eq!(code, 4000 + Code::InvalidArgument as u16);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_sends_far_more_than_moves_take_by_websocket_is_sent_away() {
+    let net = Net::new(&["--allow-guests"]);
+    let mut socket = socket(&net, "fray.v1", None).await.expect("opened");
+    send(&mut socket, Request::Hello(hello())).await;
+    let Ok(Response::Welcome(_)) = receive(&mut socket).await else {
+        panic!("a Welcome is expected")
+    };
+    // A field of a version that nobody knows yet.
+    let mut unknown = vec![0xfa, 0x3e, 0xf0, 0x7c];
+    unknown.resize(4 + 0x3e70, 7);
+    let unknown = Bytes::from(unknown);
+    let mut sent_bytes = 0;
+    let ended = loop {
+        if sent_bytes < 200 << 20 && socket.send(Message::Binary(unknown.clone())).await.is_ok() {
+            sent_bytes += unknown.len();
+        }
+        match timeout(Duration::ZERO, receive(&mut socket)).await {
+            Ok(Err(ended)) => break ended,
+            Ok(Ok(_)) | Err(_) => assert!(sent_bytes < 200 << 20, "it goes on"),
+        }
+    };
+    assert!(sent_bytes > 60 << 20, "{sent_bytes} bytes may be sent at once");
+    assert_eq!(ended.0, 4000 + Code::ResourceExhausted as u16);
+    assert!(ended.1.starts_with("MOVE_FLOOD"), "{}", ended.1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -379,31 +413,11 @@ async fn a_request_that_cannot_be_decoded_is_the_sender_s_mistake() {
 
 #[test]
 fn the_process_ends_in_order_on_sigterm_and_answers_probes_until_then() {
-    let mut server = Command::new(env!("CARGO_BIN_EXE_fray-server"))
-        .args(flags::FREE_PORTS)
-        .env("NO_COLOR", "1")
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("started");
-    let mut lines = BufReader::new(server.stderr.take().expect("piped")).lines();
-    let mut address = || {
-        let line = lines.next().expect("a line").expect("text");
-        let (_, rest) = line.split_once("http://").expect("an address");
-        rest.split('/').next().expect("an address").to_owned()
-    };
-    let (players, operators) = (address(), address());
-    let get = |address: &str, path: &str| {
-        use std::io::{Read as _, Write as _};
-        let mut stream = std::net::TcpStream::connect(address).expect("listening");
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")
-            .expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("answered");
-        answer
-    };
-    assert!(get(&operators, "/livez").starts_with("HTTP/1.1 200"));
-    assert!(get(&operators, "/readyz").starts_with("HTTP/1.1 200"));
-    let metrics = get(&operators, "/metrics");
+    let server = Process::start(&[]);
+    let (players, operators) = (server.players, server.operators);
+    assert!(get(operators, "/livez").starts_with("HTTP/1.1 200"));
+    assert!(get(operators, "/readyz").starts_with("HTTP/1.1 200"));
+    let metrics = get(operators, "/metrics");
     for name in [
         "fray_rooms",
         "fray_players",
@@ -413,12 +427,10 @@ fn the_process_ends_in_order_on_sigterm_and_answers_probes_until_then() {
     ] {
         assert!(metrics.contains(name), "{name} is missing in {metrics}");
     }
-    assert!(get(&players, "/").starts_with("HTTP/1.1 200"));
+    assert!(get(players, "/").starts_with("HTTP/1.1 200"));
 
-    let killed =
-        Command::new("kill").args(["-TERM", &server.id().to_string()]).status().expect("kill runs");
-    assert!(killed.success());
-    assert_eq!(server.wait().expect("ends").code(), Some(0));
+    signal(server.id(), "TERM");
+    assert_eq!(server.ended().code(), Some(0));
 }
 
 #[test]

@@ -11,7 +11,6 @@ mod abandoned;
 mod call;
 mod calls;
 mod direct;
-mod intake;
 mod keep_alive;
 mod wakeup;
 mod whole;
@@ -19,6 +18,7 @@ mod whole;
 pub use call::RequestBody;
 pub use direct::{Answers, Direct, Piece, StandIn};
 
+use crate::intake::Intake;
 use crate::seldom::Seldom;
 use crate::telemetry::metrics::connections::{Connections, Ended};
 use crate::turn::Turn;
@@ -34,7 +34,6 @@ use futures_util::future::BoxFuture;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{Extensions, Request};
-use intake::Intake;
 use keep_alive::{Beat, KeepAlive};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -99,23 +98,23 @@ pub(crate) struct Settings {
 impl Settings {
     pub(crate) fn new(streams_per_connection_max: u32, peer: Peer) -> Self {
         let mut builder = Builder::new();
-        let is_proxy = peer == Peer::Proxy;
         // HTTP/2 has no larger windows.
         let connection_window_bytes = STREAM_WINDOW_BYTES
             .saturating_mul(SMALL_FRAMES_FACTOR)
             .saturating_mul(streams_per_connection_max)
             .min(i32::MAX as u32);
+        let (header_bytes_max, resets_pending_max, broken_streams_max) = match peer {
+            Peer::Client => (HEADER_BYTES_MAX, RESETS_PENDING_MAX, Some(BROKEN_STREAMS_MAX)),
+            Peer::Proxy => (PROXY_HEADER_BYTES_MAX, PROXY_RESETS_PENDING_MAX, None),
+        };
         builder
             .initial_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(connection_window_bytes)
             .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
             .max_concurrent_streams(streams_per_connection_max)
-            .max_header_list_size(if is_proxy { PROXY_HEADER_BYTES_MAX } else { HEADER_BYTES_MAX })
-            .max_pending_accept_reset_streams(match peer {
-                Peer::Client => RESETS_PENDING_MAX,
-                Peer::Proxy => PROXY_RESETS_PENDING_MAX,
-            })
-            .max_local_error_reset_streams((!is_proxy).then_some(BROKEN_STREAMS_MAX))
+            .max_header_list_size(header_bytes_max)
+            .max_pending_accept_reset_streams(resets_pending_max)
+            .max_local_error_reset_streams(broken_streams_max)
             .max_concurrent_reset_streams(streams_per_connection_max as usize)
             .reset_stream_duration(RESET_REMEMBERED);
         Self { builder, peer, streams_per_connection_max }

@@ -38,7 +38,10 @@ impl Ration {
 
     /// And says how much of the last one was read.
     pub(super) fn renew(&self) -> usize {
-        RATION_BYTES - self.0.swap(RATION_BYTES, Ordering::Relaxed)
+        // Only the connection's task has it.
+        let left = self.0.load(Ordering::Relaxed);
+        self.0.store(RATION_BYTES, Ordering::Relaxed);
+        RATION_BYTES - left
     }
 }
 
@@ -48,7 +51,6 @@ impl<T: AsyncRead + Unpin> AsyncRead for Whole<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // Only the connection's task has it.
         let left = self.ration.0.load(Ordering::Relaxed);
         if left == 0 {
             context.waker().wake_by_ref();

@@ -1,10 +1,11 @@
-//! A transport whose peer has to take bytes.
+//! A transport whose peer has to take bytes, and may not send too many.
 
+use crate::intake::{Intake, TOO_MUCH};
+use crate::telemetry::metrics::connections::Ended;
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -13,19 +14,21 @@ use tokio::time::{Instant, Sleep, sleep};
 /// HTTP/1.1 has no pings: a peer that takes nothing for so long is gone, or might as well be.
 pub(super) const STALLED_FOR_MAX: Duration = Duration::from_secs(20);
 
-/// Fails when the peer takes nothing for [`STALLED_FOR_MAX`] while there is something to be written.
+/// Fails when the peer takes nothing for [`STALLED_FOR_MAX`] while there is something to be written, and when it sends more than it may.
 pub(super) struct Patient<T> {
     io: T,
     /// `None`: nothing waits to be written.
     deadline: Option<Pin<Box<Sleep>>>,
-    stalled: Arc<AtomicBool>,
+    /// `None`: it may send what it likes.
+    intake: Option<Intake>,
+    why: Arc<OnceLock<Ended>>,
 }
 
 impl<T> Patient<T> {
-    /// And where to see that it happened.
-    pub(super) fn new(io: T) -> (Self, Arc<AtomicBool>) {
-        let stalled = Arc::new(AtomicBool::new(false));
-        (Self { io, deadline: None, stalled: Arc::clone(&stalled) }, stalled)
+    /// And where to see that it failed, and why.
+    pub(super) fn new(io: T, intake: Option<Intake>) -> (Self, Arc<OnceLock<Ended>>) {
+        let why = Arc::new(OnceLock::new());
+        (Self { io, deadline: None, intake, why: Arc::clone(&why) }, why)
     }
 
     fn within_time<R>(
@@ -40,7 +43,7 @@ impl<T> Patient<T> {
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(STALLED_FOR_MAX)));
         ready!(deadline.as_mut().poll(context));
         deadline.as_mut().reset(Instant::now() + STALLED_FOR_MAX);
-        self.stalled.store(true, Ordering::Relaxed);
+        let _ = self.why.set(Ended::Stalled);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -51,7 +54,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(context, buffer))?;
+        let read_bytes = buffer.filled().len() - before;
+        if self.intake.as_mut().is_some_and(|intake| intake.is_too_much_with(read_bytes)) {
+            let _ = self.why.set(Ended::Flood);
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::QuotaExceeded, TOO_MUCH)));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -97,7 +107,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_takes_nothing_is_given_up_and_who_takes_little_is_not() {
         let (mut peer, own) = duplex(10);
-        let (mut own, stalled) = Patient::new(own);
+        let (mut own, why) = Patient::new(own, None);
         let writes = async { own.write_all(&[0; 100]).await };
         let reads = async {
             for _ in 0..9 {
@@ -106,9 +116,9 @@ mod tests {
             }
         };
         let (written, ()) = tokio::join!(writes, reads);
-        assert!(written.is_ok() && !stalled.load(Ordering::Relaxed));
+        assert!(written.is_ok() && why.get().is_none());
         let error = own.write_all(&[0; 1]).await.expect_err("nobody reads");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!(stalled.load(Ordering::Relaxed));
+        assert_eq!(why.get(), Some(&Ended::Stalled));
     }
 }

@@ -57,8 +57,8 @@ pub enum Error {
     /// Another stream of the player is there now.
     #[error("another stream took this session over")]
     TakenOver,
-    /// Too many moves wait.
-    #[error("more than 64 moves wait to be applied")]
+    /// Too many moves wait, or more of whatever came than anybody needs.
+    #[error("more than 64 moves wait to be applied, or far more bytes came than moves take")]
     MoveFlood,
     /// Nothing was heard of the client.
     #[error("nothing was heard for too long")]

@@ -2,6 +2,7 @@
 
 use super::Origins;
 use crate::addresses::Place;
+use crate::intake::TOO_MUCH;
 use crate::listener::Permit;
 use crate::rpc::status::code;
 use crate::session::Error;
@@ -145,7 +146,11 @@ fn parse(message: Result<Message, axum::Error>) -> Result<Option<Bytes>, Error> 
         Err(error) => {
             let text = error.to_string();
             // The library's own error is hidden behind axum's; its words are what is left of it.
-            if text.contains("too long") { Err(Error::TooLarge) } else { Err(Error::Broken(text)) }
+            Err(match text {
+                text if text.contains("too long") => Error::TooLarge,
+                text if text.contains(TOO_MUCH) => Error::MoveFlood,
+                text => Error::Broken(text),
+            })
         }
     }
 }

@@ -16,6 +16,7 @@ mod garbage;
 mod h2spec;
 mod headers;
 mod memory;
+#[path = "../support/process.rs"]
 mod process;
 #[path = "../support/program.rs"]
 mod program;

@@ -2,8 +2,8 @@
 
 use crate::attacker::{Scene, breath};
 use crate::frames::{
-    DATA, END_STREAM, ENHANCE_YOUR_CALM, Frame, REFUSED_STREAM, RST_STREAM, frame, get, headers,
-    initial_window, message, request, reset, window_update,
+    DATA, END_STREAM, ENHANCE_YOUR_CALM, Frame, REFUSED_STREAM, RST_STREAM, Wire, frame, get,
+    headers, initial_window, message, request, reset, window_update,
 };
 use crate::support::hello;
 use fray_proto::v1::PlayRequest;
@@ -70,6 +70,19 @@ async fn clients_of_a_proxy_who_give_up_do_not_cost_the_others_its_connection() 
         assert!(wire.send(&opened_and_given_up(stream)).await);
         breath().await;
     }
+    assert!(wire.answers().await, "the connection is there for the others");
+    assert_eq!(scene.ended("flood"), 0);
+    drop(wire);
+    scene.stays_as_before().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nor_do_those_who_give_up_all_at_once() {
+    let scene = Scene::new(&["--trusted-hops", "1"]).await;
+    // More than h2 allows before somebody looks, and all of it is there when the server first reads.
+    let burst: Vec<u8> = streams(0, 10_000).flat_map(opened_and_given_up).collect();
+    let mut wire = Wire::begun(scene.net.pipe_of(burst.len() * 2)).await;
+    assert!(wire.send(&burst).await);
     assert!(wire.answers().await, "the connection is there for the others");
     assert_eq!(scene.ended("flood"), 0);
     drop(wire);

@@ -154,7 +154,12 @@ impl Net {
 
     /// A connection as bytes.
     pub fn pipe(&self) -> DuplexStream {
-        let (client, server) = tokio::io::duplex(64 * 1024);
+        self.pipe_of(64 * 1024)
+    }
+
+    /// The same, with so much under way to each side.
+    pub fn pipe_of(&self, bytes: usize) -> DuplexStream {
+        let (client, server) = tokio::io::duplex(bytes);
         let parts = Arc::clone(&self.parts);
         self.connections.spawn(async move { parts.serve(server).await });
         client

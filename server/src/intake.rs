@@ -8,20 +8,23 @@ const AT_ONCE_BYTES_MAX: u64 = 64 << 20;
 /// And so many a second from then on. A player's moves are some KiB.
 const PER_S_BYTES: u64 = 2 << 20;
 
+/// What whoever reads a connection is told then.
+pub(crate) const TOO_MUCH: &str = "more came than a client may send";
+
 /// What a client may still send. The clock is looked at only once it is used up.
 #[derive(Debug)]
-pub(super) struct Intake {
+pub(crate) struct Intake {
     left_bytes: u64,
     renewed: Instant,
 }
 
 impl Intake {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { left_bytes: AT_ONCE_BYTES_MAX, renewed: Instant::now() }
     }
 
     /// So many more have come; whether that is more than may.
-    pub(super) fn is_too_much_with(&mut self, bytes: usize) -> bool {
+    pub(crate) fn is_too_much_with(&mut self, bytes: usize) -> bool {
         if let Some(left_bytes) = self.left_bytes.checked_sub(bytes as u64) {
             self.left_bytes = left_bytes;
             return false;

@@ -1,16 +1,18 @@
 //! A server as a process of its own, and what it says of itself.
 
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
+
 use crate::support::flags::FREE_PORTS;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 /// It ends with the test.
 pub struct Process {
     child: Child,
     pub players: SocketAddr,
-    operators: SocketAddr,
+    pub operators: SocketAddr,
 }
 
 impl Drop for Process {
@@ -40,13 +42,18 @@ impl Process {
         Self { child, players, operators }
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn ended(mut self) -> ExitStatus {
+        self.child.wait().expect("ends")
+    }
+
     /// A series of its metrics.
     pub fn count(&self, series: &str) -> u64 {
-        let mut stream = TcpStream::connect(self.operators).expect("listening");
-        write!(stream, "GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
-            .expect("sent");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("answered");
+        let text = get(self.operators, "/metrics");
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         let value = line.unwrap_or_else(|| panic!("no {series} in\n{text}"));
         value.parse::<f64>().expect("a number") as u64
@@ -62,4 +69,14 @@ impl Process {
         }
         panic!("{series} is {}", self.count(series));
     }
+}
+
+/// A whole answer, its head with it.
+pub fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("listening");
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")
+        .expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    answer
 }
