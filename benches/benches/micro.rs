@@ -68,6 +68,7 @@ fn main() -> anyhow::Result<()> {
 fn step_ships(bencher: Bencher, players: u32) {
     let mut room = Room::ships(players, Ways::All);
     bencher.counter(ItemsCount::new(players)).bench_local(|| {
+        room.steer();
         room.step();
     });
 }

@@ -2,6 +2,7 @@
 
 use self::stalls::Stalls;
 use self::stream::{Gaps, Stream, Tally};
+use crate::ROOM_PLAYERS;
 use crate::clock::{now_us, since_us};
 use crate::cost::{cpu_ns, rss_bytes};
 use crate::http2::{Connection, Event};
@@ -26,10 +27,13 @@ const READ_BYTES: usize = 256 * 1024;
 /// How many players come at once, each 10 ms.
 const ARRIVALS_AT_ONCE: usize = 64;
 const ARRIVALS_EVERY_US: u32 = 10_000;
-/// So many may have come and seen nothing yet.
+/// So many may have come and seen nothing yet, of those who only look on.
 const NEWCOMERS_MAX: usize = 2_000;
-/// One player of so many keeps all that it is told, and looks whether it fits.
+/// One player of so many keeps all that it is told, and looks whether it fits: somewhere in the middle of those of a connection.
 const KEPT_EVERY: usize = 100;
+const KEPT_PLACE: usize = 37;
+/// Where players are scattered, those of a connection make their moves in so many parts, spread over the period.
+const SCATTERED_PARTS: usize = 10;
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
@@ -67,6 +71,9 @@ pub struct Plan {
     pub players: usize,
     /// How many of them share a connection.
     pub streams_per_connection: usize,
+    /// A room's players are on many connections, and those of a connection make their moves at different times; or else on one or two, and
+    /// all at once.
+    pub is_scattered: bool,
     /// What they say.
     pub says: Says,
     /// Ticks a second.
@@ -132,6 +139,8 @@ struct Link {
     written: usize,
     streams: std::ops::Range<usize>,
     due_us: u32,
+    /// Which part of them makes its moves next.
+    part: usize,
     is_open: bool,
     /// It is not read just now.
     is_stalled: bool,
@@ -142,10 +151,10 @@ struct Crowd {
     poll: Poll,
     links: Vec<Link>,
     streams: Vec<Stream>,
+    /// How many of them have come.
+    arrived: usize,
     moves: MoveBytes,
     noise: u64,
-    /// Players who have seen something.
-    seeing: usize,
     is_measured: bool,
     gaps: Gaps,
     receipts_us: Vec<u32>,
@@ -160,18 +169,23 @@ pub fn play(plan: Plan) -> anyhow::Result<Figures> {
         plan,
         poll: Poll::new()?,
         links: Vec::new(),
-        streams: Vec::new(),
+        streams: std::iter::repeat_with(Stream::default).take(plan.players).collect(),
+        arrived: 0,
         moves,
         noise: 1,
-        seeing: 0,
         is_measured: false,
         gaps: Gaps::none(),
         receipts_us: Vec::new(),
         figures: Figures { rss_before_bytes, ..Figures::default() },
     };
     let mut next = now_us();
-    while crowd.streams.len() < plan.players {
-        if crowd.streams.len() < crowd.seeing + NEWCOMERS_MAX || plan.kind != Kind::Fray {
+    let connections = plan.players.div_ceil(plan.streams_per_connection);
+    // Scattered, all are there before the first player comes.
+    for _ in 0..if plan.is_scattered { connections } else { 0 } {
+        crowd.connect()?;
+    }
+    while crowd.arrived < plan.players {
+        if plan.kind != Kind::Fray || crowd.newcomers() + ARRIVALS_AT_ONCE <= plan.newcomers_max() {
             crowd.arrive()?;
         }
         next = next.wrapping_add(ARRIVALS_EVERY_US);
@@ -205,12 +219,46 @@ impl Sample {
 }
 
 impl Plan {
+    /// Whose place it is who comes as the nth.
+    fn index(&self, nth: usize) -> usize {
+        if !self.is_scattered {
+            return nth;
+        }
+        // The last connection may have fewer places; the others are filled by then.
+        let shared = self.streams_per_connection;
+        let (whole, rest) = (self.players / shared, self.players % shared);
+        let in_all = rest * (whole + 1);
+        let (place, link) = if nth < in_all {
+            (nth / (whole + 1), nth % (whole + 1))
+        } else {
+            (rest + (nth - in_all) / whole, (nth - in_all) % whole)
+        };
+        link * shared + place
+    }
+
+    fn parts(&self) -> usize {
+        if self.is_scattered { SCATTERED_PARTS } else { 1 }
+    }
+
     fn period_us(&self) -> u32 {
         if self.says == Says::Moves { 1_000_000 / self.rate_hz.max(1) } else { PINGS_EVERY_US }
+    }
+
+    /// The other servers seat in the order of arrival. Fray seats whoever comes at once in several rooms at a time, and a room's players would
+    /// be on more connections than theirs.
+    fn newcomers_max(&self) -> usize {
+        if self.says == Says::Moves { ROOM_PLAYERS } else { NEWCOMERS_MAX }
     }
 }
 
 impl Crowd {
+    /// Who came last and has seen nothing yet.
+    fn newcomers(&self) -> usize {
+        let last = (0..self.arrived).rev().take(NEWCOMERS_MAX);
+        let last = last.map(|nth| &self.streams[self.plan.index(nth)]);
+        last.filter(|stream| !stream.is_ended && stream.updated_us.is_none()).count()
+    }
+
     fn measure(&mut self) -> anyhow::Result<()> {
         self.is_measured = true;
         self.run_for(self.plan.window)?;
@@ -220,20 +268,19 @@ impl Crowd {
 
     /// A few more players.
     fn arrive(&mut self) -> anyhow::Result<()> {
-        let until = (self.streams.len() + ARRIVALS_AT_ONCE).min(self.plan.players);
-        while self.streams.len() < until {
-            let shared = self.plan.streams_per_connection;
-            if self.streams.len().is_multiple_of(shared) {
+        for nth in self.arrived..(self.arrived + ARRIVALS_AT_ONCE).min(self.plan.players) {
+            let index = self.plan.index(nth);
+            let which = index / self.plan.streams_per_connection;
+            if which == self.links.len() {
                 self.connect()?;
             }
-            let index = self.streams.len();
-            let mut stream = Stream::default();
-            if index.is_multiple_of(KEPT_EVERY) {
+            self.arrived = nth + 1;
+            let stream = &mut self.streams[index];
+            if index % KEPT_EVERY == KEPT_PLACE % self.plan.streams_per_connection {
                 stream.kept = Some(Box::new(Kept::new(self.plan.kind)));
             }
-            let link = self.links.last_mut().context("a connection was made")?;
+            let link = self.links.get_mut(which).context("a connection was made")?;
             let id = stream_id(index - link.streams.start);
-            link.streams.end = index + 1;
             match self.plan.kind {
                 Kind::Fray => {
                     let name = if stream.kept.is_some() { TOLD } else { "bench" };
@@ -246,7 +293,6 @@ impl Crowd {
                     link.connection.data(id, &mut stream.window_used, first);
                 }
             }
-            self.streams.push(stream);
             flush(link);
         }
         Ok(())
@@ -276,13 +322,15 @@ impl Crowd {
         let phase =
             (self.links.len() as u64 * u64::from(self.plan.period_us()) / connections) as u32;
         let due_us = now_us().wrapping_add(phase);
-        let streams = self.streams.len()..self.streams.len();
+        let begin = self.links.len() * self.plan.streams_per_connection;
+        let streams = begin..(begin + self.plan.streams_per_connection).min(self.plan.players);
         self.links.push(Link {
             socket,
             connection,
             written: 0,
             streams,
             due_us,
+            part: 0,
             is_open: true,
             is_stalled: false,
         });
@@ -321,6 +369,7 @@ impl Crowd {
     /// Sends what is due; says in how many microseconds more is.
     fn send_moves(&mut self, now: u32) -> i32 {
         let period_us = self.plan.period_us();
+        let parts = self.plan.parts();
         let mut next = period_us as i32;
         if self.plan.says == Says::Nothing {
             return next;
@@ -331,14 +380,16 @@ impl Crowd {
                 next = next.min(wait);
                 continue;
             }
-            link.due_us = link.due_us.wrapping_add(period_us);
+            link.due_us = link.due_us.wrapping_add(period_us / parts as u32);
+            let part = link.part;
+            link.part = (part + 1) % parts;
             if !link.is_open {
                 continue;
             }
             let first = link.streams.start;
             for (offset, stream) in self.streams[link.streams.clone()].iter_mut().enumerate() {
                 // Nobody moves before it has seen something.
-                if stream.is_ended || stream.updated_us.is_none() {
+                if offset % parts != part || stream.is_ended || stream.updated_us.is_none() {
                     continue;
                 }
                 let id = stream_id(first + offset - link.streams.start);
@@ -389,7 +440,6 @@ impl Crowd {
                         gaps: &mut self.gaps,
                         receipts_us: &mut self.receipts_us,
                         figures: &mut self.figures,
-                        seeing: &mut self.seeing,
                     };
                     let streams = std::cell::RefCell::new(&mut self.streams[link.streams.clone()]);
                     link.connection.read(

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 const TIMERS: u32 = 16;
 /// What is best is found among so many times that follow.
 const FOLLOWING: usize = 40;
-/// Times are counted in steps of 10 µs, up to 100 ms.
+/// Times are counted in steps of 10 µs, up to a second: more than a tick is given up for.
 const BIN_US: u32 = 10;
-const BINS: usize = 10_000;
+const BINS: usize = 100_000;
 
 static LATENESS: Mutex<[Vec<u32>; 2]> = Mutex::new([Vec::new(), Vec::new()]);
 

@@ -153,7 +153,7 @@ impl Bytes {
         let (mut updates, mut whole, mut cells, mut entities) = (0, 0, 0, 0);
         for tick in 0..=ticks {
             let frame = room.next_frame(&mut encoder);
-            let in_view = room.entities();
+            let all = 0..=frame.grid().world.cells() as u32;
             for (player, splicer) in frame.players.iter().zip(&mut splicers) {
                 let update = splicer.update(&frame, Some(player), player.view);
                 let counts = splicer.take_counts();
@@ -161,7 +161,9 @@ impl Bytes {
                     updates += 1;
                     whole += update.len() + FRAME_HEADER_BYTES;
                     cells += counts.spliced_bytes;
-                    entities += in_view;
+                    // Of the cells that it has, which is somewhat more than it looks at.
+                    let held = all.clone().filter(|cell| splicer.holds(*cell));
+                    entities += held.map(|cell| frame.entities(cell).len()).sum::<usize>();
                 }
             }
         }

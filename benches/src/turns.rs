@@ -210,11 +210,12 @@ fn beside(program: &str) -> anyhow::Result<PathBuf> {
     Ok(here.parent().context("a program is in a folder")?.join(program))
 }
 
-/// The one in the middle.
+/// The one in the middle, or between the two in the middle.
 pub fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
     let mut figures: Vec<f64> = figures.into_iter().collect();
     figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+    let at = |index: usize| figures.get(index).copied().unwrap_or(f64::NAN);
+    f64::midpoint(at(figures.len().wrapping_sub(1) / 2), at(figures.len() / 2))
 }
 
 /// Where and with what it was measured.

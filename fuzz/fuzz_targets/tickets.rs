@@ -11,9 +11,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fray_fuzz::cuts::parts;
 use fray_fuzz::signing::{Key, edited, now_s, signed_part};
 use fray_server::session::directory::InstanceId;
+use fray_server::session::keyring::Ring;
 use fray_server::session::ticket::{Draft, Keys};
 use libfuzzer_sys::fuzz_target;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// Where this server is reached by others.
@@ -32,7 +33,13 @@ struct World {
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
     let (ours, removed) = (Key::of(7), Key::of(9));
-    let keys = Keys::new(ours.ring("a"), Duration::from_secs(60));
+    // Two keys are in use: what names one must not be good by the other.
+    let ring = Ring::new(
+        [(&ours, "a"), (&Key::of(11), "b")]
+            .map(|(key, id)| (Arc::new(key.ticket_key(id)), Duration::ZERO)),
+        Duration::from_secs(1),
+    );
+    let keys = Keys::new(ring.expect("two keys"), Duration::from_secs(60));
     let old = Keys::new(removed.ring("b"), Duration::from_secs(60));
     let foreign = Keys::new(removed.ring("a"), Duration::from_secs(60));
     let draft = Draft { player_id: "p-1", room: "abc123", route: "10.0.0.1:7777", version: "1.0" };
@@ -108,7 +115,7 @@ fuzz_target!(|input: &[u8]| {
             judge(&world.removed.sign(next(), next()));
         }
         // Signed by us, whatever it says.
-        6 => own(rest),
+        6 => own(HEADS[usize::from(how / 8) % HEADS.len()], rest),
         _ => judge(&String::from_utf8_lossy(rest)),
     }
 });
@@ -132,15 +139,30 @@ fn judge(token: &str) {
     }
 }
 
-/// Signed by us, but with any claims: accepted only if they say all that they must.
-fn own(claims: &[u8]) {
+/// The first is the one that tokens of ours have, and the only one under which they are good.
+const HEADS: [&str; 10] = [
+    r#"{"typ":"JWT","alg":"ES256","kid":"a"}"#,
+    r#"{"typ":"JWT","alg":"ES256"}"#,
+    r#"{"typ":"JWT","alg":"ES256","kid":""}"#,
+    r#"{"typ":"JWT","alg":"ES256","kid":"b"}"#,
+    r#"{"typ":"JWT","alg":"ES256","kid":"c"}"#,
+    r#"{"typ":"JWT","alg":"ES384","kid":"a"}"#,
+    r#"{"typ":"JWT","alg":"HS256","kid":"a"}"#,
+    r#"{"typ":"JWT","alg":"none","kid":"a"}"#,
+    r#"{"typ":"JWT","alg":"ES256","kid":"a","crit":["x"],"x":1}"#,
+    r#"{"typ":"JWT","alg":"ES256","kid":"a","kid":"b"}"#,
+];
+
+/// Signed by us, but with any claims: accepted only if they, and the head, say all that they must.
+fn own(head: &str, claims: &[u8]) {
     let world = &*WORLD;
-    let token = world.ours.sign(br#"{"typ":"JWT","alg":"ES256","kid":"a"}"#, claims);
+    let token = world.ours.sign(head.as_bytes(), claims);
     let ticket = world.keys.verify(&token);
     let peer = world.keys.verify_peer(&token, ME);
     if ticket.is_err() && peer.is_err() {
         return;
     }
+    assert_eq!(head, HEADS[0], "signed, but not under a head of ours");
     let said: serde_json::Value = serde_json::from_slice(claims).expect("what was understood");
     assert_eq!(said["iss"], "fray");
     assert!(said["exp"].as_f64().is_some_and(|exp| exp + 10.0 > now_s() as f64), "{said}");

@@ -6,14 +6,23 @@
 
 use fray_fuzz::cuts::{cut, parts};
 use fray_fuzz::door::{Closes, Door};
+use fray_proto::v1;
 use libfuzzer_sys::fuzz_target;
+use prost::Message as _;
 
 const HANDSHAKE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:7777\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: fray.v1\r\n\r\n";
 
 thread_local! {
     // Never dropped: at the process's end there is nothing left to end it in.
-    static DOOR: &'static Door = Box::leak(Box::new(Door::new()));
+    static DOOR: &'static Door = Box::leak(Box::new(Door::behind(0, good_socket())));
+}
+
+/// A player who is let in: if that is not so, nothing of what follows is tried.
+fn good_socket() -> Vec<u8> {
+    let hello = v1::Hello { protocol_version: fray_proto::PROTOCOL_VERSION, ..Default::default() };
+    let hello = v1::PlayRequest { message: Some(v1::play_request::Message::Hello(hello)) };
+    [HANDSHAKE, &frame(&hello.encode_to_vec())].concat()
 }
 
 fuzz_target!(|input: &[u8]| {

@@ -34,18 +34,28 @@ pub struct Door {
 }
 
 impl Door {
-    /// It takes guests, and has few rooms.
-    pub fn new() -> Self {
+    /// It takes guests, has few rooms, and believes so many proxies. `good` must get a player in.
+    pub fn behind(trusted_hops: u32, good: Vec<u8>) -> Self {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = runtime.expect("a runtime");
-        let config = Config { rooms_max: 3, room_capacity: 4, seed: Some(7), ..Config::default() };
+        let config = Config {
+            rooms_max: 3,
+            room_capacity: 4,
+            seed: Some(7),
+            trusted_hops,
+            ..Config::default()
+        };
         let store = Arc::new(MemoryStore::new(1 << 20));
         let parts = {
             let _within = runtime.enter();
             Parts::with_store(&config, Arc::new(Arena::default()), store, 0).expect("a server")
         };
         parts.health().bound();
-        Self { runtime, parts }
+        let door = Self { runtime, parts };
+        door.serve(&[&good], Closes::AfterAnswers);
+        let metrics = door.parts.sessions().metrics.render();
+        assert!(metrics.contains("fray_streams_total{door=\""), "a player gets in:\n{metrics}");
+        door
     }
 
     /// A connection on which these pieces come, and then nothing more, at once or once all of them could be answered. It must end.
@@ -95,12 +105,6 @@ impl Door {
             }
         };
         timeout(END_WITHIN, ended).await.expect("rooms end");
-    }
-}
-
-impl Default for Door {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -206,6 +206,18 @@ http_filters:
     "@type": type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck
     pass_through_mode: false
     headers: [ { name: ":path", string_match: { exact: /healthz } } ]
+# Envoy lets bytes through behind a `?` that are no text. A server's HTTP/2 library (h2) ends the connection for one of them, and with it all
+# the players on it.
+- name: envoy.filters.http.rbac
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC
+    rules:
+      action: DENY
+      policies:
+        path-that-is-no-text:
+          permissions:
+          - not_rule: { header: { name: ":path", string_match: { safe_regex: { regex: "[!-~]+" } } } }
+          principals: [ { any: true } ]
 - name: envoy.filters.http.cors
   typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors }
 - name: envoy.filters.http.grpc_web

@@ -27,6 +27,9 @@ struct Args {
     /// How many of them share a connection.
     #[arg(long, default_value_t = 1)]
     streams: usize,
+    /// A room's players are on many connections.
+    #[arg(long)]
+    scattered: bool,
     /// What they say.
     #[arg(long, value_enum, default_value_t = Says::Moves)]
     says: Says,
@@ -59,6 +62,7 @@ fn main() -> anyhow::Result<()> {
         pid: args.pid,
         players: args.players,
         streams_per_connection: args.streams.max(1),
+        is_scattered: args.scattered,
         says: args.says,
         rate_hz: args.rate,
         announces: args.announce,

@@ -38,7 +38,6 @@ pub(super) struct Tally<'a> {
     pub(super) gaps: &'a mut Gaps,
     pub(super) receipts_us: &'a mut Vec<u32>,
     pub(super) figures: &'a mut Figures,
-    pub(super) seeing: &'a mut usize,
 }
 
 impl Gaps {
@@ -103,7 +102,6 @@ impl Stream {
         let Some(tick) = tick else { return };
         self.seen_tick = tick;
         let before = self.updated_us.replace(now);
-        *tally.seeing += usize::from(before.is_none());
         if !tally.is_measured || self.is_left_out {
             return;
         }

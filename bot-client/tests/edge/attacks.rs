@@ -18,6 +18,7 @@ use fray_proto::v1::play_request::Message;
 use fray_proto::v1::{Hello, Move, Ping, PlayRequest};
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -80,7 +81,7 @@ impl Scene {
     async fn until(&self, series: &str, holds: impl Fn(u64) -> bool) {
         let came = timeout(PATIENCE, async {
             while !holds(self.count(series)) {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
         came.await.unwrap_or_else(|_| panic!("{series} stays {}", self.count(series)));
@@ -181,9 +182,62 @@ async fn floods_of_frames_end_at_the_edge_and_nobody_elses_stream_does() {
         assert!(!floods(&scene, &begin, &again).await, "{what} end the connection");
     }
     for again in [ping(), frame(SETTINGS, 0, 0, &[])] {
-        // Each is answered, unless the answers are taken too slowly.
+        // Each is answered, unless the answers are taken too slowly: then it has ended, and may not be heard of again.
         floods(&scene, &open, &again).await;
     }
+    let flooded = ["http2.inbound_empty_frames_flood", "http2.inbound_priority_frames_flood"];
+    for counter in flooded {
+        scene.edge.until(counter, |ended| ended > 0).await;
+    }
+    scene.stays_as_before().await;
+}
+
+/// What a proxy may let through, and h2 does not: it would end the connection on which everybody's streams are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn headers_that_are_no_text_cost_nobody_a_stream() {
+    let Some(scene) = Scene::new(&[], json!({})).await else { return };
+    let ticket = format!("Bearer {}", scene.ticket().await);
+    let usual: [(&str, &[u8]); 7] = [
+        (":method", b"POST"),
+        (":scheme", b"http"),
+        (":path", PLAY.as_bytes()),
+        (":authority", b"localhost"),
+        ("content-type", b"application/grpc"),
+        ("te", b"trailers"),
+        ("authorization", ticket.as_bytes()),
+    ];
+    let mut others: Vec<(&str, Vec<u8>)> = Vec::new();
+    for byte in (0..=b' ').chain(b"\"(),/:;<=>?@[\\]{}\x7f\x80\xc3\xff".iter().copied()) {
+        let within = |begin: &[u8]| [begin, &[byte]].concat();
+        others.extend([
+            (":path", within(b"/?")),
+            (":path", within(b"/fray.v1.Play/Play?a=")),
+            (":path", within(b"/fray.v1.Play/Play")),
+            (":path", within(b"/#")),
+            (":method", within(b"PO")),
+            (":scheme", within(b"htt")),
+            (":authority", within(b"localhost")),
+            ("x-value", within(b"a")),
+        ]);
+    }
+    let tried = others.len();
+    for (name, value) in others {
+        let mut wire = scene.wire().await;
+        let mut block = Vec::new();
+        for (known, usual) in usual {
+            block.extend(header(known, if known == name { &value } else { usual }));
+        }
+        if !name.starts_with(':') {
+            block.extend(header(name, &value));
+            // The same as a name.
+            let name = String::from_utf8_lossy(&value).into_owned();
+            block.extend(header(&name, b"a"));
+        }
+        assert!(wire.send(&headers(1, &block, 0)).await);
+        // It is refused, or the stream or the connection with the edge ends, or it waits for its Hello.
+        let _ = timeout(Duration::from_millis(200), wire.until(|frame| frame.stream == 1)).await;
+    }
+    assert!(tried > 400, "{tried}");
     scene.stays_as_before().await;
 }
 

@@ -79,6 +79,13 @@ impl Direct {
 /// What the layers see of a request's bytes.
 pub(super) struct Layered(pub(super) Direct);
 
+impl Drop for Layered {
+    /// Nobody reads them any more: h2 is not to keep them, however long the answer lasts. (Whoever reads past the layers has taken them.)
+    fn drop(&mut self) {
+        drop(self.0.take_request());
+    }
+}
+
 impl Body for Layered {
     type Data = Bytes;
     type Error = h2::Error;

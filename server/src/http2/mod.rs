@@ -35,6 +35,7 @@ use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{Extensions, Request};
 use keep_alive::{Beat, KeepAlive};
+use prometheus_client::metrics::counter::Counter;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -66,6 +67,9 @@ const PROXY_HEADER_BYTES_MAX: u32 = 96 * 1024;
 /// give up at once.
 const RESETS_PENDING_MAX: usize = 20;
 const PROXY_RESETS_PENDING_MAX: usize = 8 * 1024;
+/// How much small frames that nobody read may cost a connection in its whole life: of a proxy's connection without end, since what was under way
+/// to streams that are over is never given back. Of those that are open, each has its window.
+const PROXY_SMALL_FRAMES_MAX: usize = usize::MAX;
 /// How many streams may break the rules of HTTP/2 before the connection ends, in its whole life. Of a proxy's connection each may be
 /// another client's.
 const BROKEN_STREAMS_MAX: usize = 1024;
@@ -117,6 +121,9 @@ impl Settings {
             .max_local_error_reset_streams(broken_streams_max)
             .max_concurrent_reset_streams(streams_per_connection_max as usize)
             .reset_stream_duration(RESET_REMEMBERED);
+        if peer == Peer::Proxy {
+            builder.data_frame_budget(PROXY_SMALL_FRAMES_MAX);
+        }
         Self { builder, peer, streams_per_connection_max }
     }
 }
@@ -173,6 +180,7 @@ pub(crate) async fn serve(
         ration,
         intake: Intake::new(),
         abandoned,
+        not_taken: counts.not_taken.clone(),
         is_proxy: settings.peer == Peer::Proxy,
     });
     driver.keep_alive = driver.connection.ping_pong().map(KeepAlive::new);
@@ -223,6 +231,7 @@ struct Driver<T> {
     ration: Ration,
     intake: Intake,
     abandoned: Abandoned,
+    not_taken: Counter,
     is_proxy: bool,
 }
 
@@ -238,7 +247,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             loop {
                 match self.connection.poll_accept(&mut context) {
                     Poll::Ready(Some(Ok((request, respond)))) => {
-                        let asked = ask(self.router.clone(), self.with.clone(), request, respond);
+                        let (router, with) = (self.router.clone(), self.with.clone());
+                        let asked = ask(router, self.not_taken.clone(), with, request, respond);
                         self.calls.push(Call::Asked(asked.boxed()));
                         // It has not been looked at yet, and so cannot ask for it.
                         due.calls = true;
@@ -282,6 +292,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 /// the same connection; an answer that lasts is given back, for the connection's own task.
 async fn ask(
     router: Router,
+    not_taken: Counter,
     with: Extensions,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
@@ -307,11 +318,11 @@ async fn ask(
         return Lasting::begin(respond, response, answers, direct);
     }
     let answer = Answer::begin(respond, response, has_whole_request)?;
-    Err(spawned("answer", written(answer)).await.unwrap_or(End::Answered))
+    Err(spawned("answer", written(answer, not_taken)).await.unwrap_or(End::Answered))
 }
 
 /// Until it is written, or its peer took nothing of it for too long. (Streams that last look to that themselves.)
-async fn written(mut answer: Answer) -> End {
+async fn written(mut answer: Answer, not_taken: Counter) -> End {
     let mut held_up: Option<(u64, Pin<Box<Sleep>>)> = None;
     poll_fn(|context| {
         if let Poll::Ready(end) = answer.poll(context) {
@@ -326,7 +337,7 @@ async fn written(mut answer: Answer) -> End {
             since => since.insert((pieces, Box::pin(tokio::time::sleep(ANSWER_STALLED_MAX)))),
         };
         ready!(deadline.poll_unpin(context));
-        tracing::debug!("a peer takes nothing of an answer");
+        not_taken.inc();
         answer.cut_off();
         Poll::Ready(End::Answered)
     })

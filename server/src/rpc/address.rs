@@ -15,8 +15,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// What lasts as long as its client likes. Of the paths that gRPC does not have, those that begin so.
-const LASTING: [&str; 3] =
-    ["/fray.v1.Play/Play", "/fray.v1.Play/Watch", "/fray.v1.Lobby/WatchRooms"];
+const LASTING: [&str; 6] = [
+    "/fray.v1.Play/Play",
+    "/fray.v1.Play/Watch",
+    "/fray.v1.Lobby/WatchRooms",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
 const LASTING_PAGES: [&str; 2] = ["/ws", "/rooms/"];
 
 /// What is counted.

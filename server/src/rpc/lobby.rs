@@ -8,7 +8,6 @@ use crate::session::{Error, Lobby};
 use async_stream::stream;
 use fray_proto::v1;
 use futures_util::Stream;
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,7 +145,7 @@ impl v1::lobby_server::Lobby for Service {
     ) -> Result<Response<Self::WatchRoomsStream>, Status> {
         let lobby = Arc::clone(&self.lobby);
         Ok(Response::new(Box::pin(stream! {
-            let mut known = BTreeMap::new();
+            let mut known = Arc::new(Vec::new());
             let mut is_first = true;
             let mut told = Instant::now();
             let mut looks = tokio::time::interval(ROOMS_WATCHED_EVERY);
@@ -157,7 +156,9 @@ impl v1::lobby_server::Lobby for Service {
                     yield Err(Error::ShuttingDown.into());
                     return;
                 }
-                let news = changes(&mut known, &lobby.listed_lately());
+                let listed = lobby.listed_lately();
+                let news = changes(&known, &listed);
+                known = listed;
                 let is_news = is_first || !news.rooms.is_empty() || !news.ended_room_ids.is_empty();
                 if is_news || told.elapsed() >= ROOMS_QUIET_MAX {
                     (is_first, told) = (false, Instant::now());
@@ -168,19 +169,60 @@ impl v1::lobby_server::Lobby for Service {
     }
 }
 
-/// What is new since `known`, which is brought up to date.
-fn changes(known: &mut BTreeMap<RoomId, v1::Room>, rooms: &[ListedRoom]) -> v1::WatchRoomsResponse {
-    let now: BTreeMap<RoomId, v1::Room> =
-        rooms.iter().map(|room| (room.id.clone(), room.clone().into())).collect();
-    let is_news = |(id, room): &(&RoomId, &v1::Room)| known.get(*id) != Some(*room);
-    let news = v1::WatchRoomsResponse {
-        rooms: now.iter().filter(is_news).map(|(_, room)| room.clone()).collect(),
-        ended_room_ids: known
-            .keys()
-            .filter(|id| !now.contains_key(*id))
-            .map(RoomId::to_string)
-            .collect(),
-    };
-    *known = now;
+/// What is new since then. Both are in the order of their ids, and whoever watches keeps no list of its own.
+fn changes(then: &[ListedRoom], now: &[ListedRoom]) -> v1::WatchRoomsResponse {
+    let mut news = v1::WatchRoomsResponse::default();
+    let mut then = then.iter().peekable();
+    for room in now {
+        while let Some(ended) = then.next_if(|known| known.id < room.id) {
+            news.ended_room_ids.push(ended.id.to_string());
+        }
+        if then.next_if(|known| known.id == room.id) != Some(room) {
+            news.rooms.push(room.clone().into());
+        }
+    }
+    news.ended_room_ids.extend(then.map(|ended| ended.id.to_string()));
     news
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn rooms() -> impl Strategy<Value = Vec<ListedRoom>> {
+        let of = |players: BTreeMap<u8, u32>| {
+            let room = |(id, players): (u8, u32)| ListedRoom {
+                id: RoomId::parse(&format!("room{id:03}")).expect("an id"),
+                name: String::new(),
+                game: "arena".into(),
+                players,
+                capacity: 8,
+                is_private: false,
+                code: None,
+            };
+            players.into_iter().map(room).collect()
+        };
+        prop::collection::btree_map(0..20_u8, 0..3_u32, 0..12).prop_map(of)
+    }
+
+    proptest! {
+        #[test]
+        fn whoever_takes_in_what_is_new_has_the_list(then in rooms(), now in rooms()) {
+            let news = changes(&then, &now);
+            let by_id = |rooms: &[ListedRoom]| -> BTreeMap<String, v1::Room> {
+                rooms.iter().map(|room| (room.id.to_string(), room.clone().into())).collect()
+            };
+            let mut held = by_id(&then);
+            for room in news.rooms {
+                prop_assert_ne!(held.get(&room.room_id), Some(&room), "it is news");
+                held.insert(room.room_id.clone(), room);
+            }
+            for ended in &news.ended_room_ids {
+                prop_assert!(held.remove(ended).is_some());
+            }
+            prop_assert_eq!(held, by_id(&now));
+        }
+    }
 }

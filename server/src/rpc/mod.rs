@@ -23,6 +23,7 @@ mod trace;
 
 use crate::session::{Lobby, Sessions};
 use crate::telemetry::Health;
+use crate::wire;
 use fray_proto::v1::admin_server::AdminServer;
 use fray_proto::v1::lobby_server::LobbyServer;
 use fray_proto::v1::replays_server::ReplaysServer;
@@ -36,10 +37,11 @@ pub fn router(
     health: &Arc<Health>,
 ) -> Result<axum::Router, tonic_reflection::server::Error> {
     let replays = ReplaysServer::new(replays::Service::new(Arc::clone(lobby.sessions())));
-    let routes = Routes::new(LobbyServer::new(lobby::Service::new(Arc::clone(lobby))))
+    let rooms = LobbyServer::new(lobby::Service::new(Arc::clone(lobby)));
+    let routes = Routes::new(rooms.max_decoding_message_size(wire::INCOMING_BYTES_MAX))
         .add_service(play::Service::new(Arc::clone(lobby)))
         .add_service(replays.max_decoding_message_size(replays::MESSAGE_BYTES_MAX))
-        .add_service(health::service(health));
+        .add_service(health::service(health).max_decoding_message_size(wire::INCOMING_BYTES_MAX));
     let named = ["fray.v1.Lobby", "fray.v1.Play", "fray.v1.Replays", "grpc.health.v1.Health"];
     Ok(observed(reflected(routes, &named)?, lobby.sessions())
         .layer(GrpcWebLayer::new())
@@ -68,8 +70,14 @@ fn reflected(routes: Routes, services: &[&str]) -> Result<Routes, tonic_reflecti
         services.iter().fold(builder, |builder, service| builder.with_service_name(*service))
     };
     Ok(routes
-        .add_service(reflection("v1").build_v1()?)
-        .add_service(reflection("v1alpha").build_v1alpha()?))
+        .add_service(
+            reflection("v1").build_v1()?.max_decoding_message_size(wire::INCOMING_BYTES_MAX),
+        )
+        .add_service(
+            reflection("v1alpha")
+                .build_v1alpha()?
+                .max_decoding_message_size(wire::INCOMING_BYTES_MAX),
+        ))
 }
 
 /// With what counts and traces calls.
@@ -80,7 +88,10 @@ fn observed(routes: Routes, sessions: &Arc<Sessions>) -> axum::Router {
         .prepare()
         .into_axum_router()
         .layer(axum::middleware::from_fn_with_state(Arc::clone(sessions), patience::whole))
-        .layer(axum::middleware::map_response(status::blame_the_sender))
+        .layer(axum::middleware::map_response_with_state(
+            Arc::clone(sessions),
+            status::blame_the_sender,
+        ))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&sessions.traces), trace::calls))
         .layer(axum::middleware::from_fn_with_state(calls, measure::measure))
 }

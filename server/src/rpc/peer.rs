@@ -32,11 +32,14 @@ pub fn router(lobby: &Arc<Lobby>, onlookers: &Arc<Onlookers>) -> axum::Router {
     // The first message of a room has all moves that wait in it.
     let service = PeerServer::new(service).max_decoding_message_size(BEGIN_BYTES_MAX);
     Routes::new(service)
-        .add_service(lobby_service)
+        .add_service(lobby_service.max_decoding_message_size(crate::wire::INCOMING_BYTES_MAX))
         .add_service(super::play::Service::for_peers(Arc::clone(lobby)))
         .prepare()
         .into_axum_router()
-        .layer(axum::middleware::map_response(super::status::blame_the_sender))
+        .layer(axum::middleware::map_response_with_state(
+            Arc::clone(lobby.sessions()),
+            super::status::blame_the_sender,
+        ))
         .layer(axum::middleware::from_fn_with_state(traces, super::trace::calls))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(lobby), only_peers))
         .layer(axum::middleware::from_fn_with_state(calls, super::measure::measure))

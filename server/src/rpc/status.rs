@@ -1,7 +1,10 @@
 //! Every error's gRPC status, with details that a client can act on.
 
-use crate::session::Error;
+use crate::session::{Error, Sessions};
+use axum::extract::State;
+use axum::response::Response;
 use std::collections::HashMap;
+use std::sync::Arc;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -110,18 +113,27 @@ pub(super) fn from_transport(status: &Status) -> Error {
     }
 }
 
-/// tonic says INTERNAL of a unary request that it cannot decode. That is the client's mistake, and proxies must not take
-/// the server for broken because of it.
+/// What tonic says INTERNAL of, though it is the client's mistake: a request that cannot be decoded, that has no message or not all of
+/// it, or one that is compressed.
+const SENDERS_MISTAKES: [&str; 4] =
+    ["decod", "Missing%20request%20message", "compression%20flag", "compressed-flag"];
+
+/// Has the mistakes of unary requests said and counted as such: proxies must not take the server for broken because of them.
 pub(super) async fn blame_the_sender(
-    response: axum::response::Response,
-) -> axum::response::Response {
-    let is = |name: &str, wanted: fn(&[u8]) -> bool| {
-        response.headers().get(name).is_some_and(|value| wanted(value.as_bytes()))
+    State(sessions): State<Arc<Sessions>>,
+    response: Response,
+) -> Response {
+    let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let message = text("grpc-message").unwrap_or_default();
+    let error = match text("grpc-status") {
+        Some("13") if SENDERS_MISTAKES.iter().any(|mistake| message.contains(mistake)) => {
+            let text = "the message cannot be decoded".to_owned();
+            Error::Transport(Code::InvalidArgument as i32, text)
+        }
+        // None of ours says it.
+        Some("11") => Error::TooLarge,
+        _ => return response,
     };
-    let says_decode = |text: &[u8]| text.windows(6).any(|part| part == b"decode");
-    if is("grpc-status", |code| code == b"13") && is("grpc-message", says_decode) {
-        let text = "the message cannot be decoded".to_owned();
-        return Status::from(Error::Transport(Code::InvalidArgument as i32, text)).into_http();
-    }
-    response
+    sessions.metrics.refused(error.reason());
+    Status::from(error).into_http()
 }

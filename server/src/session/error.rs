@@ -58,7 +58,7 @@ pub enum Error {
     #[error("another stream took this session over")]
     TakenOver,
     /// Too many moves wait, or more of whatever came than anybody needs.
-    #[error("more than 64 moves wait to be applied, or far more bytes came than moves take")]
+    #[error("more than 64 moves wait to be applied, or far more came than a player has to say")]
     MoveFlood,
     /// Nothing was heard of the client.
     #[error("nothing was heard for too long")]

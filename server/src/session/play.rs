@@ -24,7 +24,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tokio::time::timeout;
+use std::time::Duration;
+use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{Instrument as _, Span, field};
@@ -57,6 +58,7 @@ where
 {
     let token = lobby.sessions().streams.token();
     let tasks = lobby.sessions().readers.clone();
+    let patience = lobby.sessions().limits.idle_timeout;
     let opening = async move {
         let mut incoming = incoming;
         let span = opening(lobby.sessions(), &entry);
@@ -86,12 +88,15 @@ where
     };
     // A task of its own: to verify a ticket takes as long as an update for a hundred players.
     let opening = AbortOnDropHandle::new(tasks.spawn(opening));
-    Play { state: State::Opening(opening), _open: token }
+    Play { state: State::Opening(opening), patience, stalled: None, _open: token }
 }
 
 /// See [`play`].
 pub struct Play<I> {
     state: State<I>,
+    /// How long a client may take nothing of what another server says.
+    patience: Duration,
+    stalled: Option<Pin<Box<Sleep>>>,
     _open: TaskTrackerToken,
 }
 
@@ -150,8 +155,17 @@ where
                     }
                 },
                 State::Playing(playing) => ready!(playing.poll(turn, may_write)),
-                State::Elsewhere(_) if !may_write => return Poll::Pending,
-                State::Elsewhere(carried) => ready!(carried.poll_next_unpin(&mut turn.context)),
+                // That its room gives it up would be heard only once it takes what comes before.
+                State::Elsewhere(_) if !may_write => {
+                    let patience = self.patience;
+                    let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
+                    ready!(stalled.poll_unpin(&mut turn.context));
+                    Some(Err(Error::IdleTimeout))
+                }
+                State::Elsewhere(carried) => {
+                    self.stalled = None;
+                    ready!(carried.poll_next_unpin(&mut turn.context))
+                }
                 State::Over => None,
             };
             if !matches!(item, Some(Ok(_))) {
@@ -496,5 +510,36 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+    use tokio_util::task::TaskTracker;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_of_what_is_carried_is_given_up_and_one_that_does_is_not() {
+        let patience = Duration::from_secs(15);
+        let carried = futures_util::stream::pending::<Result<Outgoing, Error>>().boxed();
+        let mut play = Play::<futures_util::stream::Empty<Result<Bytes, Error>>> {
+            state: State::Elsewhere(carried),
+            patience,
+            stalled: None,
+            _open: TaskTracker::new().token(),
+        };
+        let mut looks_after = async |seconds, may_write| {
+            sleep(Duration::from_secs(seconds)).await;
+            let context = Context::from_waker(Waker::noop());
+            play.poll_next_if(&mut Turn::whole(&context), may_write)
+        };
+        assert!(looks_after(0, false).await.is_pending());
+        assert!(looks_after(14, false).await.is_pending());
+        assert!(looks_after(0, true).await.is_pending(), "it takes something");
+        assert!(looks_after(14, false).await.is_pending());
+        assert!(looks_after(14, false).await.is_pending());
+        let ended = looks_after(2, false).await;
+        assert!(matches!(ended, Poll::Ready(Some(Err(Error::IdleTimeout)))));
     }
 }

@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// What a client may say from one frame to the next, whatever it is: pings are answered, and answers cost more than questions.
+const MESSAGES_PER_FRAME_MAX: usize = 2 * MOVES_WAITING_MAX;
 /// A replica that breaks again and again is answered only this often, in ticks per second of the room.
 const RESYNCS_PER_S_MAX: u32 = 4;
 
@@ -36,8 +38,8 @@ pub struct PlayerStream {
     seen_tick: u32,
     /// Which moves were applied, as far as this stream has heard.
     input_ack: u32,
-    /// The newest tick when a move came last, and how many came since that tick.
-    moves_since: (u32, usize),
+    /// The newest tick when something came last, and how much came since that tick: in all, and moves.
+    came_since: (u32, usize, usize),
     last_resync_tick: u32,
     wants_resync: bool,
     has_reported: bool,
@@ -86,7 +88,7 @@ impl PlayerStream {
             next_note_tick: 0,
             resync_pause_ticks: tick_rate_hz.div_ceil(RESYNCS_PER_S_MAX),
             seen_tick: 0,
-            moves_since: (0, 0),
+            came_since: (0, 0, 0),
             last_resync_tick: 0,
             wants_resync: false,
             has_reported: false,
@@ -104,6 +106,9 @@ impl PlayerStream {
         tick: u32,
     ) -> Result<Step, Error> {
         self.heard = now;
+        if !self.admits(tick, matches!(message, Incoming::Move { .. })) {
+            return Err(Error::MoveFlood);
+        }
         match message {
             Incoming::Hello(_) => return Err(Error::HelloExpected),
             Incoming::Move { sequence, seen_tick, controls, trace } => {
@@ -119,9 +124,6 @@ impl PlayerStream {
                 let may_continue = || is_new && self.own_traces.admits(now);
                 let trace = self.traces.receive_move(trace, may_continue);
                 let received = Move { sequence, controls, arrived: now, trace };
-                if !self.admits(tick) {
-                    return Err(Error::MoveFlood);
-                }
                 self.attached.attachment.enqueue(received);
             }
             Incoming::Ping { seen_tick, echo } => {
@@ -274,13 +276,15 @@ impl PlayerStream {
         self.splicer.base().saturating_sub(self.seen_tick) >= self.window_ticks
     }
 
-    /// Whether one more move may come before the next tick.
-    fn admits(&mut self, tick: u32) -> bool {
-        if self.moves_since.0 != tick {
-            self.moves_since = (tick, 0);
+    /// Whether one more may come before the next tick.
+    fn admits(&mut self, tick: u32, is_move: bool) -> bool {
+        let (since, mut all, mut moves) = self.came_since;
+        if since != tick {
+            (all, moves) = (0, 0);
         }
-        self.moves_since.1 += 1;
-        self.moves_since.1 <= MOVES_WAITING_MAX
+        (all, moves) = (all + 1, moves + usize::from(is_move));
+        self.came_since = (tick, all, moves);
+        all <= MESSAGES_PER_FRAME_MAX && moves <= MOVES_WAITING_MAX
     }
 
     /// A client cannot have seen what was not written.

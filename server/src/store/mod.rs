@@ -25,7 +25,7 @@ pub use inputs::InputRef;
 pub use jetstream::JetStreamStore;
 pub use memory::MemoryStore;
 pub use reader::{ReadError, Reader};
-pub use record::{Checkpoint, End, EndReason, Header, Record, Tick, TickDraft};
+pub use record::{Checkpoint, EPOCH_MAX, End, EndReason, Header, Record, Tick, TickDraft};
 pub use sessions::{SessionRef, Sessions, last_sessions};
 
 use ::bytes::{Bytes, BytesMut};

@@ -58,6 +58,9 @@ pub enum Record {
     Unknown,
 }
 
+/// No room changes hands so often; and every JSON reader holds such a number as it is.
+pub const EPOCH_MAX: u64 = 1 << 53;
+
 /// What a recording is of.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Header {
@@ -79,7 +82,7 @@ pub struct Header {
     pub room_name: String,
     /// A private room's code. Never in a file that leaves the server.
     pub code: String,
-    /// Counts the room's owners: who wrote this.
+    /// Counts the room's owners, up to [`EPOCH_MAX`]: who wrote this.
     pub epoch: u64,
     /// The first tick that follows; the checkpoint that precedes it is of the tick before.
     pub first_tick: u32,
@@ -328,7 +331,9 @@ impl Header {
             incident: take_text(from, TEXT_BYTES_MAX)?,
             server: take_text(from, TEXT_BYTES_MAX)?,
         };
-        if !(1..=128).contains(&header.tick_rate_hz) || !(1..=TICK_MAX).contains(&header.first_tick)
+        if !(1..=128).contains(&header.tick_rate_hz)
+            || !(1..=TICK_MAX).contains(&header.first_tick)
+            || header.epoch > EPOCH_MAX
         {
             return Err(Malformed("a header's numbers are out of range").into());
         }

@@ -10,6 +10,7 @@ use fray_server::session::keyring::{Ring, TicketKey, new_pem};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
 use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::time::Instant;
 use tonic::Code;
 
 /// Not a stream's first message, but what follows a good one.
@@ -72,6 +73,8 @@ async fn each_bad_input_has_its_status_and_its_counter() {
     let flood: Vec<_> =
         (1..300).map(|sequence| a_move(|message| message.sequence = sequence)).collect();
     let large = a_move(|message| message.payload = vec![0; 17 * 1024]);
+    let pings: Vec<_> =
+        (1..300).map(|echo| Request::Ping(Ping { echo, ..Default::default() })).collect();
     let later = [
         (vec![Request::Hello(hello())], invalid, "HELLO_EXPECTED"),
         (vec![a_move(|message| message.axis_x = i32::MAX)], invalid, "INVALID_ARGUMENT"),
@@ -88,6 +91,7 @@ async fn each_bad_input_has_its_status_and_its_counter() {
         ),
         (far, Code::ResourceExhausted, "MOVE_FLOOD"),
         (flood, Code::ResourceExhausted, "MOVE_FLOOD"),
+        (pings, Code::ResourceExhausted, "MOVE_FLOOD"),
     ];
     for (messages, code, why) in later {
         let before = scene.refused(why);
@@ -97,7 +101,9 @@ async fn each_bad_input_has_its_status_and_its_counter() {
     }
 
     let before = scene.refused("HELLO_TIMEOUT");
+    let began = Instant::now();
     let status = scene.net.raw().await.end().await.expect_err("nothing is said");
+    assert_eq!(began.elapsed().as_secs(), 5);
     assert_eq!(
         (status.code(), reason(&status).as_str()),
         (Code::DeadlineExceeded, "HELLO_TIMEOUT")

@@ -3,7 +3,7 @@
 use crate::attacker::{Scene, breath};
 use crate::frames::{
     CONTINUATION, DATA, END_HEADERS, ENHANCE_YOUR_CALM, HEADERS, PRIORITY, SETTINGS, frame, header,
-    headers, message, ping, request, window_update,
+    headers, message, ping, request, reset, window_update,
 };
 
 const PLAY: &str = "/fray.v1.Play/Play";
@@ -114,6 +114,35 @@ async fn small_frames_that_nobody_reads_are_bounded() {
         sent += 100;
     }
     assert!(sent < 1 << 17, "after {sent} frames it has ended or is not heard");
+    drop(wire);
+    scene.stays_as_before().await;
+}
+
+/// Each of a byte, and more than h2 would let a client have: of a proxy they come from many.
+#[tokio::test(start_paused = true)]
+async fn small_frames_of_a_proxys_clients_do_not_cost_the_others_its_connection() {
+    let scene = Scene::new(&["--trusted-hops", "1"]).await;
+    let mut wire = scene.wire().await;
+    let small = |stream| frame(DATA, 0, stream, &[0]).repeat(1000);
+    let mut sent = 0;
+    let mut streams = (1..).step_by(2);
+    while sent < 100_000 {
+        // Who looks on has said all after one message; who asked for nothing that exists has had its answer.
+        for path in ["/fray.v1.Play/Watch", "/fray.v1.Nothing/AtAll"] {
+            let stream = streams.next().expect("without end");
+            let open = [headers(stream, &request(path), 0), message(stream, &[], 0)].concat();
+            assert!(wire.send(&open).await);
+            breath().await;
+            for _ in 0..16 {
+                assert!(wire.send(&small(stream)).await, "after {sent}");
+                sent += 1000;
+                breath().await;
+                wire.said();
+            }
+            assert!(wire.send(&reset(stream)).await);
+        }
+    }
+    assert!(wire.answers().await, "the connection is there for the others");
     drop(wire);
     scene.stays_as_before().await;
 }

@@ -11,8 +11,9 @@ const FAILS: [&str; 1] = [
     "× 2: Sends invalid connection preface",
 ];
 /// What may fail: an answer may come before the request is whole, and here often does, since nobody reads what `POST /` carries. Then the
-/// stream is over before it shows that the request's length is wrong.
-const MAY_FAIL: [&str; 2] = [
+/// stream is over before it shows that the request's length is wrong, or that its trailers are none.
+const MAY_FAIL: [&str; 3] = [
+    "× 3: Sends a HEADERS frame that contains a pseudo-header field as trailers",
     "× 1: Sends a HEADERS frame with the \"content-length\" header field which does not equal the DATA frame payload length",
     "× 2: Sends a HEADERS frame with the \"content-length\" header field which does not equal the sum of the multiple DATA frames payload length",
 ];

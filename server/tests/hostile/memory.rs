@@ -2,13 +2,15 @@
 //! and again, and what the process takes.
 
 use crate::frames::{
-    END_STREAM, Frame, HEADERS, Wire, get, headers, initial_window, message, request, reset,
+    CONTINUATION, DATA, END_STREAM, Frame, HEADERS, NEWEST, Wire, frame, get, headers,
+    initial_window, kept_header, message, ping, request, reset,
 };
 use crate::process::Process;
 use crate::support::hello;
 use fray_proto::v1::PlayRequest;
 use fray_proto::v1::play_request::Message as Request;
 use prost::Message as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 const RESIDENT: &str = "process_resident_memory_bytes";
@@ -16,6 +18,8 @@ const FILES: &str = "process_open_fds";
 /// Between one round and the next: allocators keep some, and it is not the same each time.
 const GROWTH_BYTES_MAX: u64 = 12 << 20;
 const CONNECTIONS: usize = 50;
+const LIST: &str = "/fray.v1.Lobby/ListRooms";
+const PLAY: &str = "/fray.v1.Play/Play";
 
 async fn connected(server: &Process) -> Wire<TcpStream> {
     Wire::begun(TcpStream::connect(server.players).await.expect("open")).await
@@ -47,6 +51,34 @@ async fn attack(server: &Process) {
     for wire in &mut wires {
         assert!(wire.answers().await);
     }
+    for _ in 0..CONNECTIONS {
+        floods(server).await;
+    }
+}
+
+/// What ends a connection, and what only keeps it busy.
+async fn floods(server: &Process) {
+    let bomb = [request(LIST), kept_header("x", &[b'a'; 3900]), vec![NEWEST; 12_000]].concat();
+    let half_a_message = frame(DATA, 0, 1, &[0, 0, 0, 0x3f, 0xff, 1, 2, 3]);
+    let ends = [
+        headers(1, &bomb, END_STREAM),
+        [frame(HEADERS, 0, 1, &request(LIST)), frame(CONTINUATION, 0, 1, &[]).repeat(100)].concat(),
+        (1..200)
+            .step_by(2)
+            .flat_map(|id| [headers(id, &request(LIST), 0), reset(id)].concat())
+            .collect(),
+    ];
+    for flood in ends {
+        let mut wire = connected(server).await;
+        wire.send(&flood).await;
+        assert!(wire.end().await.is_some());
+    }
+    let mut wire = connected(server).await;
+    wire.send(&[headers(1, &request(PLAY), 0), half_a_message, ping().repeat(2000)].concat()).await;
+    assert!(wire.answers().await);
+    let mut socket = TcpStream::connect(server.players).await.expect("open");
+    let _ = socket.write_all(&[0xff; 4096]).await;
+    let _ = socket.read_to_end(&mut Vec::new()).await;
 }
 
 #[tokio::test]

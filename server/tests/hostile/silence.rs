@@ -4,12 +4,14 @@ use crate::attacker::Scene;
 use crate::frames::{
     ACK, GOAWAY, HEADERS, NO_ERROR, PING, PREFACE, Wire, frame, headers, message, request,
 };
+use crate::process::Process;
 use crate::support::hello;
 use fray_proto::v1::PlayRequest;
 use fray_proto::v1::play_request::Message as Request;
 use prost::Message as _;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 const JOIN: &str = "/fray.v1.Lobby/Join";
@@ -49,6 +51,21 @@ async fn who_says_nothing_or_too_little_is_cut_off_after_five_seconds() {
     assert_eq!(seconds, 5);
     scene.until("it is counted", |scene| scene.ended("silent") == 4).await;
     scene.stays_as_before().await;
+}
+
+/// In real time: only a real socket is looked into before anything is read of it.
+#[tokio::test]
+async fn so_is_who_says_as_little_on_a_socket() {
+    let server = Process::start(&[]);
+    let ended = "fray_connections_ended_total{reason=\"silent\"}";
+    let silent = async |begin: &[u8]| {
+        let mut socket = TcpStream::connect(server.players).await.expect("listening");
+        socket.write_all(begin).await.expect("sent");
+        let gone = timeout(Duration::from_secs(60), socket.read_to_end(&mut Vec::new())).await;
+        let _ = gone.expect("it is cut off");
+    };
+    tokio::join!(silent(b""), silent(b"P"), silent(&PREFACE[..23]));
+    server.until(ended, |count| count == 3).await;
 }
 
 #[tokio::test(start_paused = true)]

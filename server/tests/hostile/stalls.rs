@@ -2,8 +2,8 @@
 
 use crate::attacker::Scene;
 use crate::frames::{
-    ACK, DATA, END_STREAM, PING, RST_STREAM, Wire, frame, get, headers, initial_window, message,
-    request,
+    ACK, CANCEL, DATA, END_STREAM, PING, RST_STREAM, Wire, frame, get, headers, initial_window,
+    message, request,
 };
 use crate::support::hello;
 use fray_proto::v1::PlayRequest;
@@ -11,6 +11,7 @@ use fray_proto::v1::play_request::Message as Request;
 use prost::Message as _;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::time::Instant;
 
 /// Answers pings, and takes nothing else, until the connection ends or this holds.
 async fn sits(wire: &mut Wire<DuplexStream>, mut until: impl FnMut(&crate::frames::Frame) -> bool) {
@@ -60,6 +61,14 @@ async fn an_answer_that_nobody_takes_does_not_hold_its_connection_for_ever() {
     for stream in (1..100).step_by(2) {
         assert!(wire.send(&headers(stream, &get("/"), END_STREAM)).await);
     }
+    let (began, mut cut_off) = (Instant::now(), 0);
+    sits(&mut wire, |said| {
+        cut_off += u32::from(said.kind == RST_STREAM && said.code() == CANCEL);
+        cut_off == 50
+    })
+    .await;
+    assert_eq!((cut_off, began.elapsed().as_secs()), (50, 30));
+    assert_eq!(scene.count("fray_answers_not_taken_total"), 50);
     sits(&mut wire, |_| false).await;
     scene.until("it is counted", |scene| scene.ended("idle") == 1).await;
     scene.stays_as_before().await;

@@ -25,6 +25,7 @@ use crate::room::RoomId;
 use crate::session::directory::{
     Directory, DirectoryError, Held, InstanceId, Revision, RoomRecord, ServerRecord,
 };
+use crate::store::EPOCH_MAX;
 use crate::telemetry::Metrics;
 use async_nats::jetstream;
 use bytes::Bytes;
@@ -187,7 +188,8 @@ fn as_json(record: &impl serde::Serialize) -> Result<Bytes, DirectoryError> {
 /// A room's record as it is stored; `None`: it is none, or another room's.
 fn parse_room(key: &str, value: &[u8]) -> Option<RoomRecord> {
     let record: RoomRecord = parse(value)?;
-    let are_sound = InstanceId::parse(record.owner.as_str()).is_some()
+    let are_sound = record.epoch <= EPOCH_MAX
+        && InstanceId::parse(record.owner.as_str()).is_some()
         && record.followers.iter().all(|follower| InstanceId::parse(follower.as_str()).is_some());
     (record.room.as_str() == key && are_sound).then_some(record)
 }

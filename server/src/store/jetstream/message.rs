@@ -1,5 +1,6 @@
 //! What a message of the stream says of itself, in its headers; its payload is whole records, or a part of them.
 
+use crate::store::EPOCH_MAX;
 use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 
@@ -16,6 +17,9 @@ const WRITTEN_AT_MS: &str = "Fray-Written-At-Ms";
 
 /// What the headers take at most, those of NATS included; a payload leaves so much room.
 pub(super) const HEADERS_BYTES_MAX: usize = 1024;
+
+/// More bytes than a log ever has: beyond, no message is ours.
+const OFFSET_MAX: u64 = 1 << 60;
 
 /// Of one message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,7 +82,7 @@ impl Meta {
         if part == 0 || part > parts {
             return None;
         }
-        Some(Self {
+        let meta = Self {
             writer: u64::from_str_radix(headers.get(WRITER)?.as_str(), 16).ok()?,
             epoch: number(headers, EPOCH)?,
             first_tick: number(headers, FIRST_TICK)?,
@@ -90,7 +94,8 @@ impl Meta {
             segment: number(headers, SEGMENT)?,
             offset: number(headers, OFFSET)?,
             written_at_ms: number(headers, WRITTEN_AT_MS)?,
-        })
+        };
+        (meta.epoch <= EPOCH_MAX && meta.offset <= OFFSET_MAX).then_some(meta)
     }
 
     /// Reading may begin with this message.
@@ -125,7 +130,7 @@ mod tests {
         (numbers, 1..u32::MAX).prop_flat_map(|((longs, ticks, flags), parts)| {
             (0..parts).prop_map(move |part| Meta {
                 writer: longs[0],
-                epoch: longs[1],
+                epoch: longs[1] % (EPOCH_MAX + 1),
                 first_tick: ticks[0],
                 last_tick: ticks[1],
                 has_checkpoint: flags[0],
@@ -133,7 +138,7 @@ mod tests {
                 part,
                 parts,
                 segment: longs[2],
-                offset: longs[3],
+                offset: longs[3] % (OFFSET_MAX + 1),
                 written_at_ms: longs[4],
             })
         })
@@ -155,6 +160,12 @@ mod tests {
     #[test]
     fn what_is_not_ours_is_nothing() {
         assert_eq!(Meta::parse(&HeaderMap::new()), None);
+        for (epoch, offset) in
+            [(EPOCH_MAX + 1, 0), (u64::MAX, 0), (0, OFFSET_MAX + 1), (0, u64::MAX)]
+        {
+            let numbers = Meta { epoch, offset, parts: 1, ..Meta::default() };
+            assert_eq!(Meta::parse(&numbers.headers()), None, "nothing could follow");
+        }
         for part in ["0/3", "4/3", "x", "1", "/", "-1/2"] {
             let mut headers = Meta { parts: 1, ..Meta::default() }.headers();
             assert!(Meta::parse(&headers).is_some());

@@ -79,6 +79,8 @@ pub struct Connections {
     pub open: Gauge,
     /// Streams that their peers gave up.
     pub given_up: Counter,
+    /// Answers of which their peers took nothing for too long.
+    pub not_taken: Counter,
     ended: Family<Reason, Counter>,
     refused: Family<Reason, Counter>,
 }
@@ -105,6 +107,8 @@ impl Connections {
         count(r, "connections_refused", help, &self.refused);
         let help = "Streams that their peers gave up, over HTTP/2";
         count(r, "streams_given_up", help, &self.given_up);
+        let help = "Answers over HTTP/2 that were cut off, since their peers took nothing of them";
+        count(r, "answers_not_taken", help, &self.not_taken);
     }
 
     pub(super) fn make_known_series(&self) {
