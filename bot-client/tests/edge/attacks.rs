@@ -30,6 +30,8 @@ use tonic::transport::{Channel, Endpoint};
 
 const PLAY: &str = "/fray.v1.Play/Play";
 const JOIN: &str = "/fray.v1.Lobby/Join";
+/// So many connections are tried beside each other.
+const AT_ONCE: usize = 20;
 /// What the edge lets a player's connection have open.
 const STREAMS: u32 = 32;
 
@@ -221,22 +223,27 @@ async fn headers_that_are_no_text_cost_nobody_a_stream() {
         ]);
     }
     let tried = others.len();
-    for (name, value) in others {
-        let mut wire = scene.wire().await;
+    let tries = others.iter().map(|(name, value)| {
         let mut block = Vec::new();
         for (known, usual) in usual {
-            block.extend(header(known, if known == name { &value } else { usual }));
+            block.extend(header(known, if known == *name { value } else { usual }));
         }
         if !name.starts_with(':') {
-            block.extend(header(name, &value));
+            block.extend(header(name, value));
             // The same as a name.
-            let name = String::from_utf8_lossy(&value).into_owned();
-            block.extend(header(&name, b"a"));
+            block.extend(header(&String::from_utf8_lossy(value), b"a"));
         }
-        assert!(wire.send(&headers(1, &block, 0)).await);
-        // It is refused, or the stream or the connection with the edge ends, or it waits for its Hello.
-        let _ = timeout(Duration::from_millis(200), wire.until(|frame| frame.stream == 1)).await;
-    }
+        let scene = &scene;
+        async move {
+            let mut wire = scene.wire().await;
+            assert!(wire.send(&headers(1, &block, 0)).await);
+            // It is refused, or the stream or the connection with the edge ends, or it waits for its Hello.
+            let _ =
+                timeout(Duration::from_millis(500), wire.until(|frame| frame.stream == 1)).await;
+        }
+    });
+    let tries = futures_util::stream::iter(tries);
+    futures_util::StreamExt::for_each_concurrent(tries, AT_ONCE, |one| one).await;
     assert!(tried > 400, "{tried}");
     scene.stays_as_before().await;
 }

@@ -41,13 +41,23 @@ pub struct Direct(Arc<Mutex<Slot>>);
 
 struct Slot {
     request: Option<RequestBody>,
+    /// Nobody reads it through the layers any more.
+    is_unread: bool,
+    /// Its answer lasts.
+    is_long: bool,
     answers: Option<Box<dyn Answers>>,
     trailers: Option<Box<HeaderMap>>,
 }
 
 impl Direct {
     pub(super) fn new(request: RequestBody) -> Self {
-        let slot = Slot { request: Some(request), answers: None, trailers: None };
+        let slot = Slot {
+            request: Some(request),
+            is_unread: false,
+            is_long: false,
+            answers: None,
+            trailers: None,
+        };
         Self(Arc::new(Mutex::new(slot)))
     }
 
@@ -60,6 +70,14 @@ impl Direct {
     pub fn answer(self, answers: Box<dyn Answers>) -> StandIn {
         self.slot().answers = Some(answers);
         StandIn(self)
+    }
+
+    /// What nobody reads h2 is not to keep for as long as the answer lasts. Where the answer is short, the request stays: so h2 sees what is wrong
+    /// with its end.
+    pub(super) fn lasts(&self) {
+        let mut slot = self.slot();
+        slot.is_long = true;
+        drop(slot.let_go_if_unread());
     }
 
     pub(super) fn take_answers(&self) -> Option<Box<dyn Answers>> {
@@ -76,13 +94,20 @@ impl Direct {
     }
 }
 
+impl Slot {
+    fn let_go_if_unread(&mut self) -> Option<RequestBody> {
+        self.request.take_if(|_| self.is_unread && self.is_long)
+    }
+}
+
 /// What the layers see of a request's bytes.
 pub(super) struct Layered(pub(super) Direct);
 
 impl Drop for Layered {
-    /// Nobody reads them any more: h2 is not to keep them, however long the answer lasts. (Whoever reads past the layers has taken them.)
     fn drop(&mut self) {
-        drop(self.0.take_request());
+        let mut slot = self.0.slot();
+        slot.is_unread = true;
+        drop(slot.let_go_if_unread());
     }
 }
 

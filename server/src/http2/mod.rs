@@ -79,6 +79,8 @@ const RESET_REMEMBERED: Duration = Duration::from_secs(2);
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a peer may take nothing of an answer, unless it goes on playing meanwhile.
 const ANSWER_STALLED_MAX: Duration = Duration::from_secs(30);
+/// From when on an answer lasts.
+const LASTS_FROM: Duration = Duration::from_secs(1);
 /// How long a connection may take to finish once the server ends; whoever takes no bytes is cut off then.
 pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
@@ -318,15 +320,23 @@ async fn ask(
         return Lasting::begin(respond, response, answers, direct);
     }
     let answer = Answer::begin(respond, response, has_whole_request)?;
-    Err(spawned("answer", written(answer, not_taken)).await.unwrap_or(End::Answered))
+    let written = spawned("answer", written(answer, not_taken, direct.clone())).await;
+    // As late as this: as long as the request is there, h2 looks whether the rest of it is right.
+    drop(direct);
+    Err(written.unwrap_or(End::Answered))
 }
 
 /// Until it is written, or its peer took nothing of it for too long. (Streams that last look to that themselves.)
-async fn written(mut answer: Answer, not_taken: Counter) -> End {
+async fn written(mut answer: Answer, not_taken: Counter, direct: Direct) -> End {
     let mut held_up: Option<(u64, Pin<Box<Sleep>>)> = None;
+    let mut short: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|context| {
         if let Poll::Ready(end) = answer.poll(context) {
             return Poll::Ready(end);
+        }
+        let short = short.get_or_insert_with(|| Box::pin(tokio::time::sleep(LASTS_FROM)));
+        if !short.is_elapsed() && short.poll_unpin(context).is_ready() {
+            direct.lasts();
         }
         let Some(pieces) = answer.held_up_after() else {
             held_up = None;

@@ -115,8 +115,8 @@ pub(super) fn from_transport(status: &Status) -> Error {
 
 /// What tonic says INTERNAL of, though it is the client's mistake: a request that cannot be decoded, that has no message or not all of
 /// it, or one that is compressed.
-const SENDERS_MISTAKES: [&str; 4] =
-    ["decod", "Missing%20request%20message", "compression%20flag", "compressed-flag"];
+const SENDERS_MISTAKES: [&str; 5] =
+    ["decode", "decoding", "Missing%20request%20message", "compression%20flag", "compressed-flag"];
 
 /// Has the mistakes of unary requests said and counted as such: proxies must not take the server for broken because of them.
 pub(super) async fn blame_the_sender(

@@ -120,7 +120,7 @@ async fn small_frames_that_nobody_reads_are_bounded() {
 
 /// Each of a byte, and more than h2 would let a client have: of a proxy they come from many.
 #[tokio::test(start_paused = true)]
-async fn small_frames_of_a_proxys_clients_do_not_cost_the_others_its_connection() {
+async fn small_frames_by_way_of_a_proxy_do_not_cost_the_others_its_connection() {
     let scene = Scene::new(&["--trusted-hops", "1"]).await;
     let mut wire = scene.wire().await;
     let small = |stream| frame(DATA, 0, stream, &[0]).repeat(1000);

@@ -12,7 +12,8 @@ const FAILS: [&str; 1] = [
 ];
 /// What may fail: an answer may come before the request is whole, and here often does, since nobody reads what `POST /` carries. Then the
 /// stream is over before it shows that the request's length is wrong, or that its trailers are none.
-const MAY_FAIL: [&str; 3] = [
+const MAY_FAIL: [&str; 4] = [
+    "× 1: Sends a second HEADERS frame without the END_STREAM flag",
     "× 3: Sends a HEADERS frame that contains a pseudo-header field as trailers",
     "× 1: Sends a HEADERS frame with the \"content-length\" header field which does not equal the DATA frame payload length",
     "× 2: Sends a HEADERS frame with the \"content-length\" header field which does not equal the sum of the multiple DATA frames payload length",
