@@ -1,7 +1,8 @@
 //! HTTP/2 and gRPC at the players' door of a whole server: no panic anywhere, and every connection ends once its peer says no more.
 //!
 //! The first byte says what comes after HTTP/2's preface: any bytes; or good frames that call methods with any messages. The second
-//! byte says into what pieces it is cut. Above 127 the first means that the peer says no more at once.
+//! byte says into what pieces it is cut. The first one's second bit chooses the server that is behind a proxy, and above 127 it means that
+//! the peer says no more at once.
 #![no_main]
 
 use fray_fuzz::cuts::{cut, parts};

@@ -1,6 +1,5 @@
 //! Whatever the bytes of a recording are: an answer, in bounded time and memory, and never a panic: neither here nor in the game's rules,
-//! which are to refuse what they cannot go on from. The same for a log that a server left behind, of which a room is made again: it
-//! is refused, or the room ticks.
+//! which are to refuse what they cannot go on from. The same for a log that a server left behind, of which a room is made again.
 //!
 //! Checksums would keep a fuzzer at the door, so they are put right before the bytes are read, as a hostile writer would; every
 //! other input is read as it is.
