@@ -54,7 +54,9 @@ impl Door {
         let door = Self { runtime, parts };
         door.serve(&[&good], Closes::AfterAnswers);
         let metrics = door.parts.sessions().metrics.render();
-        assert!(metrics.contains("fray_streams_total{door=\""), "a player gets in:\n{metrics}");
+        // The series are there from the beginning.
+        let mut streams = metrics.lines().filter(|line| line.starts_with("fray_streams_total{"));
+        assert!(streams.any(|line| !line.ends_with(" 0")), "a player gets in:\n{metrics}");
         door
     }
 
